@@ -1,0 +1,76 @@
+"""Every error that siri raises on purpose, in one tree.
+
+    SiriError
+    ├── ConfigError(ValueError)      a setting, argument or file chosen by the user is wrong
+    ├── ShapeError(ValueError)       a tensor has the wrong rank, size or dtype
+    ├── GameError(ValueError)        a game file is corrupt, truncated or of an unknown kind
+    ├── SplitError(ValueError)       validation data reached a place that may see training data only
+    ├── EnvironmentFault             an environment broke while it was played
+    ├── PolicyFault                  a policy or its engine broke while it generated
+    ├── MinerFault                   a skill miner could not be reached or broke
+    ├── CheckpointError              a checkpoint is missing, damaged or of another version
+    └── MissingExtra(ImportError)    an optional package is not installed
+
+Messages follow one form: what was got, what was expected, how to mend it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "EnvironmentFault",
+    "GameError",
+    "MinerFault",
+    "MissingExtra",
+    "PolicyFault",
+    "ShapeError",
+    "SiriError",
+    "SplitError",
+]
+
+
+class SiriError(Exception):
+    """Base of every error that siri raises on purpose."""
+
+
+class ConfigError(SiriError, ValueError):
+    """A setting, argument or user-chosen file is wrong."""
+
+
+class ShapeError(SiriError, ValueError):
+    """A tensor has the wrong rank, size or dtype."""
+
+
+class GameError(SiriError, ValueError):
+    """A game file is corrupt, truncated or of a kind that siri does not know."""
+
+
+class SplitError(SiriError, ValueError):
+    """Data of a validation split reached a place that may see training data only."""
+
+
+class EnvironmentFault(SiriError):
+    """An environment broke while it was played."""
+
+
+class PolicyFault(SiriError):
+    """A policy or its engine broke while it generated."""
+
+
+class MinerFault(SiriError):
+    """A skill miner could not be reached or broke."""
+
+
+class CheckpointError(SiriError):
+    """A checkpoint is missing, damaged or of another schema version."""
+
+
+class MissingExtra(SiriError, ImportError):
+    """An optional package is not installed; the message names the extra to install."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"got no package {package!r}, expected it for this feature; "
+            f"fix: pip install 'siri-rl[{extra}]'"
+        )

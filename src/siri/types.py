@@ -1,0 +1,206 @@
+"""The records that cross siri's boundaries. All are frozen; none knows a model, a config or a file."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal, NotRequired, TypedDict
+
+__all__ = [
+    "Arm",
+    "Completion",
+    "Group",
+    "Info",
+    "Message",
+    "Request",
+    "Sampling",
+    "Skill",
+    "SkillStatus",
+    "StopReason",
+    "Task",
+    "Trajectory",
+    "Turn",
+]
+
+Arm = Literal["plain", "skill"]
+"""Which prompt an episode was played under: the original one, or the one with a skill block."""
+
+
+class Message(TypedDict):
+    """One chat message, as ``tokenizer.apply_chat_template`` takes it."""
+
+    role: str
+    content: str
+
+
+class Info(TypedDict):
+    """What an environment says beside its observation."""
+
+    admissible: Sequence[str]
+    """Commands that are valid now, in the environment's own order; empty when unknown."""
+    success: bool
+    """True when the task is solved in the current state."""
+    anchor: Hashable
+    """The state, hashable: equal anchors are one state to GiGPO's step-level groups."""
+    valid: bool
+    """False when the last action was not admissible (True after a reset)."""
+    extra: NotRequired[Mapping[str, Any]]
+    """Anything else an environment wants to say; siri reads nothing here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One instance to solve."""
+
+    id: str
+    kind: str
+    """Family of the task; skills belong to a kind."""
+    goal: str
+    """The task in words, as the prompt shows it."""
+    split: str
+    """``"train"`` or the name of a validation split. Only train tasks may be mined."""
+    source: Any = field(default=None, compare=False, repr=False)
+    """What the environment needs to play it (a path, an index, a game)."""
+
+
+class StopReason(Enum):
+    """Why an episode ended."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    """The environment ended the episode without success."""
+    STEP_LIMIT = "step_limit"
+    CONTEXT_LIMIT = "context_limit"
+    """The next prompt would not have fit into the policy's context."""
+    ENVIRONMENT_FAULT = "environment_fault"
+
+
+class SkillStatus(Enum):
+    """Life of a skill: candidate → active → retired. Retired is final."""
+
+    CANDIDATE = "candidate"
+    ACTIVE = "active"
+    RETIRED = "retired"
+
+
+@dataclass(frozen=True, slots=True)
+class Skill:
+    """A short piece of advice in words: when it applies and what to do (paper, section 3)."""
+
+    id: str
+    kind: str
+    condition: str
+    strategy: str
+    origin: str
+    """``"self"``, ``"openai:<model>"``, ``"file"`` or ``"human"``."""
+    created: int
+    """Iteration in which it was mined."""
+    sources: tuple[str, ...] = ()
+    """Identifiers of the trajectories that it was summarised from."""
+
+    @property
+    def text(self) -> str:
+        """The skill as one sentence, which is what a prompt shows."""
+        return f"When {self.condition}: {self.strategy}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to sample. ``temperature=0`` is greedy."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One generation request.
+
+    ``session`` names an episode: an engine may keep the KV cache of one request for the next request
+    of the same session, and must then continue the exact token ids of that session.
+    ``plain`` is the same conversation without the skill block; the engine does not generate from it,
+    it only returns its token ids (``Completion.plain_prompt_ids``) so that they never are re-tokenised.
+    ``seed`` fixes the sampling of this request alone, whatever else is in the batch.
+    """
+
+    messages: Sequence[Message]
+    session: str | None = None
+    plain: Sequence[Message] | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What an engine returns for a request. Token ids are those sampled, the stop token included."""
+
+    text: str
+    """The completion in words, without the stop token."""
+    prompt_ids: tuple[int, ...] = ()
+    plain_prompt_ids: tuple[int, ...] = ()
+    """Ids of ``Request.plain``; equal to ``prompt_ids`` when the request had none."""
+    completion_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    """Natural-log probability of each sampled token under the distribution at temperature 1."""
+    finished: bool = True
+    """False when ``max_tokens`` cut it off or the prompt did not fit the context (then no ids at all)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One observation → completion exchange."""
+
+    observation: str
+    admissible: tuple[str, ...]
+    action: str
+    """The command given to the environment."""
+    text: str
+    """The whole completion in words, as the next prompt repeats it."""
+    valid: bool
+    """False when the completion held no action or the environment refused it."""
+    reward: float
+    """Environment reward of this turn, before any penalty."""
+    anchor: Hashable
+    """Environment state in which the action was chosen."""
+    prompt_ids: tuple[int, ...] = ()
+    plain_prompt_ids: tuple[int, ...] = ()
+    completion_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    action_mask: tuple[bool, ...] = ()
+    """True for completion tokens inside the action span; same length as ``completion_ids``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """One episode, from reset to stop."""
+
+    id: str
+    task: Task
+    arm: Arm
+    skills: tuple[str, ...]
+    """Ids of the skills whose block was in every prompt of this episode; empty in the plain arm."""
+    turns: tuple[Turn, ...]
+    success: bool
+    stop: StopReason
+    final_observation: str = ""
+    seed: int = 0
+
+    @property
+    def episode_return(self) -> float:
+        """Undiscounted sum of the environment rewards, R."""
+        return sum(turn.reward for turn in self.turns)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """All rollouts of one task. Its size is read from the data: it may be smaller than planned."""
+
+    task: Task
+    trajectories: tuple[Trajectory, ...]
+    skills: tuple[str, ...] = ()
+    """Ids of the skills shown to the skill arm."""
+
+    def arm(self, arm: Arm) -> tuple[Trajectory, ...]:
+        """The trajectories of one arm, in rollout order."""
+        return tuple(t for t in self.trajectories if t.arm == arm)
