@@ -1,0 +1,91 @@
+"""What an objective is given and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from siri.algos._checks import require_dtype, require_rank, require_same_shape
+
+__all__ = ["Loss", "TokenBatch", "TokenScores"]
+
+_INTEGER = ("input_ids",)
+_BOOLEAN = ("attention_mask", "rl_mask", "int_mask")
+_FLOATING = ("old_logprobs", "reference_logprobs", "advantages", "weights")
+_TENSORS = _INTEGER + _BOOLEAN + _FLOATING
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenBatch:
+    """Rows of tokens, right-padded: all tensors [B, T]. Position j holds the token scored at j."""
+
+    input_ids: Tensor
+    """int64."""
+    attention_mask: Tensor
+    """bool; False on padding."""
+    rl_mask: Tensor
+    """bool; sampled tokens scored under the prompt they were sampled with."""
+    int_mask: Tensor
+    """bool; gated skill-arm tokens placed after the plain prompt (rows of L_int)."""
+    old_logprobs: Tensor
+    """float; at sampling time. In rows of L_int: under the skill prompt."""
+    reference_logprobs: Tensor
+    """float; of the frozen initial model, zeros when unused."""
+    advantages: Tensor
+    """float."""
+    weights: Tensor
+    """float; internalisation weight w, constant, 0 outside ``int_mask``."""
+    rl_tokens: float
+    """``rl_mask`` tokens of the global mini-batch."""
+    int_tokens: float
+    """Gated tokens of the global mini-batch."""
+    response_tokens: float
+    """All sampled response tokens of the global mini-batch."""
+    int_scale: float = 1.0
+    """λ(k) of this iteration; 0 switches the internalisation loss off, its metrics stay."""
+
+    def __post_init__(self) -> None:
+        tensors = self._tensors()
+        require_rank(2, **tensors)
+        require_same_shape(**tensors)
+        require_dtype("int64", **{name: tensors[name] for name in _INTEGER})
+        require_dtype("bool", **{name: tensors[name] for name in _BOOLEAN})
+        require_dtype("float", **{name: tensors[name] for name in _FLOATING})
+
+    def rows(self, index: Tensor | slice | Sequence[int]) -> TokenBatch:
+        """The chosen rows as a part of the same mini-batch: the normalisers stay."""
+        chosen = index if isinstance(index, Tensor | slice) else list(index)
+        return replace(self, **{name: tensor[chosen] for name, tensor in self._tensors().items()})  # type: ignore[arg-type]
+
+    def to(self, device: torch.device | str) -> TokenBatch:
+        """The same batch with its tensors on ``device``."""
+        return replace(self, **{name: tensor.to(device) for name, tensor in self._tensors().items()})  # type: ignore[arg-type]
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: getattr(self, name) for name in _TENSORS}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenScores:
+    """What the current policy says about a batch's tokens: tensors [B, T]."""
+
+    logprobs: Tensor
+    """float, gradient attached: log π(input_ids[b, j] | input_ids[b, :j]); 0 where neither mask is set."""
+    entropy: Tensor
+    """float; entropy of the distribution that token j was drawn from."""
+
+    def __post_init__(self) -> None:
+        require_rank(2, logprobs=self.logprobs)
+        require_same_shape(logprobs=self.logprobs, entropy=self.entropy)
+        require_dtype("float", logprobs=self.logprobs, entropy=self.entropy)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loss:
+    """A scalar to minimise, and metrics that add up over the parts of a mini-batch."""
+
+    value: Tensor
+    metrics: Mapping[str, float]
