@@ -14,6 +14,7 @@ from torch import Tensor
 
 from siri.algos._checks import require_choice, require_dtype, require_rank, require_same_shape
 from siri.algos.masked import segment_count, segment_ids, segment_mean, segment_std, segment_sum
+from siri.algos.returns import discounted_returns
 
 __all__ = [
     "Normalize",
@@ -34,34 +35,6 @@ Statistics = Literal["per_turn", "per_trajectory"]
 EPSILON = 1e-6
 FLAT = 1e-3
 """σ below FLAT · R_max is noise (float rounding, or one lone penalty) and counts as 0."""
-
-
-def discounted_returns(rewards: Tensor, *, episode: Tensor, gamma: float) -> Tensor:
-    """Discounted reward-to-go of each turn within its episode.
-
-        G[t] = r[t] + γ·G[t+1]
-
-    Args:
-        rewards: float [N]; the turns of an episode in time order (episodes may interleave).
-        episode: int64 [N].
-        gamma: γ ∈ [0, 1].
-
-    Returns:
-        float [N].
-    """
-    _check_rows("rewards", rewards, episode=episode)
-    index, size = segment_ids(episode)
-    order = torch.argsort(index, stable=True)
-    segment = index[order]
-    returns = rewards.detach().double()[order]
-    longest = int(segment_count(index, size).max()) if size else 0
-    # Doubling: after the pass with shift s, returns[t] holds the rewards of the next 2s turns.
-    shift = 1
-    while shift < longest:
-        ahead = torch.where(segment[shift:] == segment[:-shift], returns[shift:], 0.0)
-        returns = torch.cat([returns[:-shift] + gamma**shift * ahead, returns[-shift:]])
-        shift *= 2
-    return torch.empty_like(returns).index_copy(0, order, returns).to(rewards.dtype)
 
 
 def episode_advantages(

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from siri.algos import (
+    discounted_returns,
+    episode_advantages,
+    gigpo_advantages,
+    grpo_advantages,
+    rloo_advantages,
+    step_advantages,
+)
+from siri.errors import ConfigError, ShapeError, SiriError
+from tests.oracles import advantages as oracle
+
+fast = settings(max_examples=50, deadline=None)
+rules = {
+    "normalize": st.sampled_from(["mean_std", "mean"]),
+    "statistics": st.sampled_from(["per_turn", "per_trajectory"]),
+}
+
+
+class Rows:
+    """A random rollout: interleaved episodes, each with one group."""
+
+    def __init__(self, seed: int) -> None:
+        rng = random.Random(seed)
+        count = rng.randint(1, 7)
+        owner = [rng.randint(0, 2) for _ in range(count)]
+        self.episode = [e for e in range(count) for _ in range(rng.randint(1, 5))]
+        rng.shuffle(self.episode)
+        self.group = [owner[e] for e in self.episode]
+        self.anchor = [rng.randint(0, 2) for _ in self.episode]
+        self.rewards = [rng.choice([0.0, 0.0, 10.0, rng.uniform(-3, 3)]) for _ in self.episode]
+        self.invalid = [rng.random() < 0.3 for _ in self.episode]
+
+    def ids(self) -> dict[str, Tensor]:
+        return {"group": torch.tensor(self.group), "episode": torch.tensor(self.episode)}
+
+    @property
+    def anchors(self) -> Tensor:
+        return torch.tensor(self.anchor)
+
+    @property
+    def values(self) -> Tensor:
+        return torch.tensor(self.rewards, dtype=torch.float64)
+
+
+rows = st.integers(0, 10**6).map(Rows)
+
+
+def close(left: Tensor, right: Tensor | list[float], tolerance: float = 1e-8) -> None:
+    expected = torch.as_tensor(right, dtype=left.dtype)
+    torch.testing.assert_close(left, expected, atol=tolerance, rtol=1e-6)
+
+
+@fast
+@given(rows, st.floats(0, 1))
+def test_returns_follow_the_recursion(data: Rows, gamma: float) -> None:
+    got = discounted_returns(data.values, episode=torch.tensor(data.episode), gamma=gamma)
+    close(got, oracle.returns(data.rewards, data.episode, gamma))
+
+
+def test_returns_by_hand() -> None:
+    got = discounted_returns(
+        torch.tensor([0.0, 1.0, 0.0, 4.0, 8.0]), episode=torch.tensor([3, 9, 3, 9, 3]), gamma=0.5
+    )
+    assert got.tolist() == [2.0, 3.0, 4.0, 4.0, 8.0]
+
+
+@fast
+@given(data=rows, **rules)
+def test_gigpo_is_the_equation(data: Rows, normalize: str, statistics: str) -> None:
+    got = gigpo_advantages(
+        data.values,
+        **data.ids(),
+        anchor=data.anchors,
+        gamma=0.9,
+        omega=0.7,
+        normalize=normalize,  # type: ignore[arg-type]
+        statistics=statistics,  # type: ignore[arg-type]
+        invalid=torch.tensor(data.invalid),
+        invalid_penalty=0.25,
+    )
+    scores = oracle.scores(data.rewards, data.episode, data.invalid, 0.25)
+    returns = oracle.returns(data.rewards, data.episode, 0.9)
+    returns = [g - 0.25 * bad for g, bad in zip(returns, data.invalid, strict=True)]
+    whole = oracle.episode_part(scores, data.group, data.episode, normalize, statistics)
+    step = oracle.step_part(returns, data.group, data.anchor, normalize)
+    close(got, [a + 0.7 * b for a, b in zip(whole, step, strict=True)])
+
+
+@fast
+@given(data=rows, **rules)
+def test_grpo_and_rloo_are_their_equations(data: Rows, normalize: str, statistics: str) -> None:
+    bad = torch.tensor(data.invalid)
+    scores = oracle.scores(data.rewards, data.episode, data.invalid, 0.1)
+    grpo = grpo_advantages(
+        data.values,
+        **data.ids(),
+        invalid=bad,
+        normalize=normalize,  # type: ignore[arg-type]
+        statistics=statistics,  # type: ignore[arg-type]
+    )
+    close(grpo, oracle.episode_part(scores, data.group, data.episode, normalize, statistics))
+    rloo = rloo_advantages(data.values, **data.ids(), invalid=bad)
+    close(rloo, oracle.leave_one_out(scores, data.group, data.episode))
+
+
+def test_gigpo_by_hand() -> None:
+    # One group, two episodes of two turns; S = 10, 10, 0, 0: μ = 5, σ = √(100/3).
+    # Anchor 1 holds both first turns (G = 9.5 and 0): ±4.75 / √45.125 = ±1/√2; the rest are singletons.
+    got = gigpo_advantages(
+        torch.tensor([0.0, 10.0, 0.0, 0.0], dtype=torch.float64),
+        group=torch.zeros(4, dtype=torch.int64),
+        episode=torch.tensor([0, 0, 1, 1]),
+        anchor=torch.tensor([1, 2, 1, 3]),
+    )
+    whole, step = 5 / (100 / 3) ** 0.5, 0.5**0.5
+    close(got, [whole + step, whole, -whole - step, -whole], 1e-5)
+
+
+def test_the_penalty_touches_its_own_turn_only() -> None:
+    common = {
+        "group": torch.zeros(4, dtype=torch.int64),
+        "episode": torch.tensor([0, 0, 1, 1]),
+        "anchor": torch.arange(4),
+        "normalize": "mean",
+        "statistics": "per_trajectory",
+    }
+    rewards = torch.tensor([0.0, 10.0, 0.0, 0.0])
+    free = gigpo_advantages(rewards, **common)  # type: ignore[arg-type]
+    bad = torch.tensor([False, True, False, False])
+    fined = gigpo_advantages(rewards, **common, invalid=bad)  # type: ignore[arg-type]
+    # The mean falls by 0.1 · ½ (turns) · ½ (episodes); relative to it only row 1 loses 0.1.
+    close(fined - free, [0.025, -0.075, 0.025, 0.025], 1e-5)
+
+
+@fast
+@given(data=rows, rng=st.randoms(), **rules)
+def test_permutation_and_relabelling_change_nothing(
+    data: Rows, rng: random.Random, normalize: str, statistics: str
+) -> None:
+    order = list(range(len(data.group)))
+    rng.shuffle(order)
+    rename = torch.randperm(50)
+    kwargs = {"normalize": normalize, "statistics": statistics}
+    scores = torch.tensor(oracle.scores(data.rewards, data.episode, data.invalid, 0.1), dtype=torch.float64)
+    base = episode_advantages(scores, **data.ids(), **kwargs)  # type: ignore[arg-type]
+    moved = episode_advantages(
+        scores[order],
+        group=rename[data.ids()["group"][order]] - 7,
+        episode=rename[data.ids()["episode"][order]],
+        **kwargs,  # type: ignore[arg-type]
+    )
+    close(moved, base[order])
+    step = step_advantages(scores, group=data.ids()["group"], anchor=data.anchors)
+    shuffled = step_advantages(
+        scores[order], group=rename[data.ids()["group"][order]], anchor=rename[data.anchors[order]]
+    )
+    close(shuffled, step[order])
+
+
+@fast
+@given(rows, st.floats(-50, 50), st.floats(0.1, 20))
+def test_means_are_zero_and_shift_and_scale_do_not_matter(data: Rows, shift: float, scale: float) -> None:
+    ids = data.ids()
+    scores = torch.tensor(oracle.scores(data.rewards, data.episode, data.invalid, 0.1), dtype=torch.float64)
+    base = episode_advantages(scores, **ids)
+    step = step_advantages(scores, group=ids["group"], anchor=data.anchors)
+    for g in set(data.group):
+        inside = ids["group"] == g
+        assert abs(float(base[inside].mean())) < 1e-8
+        for a in set(data.anchor):
+            cluster = inside & (data.anchors == a)
+            assert not cluster.any() or abs(float(step[cluster].mean())) < 1e-8
+    shifted = scores + shift * ids["group"]
+    close(episode_advantages(shifted, **ids), base, 1e-6)
+    close(episode_advantages(scores * scale, **ids, max_return=10 * scale), base, 1e-3)
+
+
+@fast
+@given(data=rows, value=st.floats(-100, 100), **rules)
+def test_equal_returns_give_exactly_zero(data: Rows, value: float, normalize: str, statistics: str) -> None:
+    ids, scores = data.ids(), torch.full((len(data.group),), value)
+    whole = episode_advantages(scores, **ids, normalize=normalize, statistics=statistics)  # type: ignore[arg-type]
+    step = step_advantages(scores, group=ids["group"], anchor=data.anchors, normalize=normalize)  # type: ignore[arg-type]
+    assert not whole.any()
+    assert not step.any()
+
+
+def test_singletons_and_noise_count_as_no_spread() -> None:
+    group, episode = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0, 1, 2])
+    # Group 0 is one episode whose turns differ by a penalty; group 1 differs by rounding only.
+    scores = torch.tensor([10.0, 9.9, 0.3, 0.3000001])
+    assert not episode_advantages(scores, group=group, episode=episode).any()
+    assert not rloo_advantages(scores[:2], group=group[:2], episode=episode[:2]).any()
+    assert not step_advantages(scores, group=group, anchor=torch.tensor([0, 1, 2, 2])).any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dtypes_and_empty_input(dtype: torch.dtype) -> None:
+    ids = torch.tensor([0, 0, 1])
+    rewards = torch.tensor([10.0, 0.0, 0.0], dtype=dtype)
+    common = {"group": torch.zeros_like(ids), "episode": ids}
+    got = gigpo_advantages(rewards, **common, anchor=torch.zeros_like(ids))
+    assert got.dtype is dtype
+    assert got.isfinite().all()
+    nothing = {name: key[:0] for name, key in common.items()}
+    assert gigpo_advantages(rewards[:0], **nothing, anchor=ids[:0]).shape == (0,)
+    assert rloo_advantages(rewards[:0], **nothing).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("rewards", "episode", "error", "words"),
+    [
+        (torch.zeros(3), torch.zeros(2, dtype=torch.int64), ShapeError, "episode of shape"),
+        (torch.zeros(3), torch.zeros(3), ShapeError, "episode of dtype"),
+        (torch.zeros(3, dtype=torch.int64), torch.zeros(3, dtype=torch.int64), ShapeError, "expected float"),
+        (torch.zeros(3, 1), torch.zeros(3, 1, dtype=torch.int64), ShapeError, "expected rank 1"),
+    ],
+)
+def test_wrong_input_is_named(rewards: Tensor, episode: Tensor, error: type[SiriError], words: str) -> None:
+    with pytest.raises(error, match=words):
+        discounted_returns(rewards, episode=episode, gamma=1.0)
+    with pytest.raises(error):
+        gigpo_advantages(rewards, group=episode, episode=episode, anchor=episode)
+
+
+def test_an_unknown_rule_is_refused() -> None:
+    ids = torch.zeros(2, dtype=torch.int64)
+    with pytest.raises(ConfigError, match="normalize='std'"):
+        episode_advantages(torch.zeros(2), group=ids, episode=ids, normalize="std")  # type: ignore[arg-type]
