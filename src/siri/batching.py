@@ -1,0 +1,316 @@
+"""From trajectories to padded token batches.
+
+A turn whose prompt continues the previous turn's prompt and completion shares its row (prefix merge): a
+transcript becomes one row per episode, a windowed prompt one row per turn, through the same code.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from siri.algos.advantages import Normalize, Statistics, gigpo_advantages
+from siri.algos.objectives import TokenBatch
+from siri.errors import ConfigError, ShapeError
+from siri.types import Group, Trajectory, Turn
+
+__all__ = [
+    "Row",
+    "Span",
+    "Totals",
+    "TurnArrays",
+    "beneficial",
+    "build_rows",
+    "collate",
+    "compute_advantages",
+    "micro_batches",
+    "minibatches",
+    "turn_arrays",
+    "utility",
+]
+
+Estimator = Literal["joint", "per_arm"]
+Scope = Literal["response", "action_span"]
+Internalize: TypeAlias = Callable[[Group, Trajectory], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The completion of one turn within a row."""
+
+    start: int
+    """Position of the first completion token."""
+    logprobs: tuple[float, ...]
+    """At sampling time, one per token: under the skill prompt for a skill turn, whatever the row."""
+    advantage: float
+    weight: float = 0.0
+    """Internalisation weight w; 0 in RL rows."""
+    mask: tuple[bool, ...] | None = None
+    """Tokens that count; None means all."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that count."""
+        return len(self.logprobs) if self.mask is None else sum(self.mask)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One sequence for the model: ``rl`` under the prompts of the rollout, ``int`` under the plain ones."""
+
+    kind: Literal["rl", "int"]
+    ids: tuple[int, ...]
+    spans: tuple[Span, ...]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that count in the loss."""
+        return sum(span.tokens for span in self.spans)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Normalisers of a mini-batch; those of its parts add up."""
+
+    rl_tokens: float
+    int_tokens: float
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Totals:
+        """Count the tokens of both kinds."""
+        rl = sum(row.tokens for row in rows if row.kind == "rl")
+        return cls(float(rl), float(sum(row.tokens for row in rows) - rl))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TurnArrays:
+    """Every turn of a list of groups, flat, in the order groups → trajectories → turns; all [N]."""
+
+    rewards: Tensor
+    group: Tensor
+    episode: Tensor
+    anchor: Tensor
+    """int64; equal for turns of one group that were taken in the same state."""
+    skill: Tensor
+    """bool; the turn belongs to the skill arm."""
+    invalid: Tensor
+
+
+def turn_arrays(groups: Sequence[Group]) -> TurnArrays:
+    """Flatten ``groups`` into the tensors that ``siri.algos.advantages`` takes."""
+    rewards: list[float] = []
+    labels: list[tuple[int, int, int]] = []
+    flags: list[tuple[bool, bool]] = []
+    anchors: dict[tuple[int, Hashable], int] = {}
+    episode = -1
+    for number, group in enumerate(groups):
+        for trajectory in group.trajectories:
+            episode += 1
+            for turn in trajectory.turns:
+                rewards.append(float(turn.reward))
+                anchor = anchors.setdefault((number, turn.anchor), len(anchors))
+                labels.append((number, episode, anchor))
+                flags.append((trajectory.arm == "skill", not turn.valid))
+    numbers = torch.tensor(labels, dtype=torch.int64).reshape(-1, 3)
+    switches = torch.tensor(flags, dtype=torch.bool).reshape(-1, 2)
+    return TurnArrays(
+        rewards=torch.tensor(rewards, dtype=torch.float32),
+        group=numbers[:, 0],
+        episode=numbers[:, 1],
+        anchor=numbers[:, 2],
+        skill=switches[:, 0],
+        invalid=switches[:, 1],
+    )
+
+
+def compute_advantages(
+    groups: Sequence[Group],
+    *,
+    estimator: Estimator = "joint",
+    gamma: float = 0.95,
+    omega: float = 1.0,
+    normalize: Normalize = "mean_std",
+    statistics: Statistics = "per_turn",
+    invalid_penalty: float = 0.1,
+    max_return: float = 10.0,
+) -> Tensor:
+    """GiGPO advantages of every turn, [N] in the order of ``turn_arrays``.
+
+    ``joint`` compares all rollouts of a task with each other; ``per_arm`` only those of the same arm, which
+    gives 0 exactly where every skill rollout wins.
+    """
+    if estimator not in ("joint", "per_arm"):
+        raise ConfigError(f"got estimator={estimator!r}, expected 'joint' or 'per_arm'; fix: use 'joint'")
+    turns = turn_arrays(groups)
+    group = turns.group if estimator == "joint" else 2 * turns.group + turns.skill.long()
+    return gigpo_advantages(
+        turns.rewards,
+        group=group,
+        episode=turns.episode,
+        anchor=turns.anchor,
+        gamma=gamma,
+        omega=omega,
+        normalize=normalize,
+        statistics=statistics,
+        invalid=turns.invalid,
+        invalid_penalty=invalid_penalty,
+        max_return=max_return,
+    )
+
+
+def utility(group: Group, trajectory: Trajectory) -> float:
+    """U_i = s_i − mean_plain(s); 0 for a plain trajectory or a group without a plain arm."""
+    plain = group.arm("plain")
+    if trajectory.arm != "skill" or not plain:
+        return 0.0
+    return float(trajectory.success) - sum(other.success for other in plain) / len(plain)
+
+
+def beneficial(active: Collection[str]) -> Internalize:
+    """The default gate on trajectories: U_i > 0, and every skill shown is in ``active``."""
+
+    def internalize(group: Group, trajectory: Trajectory) -> bool:
+        shown = bool(trajectory.skills) and all(skill in active for skill in trajectory.skills)
+        return shown and utility(group, trajectory) > 0
+
+    return internalize
+
+
+def build_rows(
+    groups: Sequence[Group],
+    *,
+    advantages: Sequence[float] | Tensor,
+    internalize: Internalize | None = None,
+    scope: Scope = "response",
+    max_weight: float = 2.0,
+) -> list[Row]:
+    """RL rows of every trajectory, and rows of L_int for those skill trajectories that ``internalize`` picks.
+
+    Args:
+        groups: rollouts.
+        advantages: one per turn, in the order of ``turn_arrays``.
+        internalize: gate on trajectories, e.g. ``beneficial(active)``; None builds no rows of L_int.
+        scope: internalise every completion token, or only those of ``Turn.action_mask``.
+        max_weight: w_max of w = clip(A, 0, w_max). A gated token with w = 0 still counts in Z.
+
+    Returns:
+        Rows in rollout order. Turns without token ids have none.
+    """
+    if scope not in ("response", "action_span"):
+        raise ConfigError(f"got scope={scope!r}, expected 'response' or 'action_span'; fix: use 'response'")
+    values = advantages.tolist() if isinstance(advantages, Tensor) else list(advantages)
+    expected = sum(len(trajectory.turns) for group in groups for trajectory in group.trajectories)
+    if len(values) != expected:
+        raise ShapeError(f"got {len(values)} advantages, expected one for each of {expected} turns")
+    rows: list[Row] = []
+    position = 0
+    for group in groups:
+        for trajectory in group.trajectories:
+            own = values[position : position + len(trajectory.turns)]
+            position += len(trajectory.turns)
+            turns = [(turn, a) for turn, a in zip(trajectory.turns, own, strict=True) if turn.completion_ids]
+            rows += _merge("rl", [(t.prompt_ids, t, _span(t, a)) for t, a in turns])
+            if trajectory.arm == "skill" and internalize is not None and internalize(group, trajectory):
+                gated = [(t.plain_prompt_ids, t, _plain_span(t, a, scope, max_weight)) for t, a in turns]
+                rows += [row for row in _merge("int", gated) if row.tokens]
+    return rows
+
+
+def minibatches(rows: Sequence[Row], *, count: int, seed: int) -> list[list[Row]]:
+    """Shuffle and deal into at most ``count`` non-empty parts, each with its share of both kinds of rows."""
+    if count < 1:
+        raise ConfigError(f"got count={count}, expected at least 1; fix: use 1 for a single step")
+    shuffler = random.Random(seed)
+    kinds = [[row for row in rows if row.kind == kind] for kind in ("rl", "int")]
+    for part in kinds:
+        shuffler.shuffle(part)
+    count = min(count, max(len(part) for part in kinds))
+    return [[row for part in kinds for row in part[start::count]] for start in range(count)]
+
+
+def micro_batches(rows: Sequence[Row], *, max_tokens: int) -> list[list[Row]]:
+    """Rows of similar length together, at most ``max_tokens`` padded tokens each (one row at the least)."""
+    parts: list[list[Row]] = []
+    width = 0
+    for row in sorted(rows, key=lambda row: len(row.ids), reverse=True):
+        if not parts or (len(parts[-1]) + 1) * width > max_tokens:
+            parts.append([])
+            width = len(row.ids)
+        parts[-1].append(row)
+    return parts
+
+
+def collate(
+    rows: Sequence[Row], *, pad_id: int, totals: Totals | None = None, int_scale: float = 1.0
+) -> TokenBatch:
+    """Pad rows to the right into a batch; ``totals`` are those of the mini-batch that the rows belong to."""
+    totals = totals or Totals.of(rows)
+    shape = (len(rows), max((len(row.ids) for row in rows), default=0))
+    ids = torch.full(shape, pad_id, dtype=torch.int64)
+    masks = {name: torch.zeros(shape, dtype=torch.bool) for name in ("attention", "rl", "int")}
+    old, advantages, weights = torch.zeros(shape), torch.zeros(shape), torch.zeros(shape)
+    for number, row in enumerate(rows):
+        ids[number, : len(row.ids)] = torch.tensor(row.ids, dtype=torch.int64)
+        masks["attention"][number, : len(row.ids)] = True
+        for span in row.spans:
+            where = (number, slice(span.start, span.start + len(span.logprobs)))
+            mask = torch.tensor(span.mask) if span.mask is not None else torch.tensor(True)
+            masks[row.kind][where] = mask
+            old[where] = torch.tensor(span.logprobs)
+            advantages[where] = span.advantage
+            weights[where] = span.weight * mask
+    return TokenBatch(
+        input_ids=ids,
+        attention_mask=masks["attention"],
+        rl_mask=masks["rl"],
+        int_mask=masks["int"],
+        old_logprobs=old,
+        reference_logprobs=torch.zeros(shape),
+        advantages=advantages,
+        weights=weights,
+        rl_tokens=totals.rl_tokens,
+        int_tokens=totals.int_tokens,
+        response_tokens=totals.rl_tokens,
+        int_scale=int_scale,
+    )
+
+
+def _span(turn: Turn, advantage: float) -> Span:
+    size = len(turn.completion_ids)
+    if len(turn.logprobs) != size:
+        raise ShapeError(
+            f"got {len(turn.logprobs)} log-probs, expected one for each of {size} sampled tokens"
+        )
+    return Span(len(turn.prompt_ids), turn.logprobs, advantage)
+
+
+def _plain_span(turn: Turn, advantage: float, scope: Scope, max_weight: float) -> Span:
+    size = len(turn.completion_ids)
+    used = turn.prompt_ids != turn.plain_prompt_ids
+    mask = turn.action_mask if scope == "action_span" else (True,) * size
+    if len(mask) != size:
+        raise ShapeError(f"got an action_mask of {len(mask)}, expected one flag for each of {size} tokens")
+    weight = min(max(advantage, 0.0), max_weight)
+    return Span(
+        len(turn.plain_prompt_ids), turn.logprobs, advantage, weight, mask if used else (False,) * size
+    )
+
+
+def _merge(kind: Literal["rl", "int"], turns: Sequence[tuple[tuple[int, ...], Turn, Span]]) -> Iterator[Row]:
+    ids: tuple[int, ...] = ()
+    spans: list[Span] = []
+    for prompt, turn, span in turns:
+        if not prompt:
+            raise ShapeError("got sampled tokens without a prompt, expected at least one prompt token")
+        if spans and prompt[: len(ids)] != ids:
+            yield Row(kind, ids, tuple(spans))
+            spans = []
+        spans.append(span)
+        ids = prompt + turn.completion_ids
+    if spans:
+        yield Row(kind, ids, tuple(spans))

@@ -1,0 +1,253 @@
+"""Optimizer steps on rows of tokens. The only file that knows accelerate."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from accelerate import Accelerator  # type: ignore[import-untyped]
+from torch import Tensor, nn
+
+from siri.algos.objectives import TokenBatch, TokenScores
+from siri.batching import Row, Totals, collate, micro_batches, minibatches
+from siri.errors import CheckpointError, ConfigError
+from siri.protocols import Objective
+from siri.scoring import logprobs_only, score
+
+__all__ = ["Learner"]
+
+
+class Learner:
+    """Takes AdamW steps on a model, by an objective.
+
+    Every loss is normalised over the global mini-batch, so neither the micro-batch size nor the number of
+    processes changes a step. ``model`` is updated in place and keeps its train/eval mode.
+
+    Args:
+        model: a transformers causal language model.
+        objective: the loss.
+        lr: constant learning rate.
+        betas: of AdamW.
+        weight_decay: on matrices only, never on norms and biases.
+        grad_clip: largest gradient norm.
+        max_tokens_per_micro_batch: padded tokens of one forward pass.
+        minibatches: optimizer steps per epoch.
+        epochs: passes over the rows of one update.
+        reference: the frozen initial model, for a KL term; None leaves its log-probs at 0.
+        pad_id: any token id of the model.
+        recompute: take the old log-probs from the model before the first step, rather than those that the
+            sampling engine reported. Saves a forward pass when False.
+        accelerator: default ``Accelerator()``; bring one for mixed precision, FSDP or several processes.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        *,
+        lr: float = 1e-6,
+        betas: tuple[float, float] = (0.9, 0.999),
+        weight_decay: float = 0.01,
+        grad_clip: float = 1.0,
+        max_tokens_per_micro_batch: int = 16384,
+        minibatches: int = 1,
+        epochs: int = 1,
+        reference: nn.Module | None = None,
+        pad_id: int = 0,
+        recompute: bool = True,
+        accelerator: Accelerator | None = None,
+    ) -> None:
+        for name, count in (
+            ("max_tokens_per_micro_batch", max_tokens_per_micro_batch),
+            ("minibatches", minibatches),
+            ("epochs", epochs),
+        ):
+            if count < 1:
+                raise ConfigError(f"got {name}={count}, expected at least 1; fix: use a positive number")
+        kl = getattr(objective, "kl", 0)
+        if kl and reference is None:
+            raise ConfigError(
+                f"got an objective with kl={kl} and no reference, expected the frozen "
+                f"initial model; fix: pass reference=..., or an objective with kl=0"
+            )
+        self.objective = objective
+        self.grad_clip = grad_clip
+        self.max_tokens = max_tokens_per_micro_batch
+        self.minibatches = minibatches
+        self.epochs = epochs
+        self.pad_id = pad_id
+        self.recompute = recompute
+        self._accelerator = accelerator or Accelerator()
+        optimizer = torch.optim.AdamW(_parameter_groups(model, weight_decay), lr=lr, betas=betas)
+        self._scorer: Any
+        self._optimizer: Any
+        self._scorer, self._optimizer = self._accelerator.prepare(_Scorer(model), optimizer)
+        self._reference = reference
+        if reference is not None:
+            reference.requires_grad_(False).eval()
+            reference.to(self._accelerator.device)
+
+    def update(self, rows: Sequence[Row], *, int_scale: float = 1.0, seed: int = 0) -> dict[str, float]:
+        """Train on ``rows``; return the objective's metrics, averaged over the steps, and ``learn/…``.
+
+        ``int_scale`` is λ(k); at 0 the rows of L_int are dropped and cost nothing. ``seed`` fixes how the
+        rows are shuffled into mini-batches.
+        """
+        rows = [row for row in rows if row.kind == "rl" or int_scale != 0]
+        steps = min(self.minibatches, self._least(max(_count(rows, "rl"), _count(rows, "int"))))
+        sums: defaultdict[str, float] = defaultdict(float)
+        taken = 0
+        with _mode(self._scorer, training=False):
+            if self.recompute and steps:
+                rows, gap = self._recomputed(rows)
+                sums["learn/logprob_gap"] = gap
+        with _mode(self._scorer, training=True):
+            for epoch in range(self.epochs if steps else 0):
+                for part in minibatches(rows, count=steps, seed=seed + epoch):
+                    metrics = self._step(part, int_scale, measure_gap=not taken and not self.recompute)
+                    taken += 1
+                    for name, value in metrics.items():
+                        sums[name] += value
+        once = ("learn/logprob_gap", "learn/skipped")
+        averaged = {name: value if name in once else value / taken for name, value in sums.items()}
+        return averaged | {
+            "learn/steps": float(taken),
+            "learn/rows": self._total(len(rows)),
+            "learn/tokens": self._total(sum(row.tokens for row in rows)),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The optimizer's state; the weights belong to the model."""
+        return {"optimizer": self._optimizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what ``state_dict`` returned."""
+        if "optimizer" not in state:
+            raise CheckpointError(
+                f"got a learner state with {sorted(state)}, expected the key 'optimizer'; "
+                f"fix: use another checkpoint"
+            )
+        self._optimizer.load_state_dict(state["optimizer"])
+
+    def _step(self, rows: Sequence[Row], int_scale: float, *, measure_gap: bool) -> dict[str, float]:
+        own = Totals.of(rows)
+        totals = Totals(self._total(own.rl_tokens), self._total(own.int_tokens))
+        metrics: defaultdict[str, float] = defaultdict(float)
+        parts = micro_batches(rows, max_tokens=self.max_tokens)
+        # Every process must run equally many passes: the shorter ones repeat a part with nothing to learn.
+        idle = self._most(len(parts)) - len(parts)
+        live = [True] * len(parts) + [False] * idle
+        for number, (part, counts) in enumerate(zip(parts + parts[:1] * idle, live, strict=True)):
+            batch = self._batch(part, totals, int_scale, counts)
+            last = number == len(live) - 1
+            with contextlib.nullcontext() if last else self._accelerator.no_sync(self._scorer):
+                scores = TokenScores(*self._scorer(batch))
+                loss = self.objective(batch, scores)
+                # Gradients are averaged over processes, and the loss is a sum over them.
+                self._accelerator.backward(loss.value * self._accelerator.num_processes)
+            metrics["learn/loss"] += float(loss.value.detach())
+            for name, value in loss.metrics.items():
+                metrics[name] += value
+            if measure_gap:
+                gap = (scores.logprobs.detach() - batch.old_logprobs).abs()[batch.rl_mask].sum()
+                metrics["learn/logprob_gap"] += float(gap) / max(totals.rl_tokens, 1.0)
+        reduced = {name: self._total(value) for name, value in metrics.items()}
+        norm = float(self._accelerator.clip_grad_norm_(self._scorer.parameters(), self.grad_clip))
+        usable = math.isfinite(norm)
+        if usable:
+            self._optimizer.step()
+        self._optimizer.zero_grad()
+        return reduced | {"learn/grad_norm": norm if usable else 0.0, "learn/skipped": float(not usable)}
+
+    def _batch(self, rows: Sequence[Row], totals: Totals, int_scale: float, counts: bool) -> TokenBatch:
+        batch = collate(rows, pad_id=self.pad_id, totals=totals, int_scale=int_scale)
+        batch = batch.to(self._accelerator.device)
+        if not counts:
+            nothing = torch.zeros_like(batch.rl_mask)
+            return replace(batch, rl_mask=nothing, int_mask=nothing)
+        if self._reference is None:
+            return batch
+        with self._accelerator.autocast():
+            return replace(batch, reference_logprobs=logprobs_only(self._reference, batch))
+
+    @torch.no_grad()
+    def _recomputed(self, rows: Sequence[Row]) -> tuple[list[Row], float]:
+        """RL rows with the model's own log-probs, and the mean distance to the stored ones."""
+        sampled = [row for row in rows if row.kind == "rl"]
+        fresh: list[Row] = []
+        distance = 0.0
+        totals = Totals.of(sampled)
+        parts = micro_batches(sampled, max_tokens=self.max_tokens)
+        filler = parts[:1] or micro_batches(rows, max_tokens=self.max_tokens)[:1]
+        for number in range(self._most(len(parts))):
+            part = parts[number] if number < len(parts) else filler[0]
+            batch = collate(part, pad_id=self.pad_id, totals=totals).to(self._accelerator.device)
+            logprobs: Tensor = self._scorer(batch, entropy=False)[0]
+            if number >= len(parts):
+                continue
+            distance += float((logprobs - batch.old_logprobs).abs()[batch.rl_mask].sum())
+            for row, values in zip(part, logprobs.tolist(), strict=True):
+                spans = (
+                    replace(s, logprobs=tuple(values[s.start : s.start + len(s.logprobs)])) for s in row.spans
+                )
+                fresh.append(replace(row, spans=tuple(spans)))
+        gap = self._total(distance) / max(self._total(totals.rl_tokens), 1.0)
+        return fresh + [row for row in rows if row.kind == "int"], gap
+
+    def _total(self, value: float) -> float:
+        if self._accelerator.num_processes == 1:
+            return float(value)
+        return float(self._gathered(value).sum())
+
+    def _most(self, value: int) -> int:
+        return value if self._accelerator.num_processes == 1 else int(self._gathered(value).max())
+
+    def _least(self, value: int) -> int:
+        return value if self._accelerator.num_processes == 1 else int(self._gathered(value).min())
+
+    def _gathered(self, value: float) -> Tensor:
+        dtype = torch.float32 if self._accelerator.device.type == "mps" else torch.float64
+        gathered: Tensor = self._accelerator.gather(
+            torch.tensor([value], dtype=dtype, device=self._accelerator.device)
+        )
+        return gathered
+
+
+class _Scorer(nn.Module):
+    """``score`` as a module: what wraps it (DDP, FSDP, autocast) sees the forward pass it has to see."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: TokenBatch, entropy: bool = True) -> tuple[Tensor, Tensor]:
+        scores = score(self.model, batch, entropy=entropy)
+        return scores.logprobs, scores.entropy
+
+
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def _count(rows: Sequence[Row], kind: str) -> int:
+    return sum(row.kind == kind for row in rows)
+
+
+@contextlib.contextmanager
+def _mode(module: nn.Module, *, training: bool) -> Iterator[None]:
+    before = {part: part.training for part in module.modules()}
+    module.train(training)
+    try:
+        yield
+    finally:
+        for part, mode in before.items():
+            part.training = mode
