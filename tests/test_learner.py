@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -198,3 +202,45 @@ def test_norms_and_biases_do_not_decay() -> None:
 
 def test_the_batch_type_is_the_objectives() -> None:
     assert isinstance(collate(make_rows(make_model()), pad_id=0), TokenBatch)
+
+
+WORKER = """
+import sys
+import torch
+from accelerate import Accelerator
+from siri.learner import Learner
+from tests.test_learner import OBJECTIVE, make_model, make_rows, weights
+
+accelerator = Accelerator(cpu=True)
+assert accelerator.num_processes == 2
+model = make_model()
+rows = make_rows(model)
+rows = rows[:2] if accelerator.process_index else rows[2:]
+learner = Learner(model, OBJECTIVE, lr=1e-4, max_tokens_per_micro_batch=24, accelerator=accelerator)
+metrics = learner.update(rows, int_scale=0.1)
+if accelerator.process_index == 0:
+    torch.save((metrics, weights(model)), sys.argv[1])
+accelerator.end_training()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_step_of_one(tmp_path: Path) -> None:
+    model = make_model()
+    metrics = Learner(model, OBJECTIVE, lr=1e-4).update(make_rows(model), int_scale=0.1)
+    (tmp_path / "worker.py").write_text(WORKER)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    root = str(Path(__file__).parents[1])
+    environment = os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, str(tmp_path / "worker.py"), str(tmp_path / "out.pt")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    other_metrics, other_weights = torch.load(tmp_path / "out.pt")
+    assert other_metrics == pytest.approx(metrics, abs=1e-5)
+    torch.testing.assert_close(other_weights, weights(model), atol=1e-6, rtol=0)

@@ -34,6 +34,7 @@ __all__ = [
     "utility",
 ]
 
+Kind = Literal["rl", "int"]
 Estimator = Literal["joint", "per_arm"]
 Scope = Literal["response", "action_span"]
 Internalize: TypeAlias = Callable[[Group, Trajectory], bool]
@@ -63,7 +64,7 @@ class Span:
 class Row:
     """One sequence for the model: ``rl`` under the prompts of the rollout, ``int`` under the plain ones."""
 
-    kind: Literal["rl", "int"]
+    kind: Kind
     ids: tuple[int, ...]
     spans: tuple[Span, ...]
 
@@ -118,14 +119,8 @@ def turn_arrays(groups: Sequence[Group]) -> TurnArrays:
                 flags.append((trajectory.arm == "skill", not turn.valid))
     numbers = torch.tensor(labels, dtype=torch.int64).reshape(-1, 3)
     switches = torch.tensor(flags, dtype=torch.bool).reshape(-1, 2)
-    return TurnArrays(
-        rewards=torch.tensor(rewards, dtype=torch.float32),
-        group=numbers[:, 0],
-        episode=numbers[:, 1],
-        anchor=numbers[:, 2],
-        skill=switches[:, 0],
-        invalid=switches[:, 1],
-    )
+    columns = numbers.unbind(1) + switches.unbind(1)
+    return TurnArrays(torch.tensor(rewards, dtype=torch.float32), *columns)
 
 
 def compute_advantages(
@@ -208,12 +203,10 @@ def build_rows(
     if len(values) != expected:
         raise ShapeError(f"got {len(values)} advantages, expected one for each of {expected} turns")
     rows: list[Row] = []
-    position = 0
+    left = iter(values)
     for group in groups:
         for trajectory in group.trajectories:
-            own = values[position : position + len(trajectory.turns)]
-            position += len(trajectory.turns)
-            turns = [(turn, a) for turn, a in zip(trajectory.turns, own, strict=True) if turn.completion_ids]
+            turns = [(turn, a) for turn in trajectory.turns for a in [next(left)] if turn.completion_ids]
             rows += _merge("rl", [(t.prompt_ids, t, _span(t, a)) for t, a in turns])
             if trajectory.arm == "skill" and internalize is not None and internalize(group, trajectory):
                 gated = [(t.plain_prompt_ids, t, _plain_span(t, a, scope, max_weight)) for t, a in turns]
@@ -252,40 +245,34 @@ def collate(
     totals = totals or Totals.of(rows)
     shape = (len(rows), max((len(row.ids) for row in rows), default=0))
     ids = torch.full(shape, pad_id, dtype=torch.int64)
-    masks = {name: torch.zeros(shape, dtype=torch.bool) for name in ("attention", "rl", "int")}
-    old, advantages, weights = torch.zeros(shape), torch.zeros(shape), torch.zeros(shape)
+    masks = {name: torch.zeros(shape, dtype=torch.bool) for name in ("attention_mask", "rl_mask", "int_mask")}
+    floats = {name: torch.zeros(shape) for name in ("old_logprobs", "advantages", "weights")}
     for number, row in enumerate(rows):
         ids[number, : len(row.ids)] = torch.tensor(row.ids, dtype=torch.int64)
-        masks["attention"][number, : len(row.ids)] = True
+        masks["attention_mask"][number, : len(row.ids)] = True
         for span in row.spans:
             where = (number, slice(span.start, span.start + len(span.logprobs)))
-            mask = torch.tensor(span.mask) if span.mask is not None else torch.tensor(True)
-            masks[row.kind][where] = mask
-            old[where] = torch.tensor(span.logprobs)
-            advantages[where] = span.advantage
-            weights[where] = span.weight * mask
+            mask = torch.tensor(True if span.mask is None else span.mask)
+            masks[f"{row.kind}_mask"][where] = mask
+            floats["old_logprobs"][where] = torch.tensor(span.logprobs)
+            floats["advantages"][where] = span.advantage
+            floats["weights"][where] = span.weight * mask
     return TokenBatch(
         input_ids=ids,
-        attention_mask=masks["attention"],
-        rl_mask=masks["rl"],
-        int_mask=masks["int"],
-        old_logprobs=old,
         reference_logprobs=torch.zeros(shape),
-        advantages=advantages,
-        weights=weights,
         rl_tokens=totals.rl_tokens,
         int_tokens=totals.int_tokens,
         response_tokens=totals.rl_tokens,
         int_scale=int_scale,
+        **masks,
+        **floats,
     )
 
 
 def _span(turn: Turn, advantage: float) -> Span:
     size = len(turn.completion_ids)
     if len(turn.logprobs) != size:
-        raise ShapeError(
-            f"got {len(turn.logprobs)} log-probs, expected one for each of {size} sampled tokens"
-        )
+        raise ShapeError(f"got {len(turn.logprobs)} log-probs, expected one for each of {size} tokens")
     return Span(len(turn.prompt_ids), turn.logprobs, advantage)
 
 
@@ -296,9 +283,8 @@ def _plain_span(turn: Turn, advantage: float, scope: Scope, max_weight: float) -
     if len(mask) != size:
         raise ShapeError(f"got an action_mask of {len(mask)}, expected one flag for each of {size} tokens")
     weight = min(max(advantage, 0.0), max_weight)
-    return Span(
-        len(turn.plain_prompt_ids), turn.logprobs, advantage, weight, mask if used else (False,) * size
-    )
+    gate = mask if used else (False,) * size
+    return Span(len(turn.plain_prompt_ids), turn.logprobs, advantage, weight, gate)
 
 
 def _merge(kind: Literal["rl", "int"], turns: Sequence[tuple[tuple[int, ...], Turn, Span]]) -> Iterator[Row]:
