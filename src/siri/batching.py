@@ -117,10 +117,9 @@ def turn_arrays(groups: Sequence[Group]) -> TurnArrays:
                 anchor = anchors.setdefault((number, turn.anchor), len(anchors))
                 labels.append((number, episode, anchor))
                 flags.append((trajectory.arm == "skill", not turn.valid))
-    numbers = torch.tensor(labels, dtype=torch.int64).reshape(-1, 3)
-    switches = torch.tensor(flags, dtype=torch.bool).reshape(-1, 2)
-    columns = numbers.unbind(1) + switches.unbind(1)
-    return TurnArrays(torch.tensor(rewards, dtype=torch.float32), *columns)
+    numbers = torch.tensor(labels, dtype=torch.int64).reshape(-1, 3).unbind(1)
+    switches = torch.tensor(flags, dtype=torch.bool).reshape(-1, 2).unbind(1)
+    return TurnArrays(torch.tensor(rewards, dtype=torch.float32), *numbers, *switches)
 
 
 def compute_advantages(
@@ -194,16 +193,15 @@ def build_rows(
         max_weight: w_max of w = clip(A, 0, w_max). A gated token with w = 0 still counts in Z.
 
     Returns:
-        Rows in rollout order. Turns without token ids have none.
+        Rows in rollout order; none for turns without token ids.
     """
     if scope not in ("response", "action_span"):
         raise ConfigError(f"got scope={scope!r}, expected 'response' or 'action_span'; fix: use 'response'")
-    values = advantages.tolist() if isinstance(advantages, Tensor) else list(advantages)
+    values: list[float] = advantages.tolist() if isinstance(advantages, Tensor) else list(advantages)
     expected = sum(len(trajectory.turns) for group in groups for trajectory in group.trajectories)
     if len(values) != expected:
         raise ShapeError(f"got {len(values)} advantages, expected one for each of {expected} turns")
-    rows: list[Row] = []
-    left = iter(values)
+    rows, left = list[Row](), iter(values)
     for group in groups:
         for trajectory in group.trajectories:
             turns = [(turn, a) for turn in trajectory.turns for a in [next(left)] if turn.completion_ids]
