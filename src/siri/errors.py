@@ -71,6 +71,5 @@ class MissingExtra(SiriError, ImportError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
-            f"got no package {package!r}, expected it for this feature; "
-            f"fix: pip install 'siri-rl[{extra}]'"
+            f"got no package {package!r}, expected it for this feature; fix: pip install 'siri-rl[{extra}]'"
         )

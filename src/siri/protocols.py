@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from siri.types import Completion, Info, Message, Request, Sampling, Skill, SkillStatus, Task, Trajectory, Turn
+from siri.types import (
+    Completion,
+    Info,
+    Message,
+    Request,
+    Sampling,
+    Skill,
+    SkillStatus,
+    Task,
+    Trajectory,
+    Turn,
+)
 
 if TYPE_CHECKING:
     from siri.algos.objectives import Loss, TokenBatch, TokenScores
@@ -28,9 +39,7 @@ class Environment(Protocol):
     A broken world raises ``EnvironmentFault``.
     """
 
-    def reset(
-        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
-    ) -> tuple[str, Info]:
+    def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[str, Info]:
         """Start an episode; return the first observation and its info."""
         ...
 
