@@ -1,0 +1,357 @@
+"""The state machine of ALFWorld's text games, without TextWorld.
+
+Behaves as alfworld 0.4.2 on textworld 1.7.0 does, including what looks odd: ``look`` at the start says
+"nothing", ``go to`` where one already stands is refused, a lamp is never turned off, and winning is a
+property of the current state, which can be undone. Microseconds per step; any number of states share a game.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+
+from siri.envs.alfworld.games import Game
+from siri.envs.alfworld.pddl import Fact
+
+__all__ = ["NOTHING_HAPPENS", "State"]
+
+NOTHING_HAPPENS = "Nothing happens."
+
+_HEADING = "-= Welcome to TextWorld, ALFRED! =-"
+_MIDDLE = "You are in the middle of a room. Looking quickly around you, you see {}."
+_KNIVES = frozenset({"knifetype", "butterknifetype"})
+_STATIONS = (("heat", "microwavetype"), ("cool", "fridgetype"))
+_WITH = {"clean": "cleanable", "heat": "heatable", "cool": "coolable"}
+
+Move = tuple[str, str, str]
+"""(verb, object, receptacle or tool); unused places are empty."""
+
+
+class State:
+    """One play of a game, from its start.
+
+    ``step`` refuses what is not admissible, in words and without changing anything. It keeps accepting
+    commands after a win, as the reference does; stopping is up to the environment.
+    """
+
+    __slots__ = ("_actions", "_changed", "_contents", "_facts", "_gone", "game", "held", "location", "won")
+
+    def __init__(self, game: Game) -> None:
+        self.game = game
+        self.location = game.start
+        self.held = game.held
+        self._facts = set(game.dynamic)
+        self._changed: set[Fact] = set()
+        self._gone: set[tuple[str, str]] = set()
+        self._actions: dict[str, Move] | None = None
+        self._contents: dict[str, list[str]] = {}
+        for fact in game.dynamic:
+            if fact[0] == "inreceptacle":
+                self._contents.setdefault(fact[2], []).append(fact[1])
+        for items in self._contents.values():
+            items.sort(key=game.rank.__getitem__)
+        self.won = self._test_goal()
+
+    # What can be asked
+
+    def has(self, predicate: str, *arguments: str) -> bool:
+        """True when this fact, of those that actions change, holds now."""
+        return (predicate, *arguments) in self._facts
+
+    def contents(self, receptacle: str) -> tuple[str, ...]:
+        """Objects in ``receptacle`` now, seen or not, in listing order."""
+        return tuple(self._contents.get(receptacle, ()))
+
+    def shown(self, receptacle: str) -> bool:
+        """True when the contents can be seen and reached: not openable, or opened."""
+        return not self.game.has("openable", receptacle) or ("opened", receptacle) in self._facts
+
+    def here(self) -> tuple[str, ...]:
+        """Receptacles where the agent stands, in listing order."""
+        return self.game.receptacles_at.get(self.location, ())
+
+    def anchor(self) -> Hashable:
+        """The dynamic state: equal for two states of one game if and only if the same facts hold.
+
+        Only the facts that differ from the start are kept, which is exact and small.
+        """
+        return frozenset(self._changed)
+
+    def admissible(self) -> list[str]:
+        """Commands that are valid now, in TextWorld's order (plain string order)."""
+        return list(self._moves())
+
+    def moves(self) -> dict[str, Move]:
+        """Admissible commands with their meaning: command → (verb, object, receptacle), as identifiers."""
+        return dict(self._moves())
+
+    def opening(self) -> str:
+        """The first observation: heading, surroundings, task."""
+        surroundings = self._look() if self.here() else _MIDDLE.format(self._list(self.game.place_of))
+        return f"{_HEADING}\n\n{surroundings}\n\n{self.game.grammar.task}"
+
+    # What can be done
+
+    def step(self, command: str) -> tuple[str, bool]:
+        """Carry out ``command``; return (feedback, was it admissible?)."""
+        move = self._moves().get(command.strip())
+        if move is None:
+            return NOTHING_HAPPENS, False
+        verb, item, other = move
+        return _HANDLERS[verb](self, item, other), True
+
+    def _set(self, fact: Fact, value: bool) -> None:
+        if (fact in self._facts) == value:
+            return
+        if value:
+            self._facts.add(fact)
+        else:
+            self._facts.discard(fact)
+        self._changed ^= {fact}
+
+    def _done(self) -> None:
+        """After a change: test the goal."""
+        self.won = self._test_goal()
+
+    def _test_goal(self) -> bool:
+        facts = self._facts
+        for clause in self.game.goal:
+            for must, must_not in clause:
+                if must <= facts and (not must_not or must_not.isdisjoint(facts)):
+                    break
+            else:
+                return False
+        return True
+
+    def _go(self, _item: str, receptacle: str) -> str:
+        game = self.game
+        target = game.place_of[receptacle]
+        self._set(("atlocation", game.agent, self.location), False)
+        self._set(("atlocation", game.agent, target), True)
+        self.location = target
+        self._actions = None
+        self._done()
+        arrived = game.names[target if game.grammar.arrive_at_location else receptacle]
+        return f"You arrive at {arrived}. {self._examine_receptacle(receptacle)}"
+
+    def _open(self, _item: str, receptacle: str) -> str:
+        self._set(("opened", receptacle), True)
+        self._actions = None
+        self._done()
+        return f"You open the {self.game.names[receptacle]}. {self._examine_receptacle(receptacle)}"
+
+    def _close(self, _item: str, receptacle: str) -> str:
+        self._set(("opened", receptacle), False)
+        self._actions = None
+        self._done()
+        return f"You close the {self.game.names[receptacle]}."
+
+    def _take(self, item: str, receptacle: str) -> str:
+        agent = self.game.agent
+        self._contents[receptacle].remove(item)
+        self._gone.add((item, receptacle))
+        self._set(("inreceptacle", item, receptacle), False)
+        self._set(("objectatlocation", item, self.location), False)
+        self._set(("holds", agent, item), True)
+        self._set(("holdsany", agent), True)
+        self.held = item
+        self._actions = None
+        self._done()
+        return f"You pick up the {self.game.names[item]} from the {self.game.names[receptacle]}."
+
+    def _put(self, item: str, receptacle: str) -> str:
+        game = self.game
+        inside = self._contents.setdefault(receptacle, [])
+        if item not in inside:
+            inside.append(item)
+            inside.sort(key=game.rank.__getitem__)
+        self._gone.discard((item, receptacle))
+        self._set(("inreceptacle", item, receptacle), True)
+        self._set(("objectatlocation", item, self.location), True)
+        self._set(("holds", game.agent, item), False)
+        self._set(("holdsany", game.agent), False)
+        self.held = None
+        self._actions = None
+        self._done()
+        return game.grammar.put_feedback.format(o=game.names[item], r=game.names[receptacle])
+
+    def _clean(self, item: str, receptacle: str) -> str:
+        self._set(("isclean", item), True)
+        return self._treated("clean", item, receptacle)
+
+    def _heat(self, item: str, receptacle: str) -> str:
+        self._set(("ishot", item), True)
+        self._set(("iscool", item), False)
+        return self._treated("heat", item, receptacle)
+
+    def _cool(self, item: str, receptacle: str) -> str:
+        self._set(("iscool", item), True)
+        self._set(("ishot", item), False)
+        return self._treated("cool", item, receptacle)
+
+    def _treated(self, verb: str, item: str, receptacle: str) -> str:
+        self._done()
+        return f"You {verb} the {self.game.names[item]} using the {self.game.names[receptacle]}."
+
+    def _use(self, item: str, _receptacle: str) -> str:
+        self._set(("ison", item), ("ison", item) not in self._facts)
+        self._set(("istoggled", item), True)
+        self._done()
+        return f"You turn on the {self.game.names[item]}."
+
+    def _slice(self, item: str, knife: str) -> str:
+        self._set(("issliced", item), True)
+        self._done()
+        return f"You sliced the {self.game.names[item]} with the {self.game.names[knife]}."
+
+    # What it says
+
+    def _list(self, items: Iterable[str]) -> str:
+        names = [f"a {self.game.names[item]}" for item in sorted(items, key=self.game.rank.__getitem__)]
+        return _join(names)
+
+    def _look(self, _item: str = "", _receptacle: str = "") -> str:
+        here = self.here()
+        if not here:
+            return _MIDDLE.format("nothing")
+        game, rank = self.game, self.game.rank
+        floor = sorted(
+            (rank[item], rank[place], item)
+            for item, place in self._gone
+            if place in here and ("objectatlocation", item, self.location) in self._facts
+        )
+        facing = _join([game.names[receptacle] for receptacle in here])
+        beside = _join([f"a {game.names[item]}" for _, _, item in floor])
+        return f"You are facing the {facing}. Next to it, you see {beside}."
+
+    def _examine_receptacle(self, receptacle: str) -> str:
+        name = self.game.names[receptacle]
+        if not self.shown(receptacle):
+            return f"The {name} is closed."
+        inside = _join([f"a {self.game.names[item]}" for item in self._contents.get(receptacle, ())])
+        if self.game.has("openable", receptacle):
+            return f"The {name} is open. In it, you see {inside}."
+        return f"On the {name}, you see {inside}."
+
+    def _examine_object(self, item: str, _other: str) -> str:
+        game, name = self.game, self.game.names[item]
+        if game.has("isreceptacleobject", item):
+            return f"This is a normal {name}. In it, you see {self._list(game.inside.get(item, ()))}."
+        hot, clean, cool, is_sliced = (self.has(p, item) for p in ("ishot", "isclean", "iscool", "issliced"))
+        # The grammar's order of conditions: with "sliced" first, and "cold" only for a thing that is just cool.
+        heat = "hot" if hot else "cool" if cool else ""
+        if clean and heat:
+            word = f"{heat} and clean"
+        elif is_sliced and not clean:
+            word = heat
+        else:
+            word = "hot" if hot else "clean" if clean else "cold" if cool else ""
+        if word:
+            return f"This is a {word}{' sliced' if is_sliced else ''} {name}."
+        if game.has("toggleable", item) and self.has("istoggled", item):
+            return f"This {name} is on."
+        if game.has("sliceable", item) and is_sliced:
+            return f"This is a sliced {name}."
+        return f"There's nothing special about {name}."
+
+    def _inventory(self, _item: str, _other: str) -> str:
+        if self.held is None:
+            return "You are not carrying anything."
+        return f"You are carrying: a {self.game.names[self.held]}."
+
+    def _help(self, _item: str, _other: str) -> str:
+        return self.game.grammar.help or ""
+
+    # What is admissible
+
+    def _moves(self) -> dict[str, Move]:
+        if self._actions is None:
+            self._actions = self._find_moves()
+        return self._actions
+
+    def _find_moves(self) -> dict[str, Move]:
+        """Rebuilt after going, opening, closing, taking and putting only: nothing else changes it."""
+        game, names, held = self.game, self.game.names, self.held
+        before: list[tuple[str, Move]] = []  # verbs that sort before "go to"
+        after: list[tuple[str, Move]] = [("inventory", ("inventory", "", "")), ("look", ("look", "", ""))]
+        if game.grammar.help is not None:
+            after.append(("help", ("help", "", "")))
+        if held is not None:
+            before.append((f"examine {names[held]}", ("examine object", held, "")))
+        for receptacle in self.here():
+            name = names[receptacle]
+            before.append((f"examine {name}", ("examine", "", receptacle)))
+            if game.has("openable", receptacle):
+                if ("opened", receptacle) in self._facts:
+                    before.append((f"close {name}", ("close", "", receptacle)))
+                else:
+                    after.append((f"open {name}", ("open", "", receptacle)))
+            inside = self._contents.get(receptacle, ())
+            after += [
+                (f"use {names[i]}", ("use", i, receptacle))
+                for i in inside
+                if ("toggleable", i) in game.static
+            ]
+            shown = self.shown(receptacle)
+            if held is None:
+                if shown:
+                    after += [
+                        (f"take {names[i]} from {name}", ("take", i, receptacle))
+                        for i in inside
+                        if ("pickupable", i) in game.static
+                    ]
+                continue
+            if shown and game.fits(held, receptacle):
+                after.append((game.grammar.put.format(o=names[held], r=name), ("put", held, receptacle)))
+            for verb in self._treatments(held, receptacle):
+                pair = (f"{verb} {names[held]} with {name}", (verb, held, receptacle))
+                (after if verb == "heat" else before).append(pair)
+        if held is not None and _KNIVES & game.object_types.get(held, frozenset()):
+            after += [
+                (f"slice {names[item]} with {names[held]}", ("slice", item, held))
+                for item in self._sliceable()
+            ]
+        moves = dict(sorted(before))
+        moves.update((command, ("go to", "", place)) for command, place in game.goto.get(self.location, ()))
+        moves.update(sorted(after))
+        return moves
+
+    def _treatments(self, item: str, receptacle: str) -> list[str]:
+        types = self.game.receptacle_types.get(receptacle, frozenset())
+        verbs = ["clean"] if types & self.game.sinks else []
+        verbs += [verb for verb, station in _STATIONS if station in types]
+        return [verb for verb in verbs if (_WITH[verb], item) in self.game.static]
+
+    def _sliceable(self) -> list[str]:
+        return [
+            fact[1]
+            for fact in self._facts
+            if fact[0] == "objectatlocation"
+            and fact[2] == self.location
+            and ("sliceable", fact[1]) in self.game.static
+        ]
+
+
+def _join(names: list[str]) -> str:
+    """ "nothing"; "X"; "X, and Y"; "X, Y, and Z"."""
+    if len(names) < 2:
+        return names[0] if names else "nothing"
+    return f"{', '.join(names[:-1])}, and {names[-1]}"
+
+
+_HANDLERS: dict[str, Callable[[State, str, str], str]] = {
+    "clean": State._clean,
+    "close": State._close,
+    "cool": State._cool,
+    "examine": lambda state, _item, receptacle: state._examine_receptacle(receptacle),
+    "examine object": State._examine_object,
+    "go to": State._go,
+    "heat": State._heat,
+    "help": State._help,
+    "inventory": State._inventory,
+    "look": State._look,
+    "open": State._open,
+    "put": State._put,
+    "slice": State._slice,
+    "take": State._take,
+    "use": State._use,
+}

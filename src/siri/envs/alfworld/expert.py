@@ -1,0 +1,202 @@
+"""An expert that knows the whole state, for demonstrations and to check that a game can be won.
+
+It plans, for every way to satisfy the goal, the commands that lead there, and gives the first command of
+the shortest plan. Each command it gives shortens that plan by one, so it always arrives.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from siri.envs.alfworld.engine import State
+from siri.envs.alfworld.games import Game
+from siri.envs.alfworld.goals import Case
+
+__all__ = ["Expert", "destinations", "receptacle_of", "solve", "station_type", "stations", "target_objects"]
+
+_TREATED = {"isclean": "clean", "ishot": "heat", "iscool": "cool"}
+_STATION = {"heat": "microwavetype", "cool": "fridgetype"}
+
+
+class Expert:
+    """Plays any of the six kinds of task with full knowledge of where everything is."""
+
+    def __init__(self, game: Game) -> None:
+        self.game = game
+        self._cases = [_merged(cases) for cases in itertools.product(*game.goal)]
+
+    def next_command(self, state: State) -> str:
+        """The next command; "look" when there is nothing left to do or no way to win."""
+        plan = self.plan(state)
+        return plan[0] if plan else "look"
+
+    def plan(self, state: State) -> list[str] | None:
+        """The shortest of the plans that win from here; empty when won, None when there is none."""
+        if state.won:
+            return []
+        plans = (_Planner(state).plan(must) for must, must_not in self._cases if not must_not)
+        return min((p for p in plans if p is not None), key=len, default=None)
+
+
+def solve(game: Game, max_steps: int = 50) -> list[str] | None:
+    """Commands that win ``game`` from its start, or None when the expert fails within ``max_steps``."""
+    state, expert, commands = State(game), Expert(game), list[str]()
+    while not state.won:
+        if len(commands) == max_steps:
+            return None
+        commands.append(expert.next_command(state))
+        state.step(commands[-1])
+    return commands
+
+
+def target_objects(game: Game) -> tuple[str, ...]:
+    """Objects that a solution may have to move, treat or hold, in listing order (no lamps)."""
+    found = {
+        fact[2] if fact[0] == "holds" else fact[1]
+        for fact in _goal_facts(game)
+        if fact[0] in ("inreceptacle", "holds", *_TREATED)
+    }
+    return tuple(sorted((f for f in found if game.has("pickupable", f)), key=game.rank.__getitem__))
+
+
+def destinations(game: Game) -> tuple[str, ...]:
+    """Receptacles where a solution may put its objects, or where its lamp is, in listing order."""
+    found = {fact[2] for fact in _goal_facts(game) if fact[0] == "inreceptacle"}
+    return tuple(sorted(found, key=game.rank.__getitem__))
+
+
+def station_type(game: Game) -> str | None:
+    """The treatment that the goal asks for: "clean", "heat", "cool", or None."""
+    return next((_TREATED[fact[0]] for fact in sorted(_goal_facts(game)) if fact[0] in _TREATED), None)
+
+
+def stations(game: Game, verb: str) -> tuple[str, ...]:
+    """Reachable receptacles in which objects can be treated with "clean", "heat" or "cool"."""
+    kinds = game.sinks if verb == "clean" else frozenset({_STATION[verb]})
+    return tuple(r for r in game.place_of if kinds & game.receptacle_types.get(r, frozenset()))
+
+
+def receptacle_of(state: State, item: str) -> str | None:
+    """Where ``item`` truly is now, if in a receptacle that can be reached."""
+    return next((place for place in state.game.place_of if item in state.contents(place)), None)
+
+
+def _goal_facts(game: Game) -> Iterator[tuple[str, ...]]:
+    for clause in game.goal:
+        for must, _ in clause:
+            yield from must
+
+
+def _merged(cases: tuple[Case, ...]) -> Case:
+    return frozenset().union(*(case[0] for case in cases)), frozenset().union(*(case[1] for case in cases))
+
+
+class _Planner:
+    """Writes down the commands for one case of the goal, tracking location, hand and opened receptacles."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.game = state.game
+        self.location = state.location
+        self.held = state.held
+        self.opened: set[str] = set()
+        self.commands: list[str] = []
+
+    def plan(self, must: frozenset[tuple[str, ...]]) -> list[str] | None:
+        """The commands, or None when this case is out of reach."""
+        unmet = {fact for fact in must if not self.state.has(*fact)}
+        places = {fact[1]: fact[2] for fact in must if fact[0] == "inreceptacle"}
+        treatments = {fact[1]: _TREATED[fact[0]] for fact in unmet if fact[0] in _TREATED}
+        to_hold = [fact[2] for fact in must if fact[0] == "holds"]
+        moved = {fact[1] for fact in unmet if fact[0] == "inreceptacle"} | set(treatments)
+        done = True
+        for item in sorted(moved, key=lambda item: (item != self.held, self.game.rank[item])):
+            done = done and self._bring(item, treatments.get(item), places.get(item))
+        for item in to_hold:
+            done = done and self._hold(item)
+        for fact in unmet:
+            if fact[0] == "istoggled":
+                done = done and self._toggle(fact[1], places.get(fact[1]))
+        for fact in must:
+            if fact[0] == "atlocation" and fact[2] != self.location:
+                done = done and self._go_somewhere(fact[2])
+        known = {"inreceptacle", "holds", "istoggled", "atlocation", *_TREATED}
+        return self.commands if done and all(fact[0] in known for fact in unmet) else None
+
+    def _bring(self, item: str, verb: str | None, place: str | None) -> bool:
+        """Fetch ``item``, treat it, and put it to ``place`` (or keep it when there is none)."""
+        if not self._hold(item):
+            return False
+        if verb is not None:
+            options = stations(self.game, verb)
+            if not options:
+                return False
+            station = min(options, key=lambda r: self.game.place_of[r] != self.location)
+            self._go(station)
+            self._say(f"{verb} {self.game.names[item]} with {self.game.names[station]}")
+        return place is None or self._put(place)
+
+    def _hold(self, item: str) -> bool:
+        if self.held == item:
+            return True
+        source = receptacle_of(self.state, item)
+        if source is None or not self.game.has("pickupable", item):
+            return False
+        if self.held is not None and not self._drop():
+            return False
+        self._go(source)
+        self._open(source)
+        self._say(f"take {self.game.names[item]} from {self.game.names[source]}")
+        self.held = item
+        return True
+
+    def _drop(self) -> bool:
+        """Put down what is in hand, here if possible."""
+        held, game = self.held, self.game
+        options = [place for place in game.place_of if held is not None and game.fits(held, place)]
+        if not options:
+            return False
+        cost = {p: (game.place_of[p] != self.location, self._closed(p), game.rank[p]) for p in options}
+        return self._put(min(options, key=cost.__getitem__))
+
+    def _put(self, place: str) -> bool:
+        if place not in self.game.place_of or self.held is None:
+            return False
+        self._go(place)
+        self._open(place)
+        self._say(self.game.grammar.put.format(o=self.game.names[self.held], r=self.game.names[place]))
+        self.held = None
+        return True
+
+    def _toggle(self, lamp: str, place: str | None) -> bool:
+        place = place or receptacle_of(self.state, lamp)
+        if place not in self.game.place_of or place is None:
+            return False
+        self._go(place)
+        self._say(f"use {self.game.names[lamp]}")
+        return True
+
+    def _go_somewhere(self, location: str) -> bool:
+        here = self.game.receptacles_at.get(location)
+        if not here:
+            return False
+        self._go(here[0])
+        return True
+
+    def _go(self, receptacle: str) -> None:
+        location = self.game.place_of[receptacle]
+        if location != self.location:
+            self._say(f"go to {self.game.names[receptacle]}")
+            self.location = location
+
+    def _closed(self, receptacle: str) -> bool:
+        return not self.state.shown(receptacle) and receptacle not in self.opened
+
+    def _open(self, receptacle: str) -> None:
+        if self._closed(receptacle):
+            self._say(f"open {self.game.names[receptacle]}")
+            self.opened.add(receptacle)
+
+    def _say(self, command: str) -> None:
+        self.commands.append(command)
