@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 
-from siri.envs.alfworld.games import Game
+from siri.envs.alfworld.game import Game
 from siri.envs.alfworld.pddl import Fact
 
 __all__ = ["NOTHING_HAPPENS", "State"]
@@ -237,7 +237,7 @@ class State:
         if game.has("isreceptacleobject", item):
             return f"This is a normal {name}. In it, you see {self._list(game.inside.get(item, ()))}."
         hot, clean, cool, is_sliced = (self.has(p, item) for p in ("ishot", "isclean", "iscool", "issliced"))
-        # The grammar's order of conditions: with "sliced" first, and "cold" only for a thing that is just cool.
+        # The grammar's order of conditions; "cold" is said only of a thing that is cool and nothing else.
         heat = "hot" if hot else "cool" if cool else ""
         if clean and heat:
             word = f"{heat} and clean"

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterator
 
 from siri.envs.alfworld.engine import State
-from siri.envs.alfworld.games import Game
+from siri.envs.alfworld.game import Game
 from siri.envs.alfworld.goals import Case
 
 __all__ = ["Expert", "destinations", "receptacle_of", "solve", "station_type", "stations", "target_objects"]

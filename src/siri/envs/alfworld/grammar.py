@@ -21,6 +21,7 @@ TASK_PREFIX = "Your task is to: "
 _BLOCK = re.compile(r'"""(.*?)"""', re.DOTALL)
 _ACTION = re.compile(r'action\s+(\w+)\s*\{\s*template\s*::\s*"([^"]*)";\s*feedback\s*::\s*"([^"]*)"')
 _TASK = re.compile(r'"task"\s*:\s*\[\s*\{\s*"rhs"\s*:\s*("(?:[^"\\]|\\.)*")')
+_FIX = "fix: take the games as released ('alfworld-download')"
 _SYMBOLS = frozenset(';|<>{}[]#"')
 
 # First 12 hex digits of sha256 over the canonical JSON of each rule that the engine implements.
@@ -132,22 +133,22 @@ def read_grammar(text: str) -> Grammar:
     for name, digest in _KNOWN_RULES.items():
         if name not in rules or rule_digest(rules[name]) != digest:
             raise GameError(
-                f"got a grammar whose rule '{name}' is missing or unknown, expected that of alfworld 2.1.1-0.4.x; "
-                "fix: use engine='textworld' for such games"
+                f"got a grammar whose rule '{name}' is missing or unknown, expected that of data 2.1.1-2.1.3; "
+                f"{_FIX}"
             )
     for name, template in _KNOWN_TEMPLATES.items():
         if name not in actions or actions[name][0] != template:
             raise GameError(
-                f"got action '{name}' with template {actions.get(name, ('none', ''))[0]!r}, expected {template!r}; "
-                "fix: use engine='textworld' for such games"
+                f"got action '{name}' with template {actions.get(name, ('', ''))[0]!r}, expected {template!r}; "
+                f"{_FIX}"
             )
     template = actions.get("PutObject", ("", ""))[0]
     put = _PUT.get(template)
     arrive = _ARRIVE.get(_only_rhs(rules, "GotoLocation.feedback"))
     if put is None or arrive is None or _only_rhs(rules, "PutObject.feedback") != put[1]:
         raise GameError(
-            f"got an unknown pair of 'go to' and {template!r} texts, expected those of alfworld 2.1.1-0.4.x; "
-            "fix: use engine='textworld' for such games"
+            f"got an unknown pair of 'go to' and {template!r} texts, expected those of data 2.1.1-2.1.3; "
+            f"{_FIX}"
         )
     return Grammar(
         task=read_task(text),

@@ -49,7 +49,7 @@ def read_expressions(text: str) -> tuple[Expr, ...]:
     """
     if len(text) > _MAX_CHARACTERS:
         raise GameError(
-            f"got {len(text)} characters of PDDL, expected at most {_MAX_CHARACTERS}; fix: check the game file"
+            f"got {len(text)} characters of PDDL, expected at most {_MAX_CHARACTERS}; fix: check the file"
         )
     stack: list[list[Expr]] = [[]]
     for token in _TOKEN.findall(strip_comments(text)):
@@ -88,7 +88,7 @@ def read_problem(text: str) -> Problem:
     top = read_expressions(text)
     if len(top) != 1 or not isinstance(top[0], tuple) or not top[0] or top[0][0] != "define":
         raise GameError(
-            "got PDDL that is not one '(define ...)', expected a problem; fix: check 'pddl_problem' in the file"
+            "got PDDL that is not one '(define ...)', expected a problem; fix: check 'pddl_problem'"
         )
     sections: dict[str, tuple[Expr, ...]] = {}
     for part in top[0][1:]:

@@ -1,0 +1,216 @@
+"""One game: what its file says, as lookup tables.
+
+Rules of naming and order: TextWorld 1.7.0 (sorted propositions) and alfworld 0.4.2 ``AlfredDemangler``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
+
+from siri.envs.alfworld.goals import DYNAMIC, Clause, Grounder
+from siri.envs.alfworld.grammar import TASK_PREFIX, Grammar, read_grammar
+from siri.envs.alfworld.pddl import Fact, Problem, read_problem, strip_comments
+from siri.errors import GameError
+
+__all__ = ["Game", "parse_game"]
+
+
+@dataclass(frozen=True, eq=False)
+class Game:
+    """One game, immutable: a group's rollouts share it. Identifiers are those of the file, lowercased."""
+
+    grammar: Grammar
+    agent: str
+    start: str
+    """Location of the agent at reset."""
+    held: str | None
+    """Object in hand at reset."""
+    names: Mapping[str, str]
+    """Identifier → displayed name ("mug 2")."""
+    rank: Mapping[str, int]
+    """Identifier → position in every listing."""
+    static: frozenset[Fact]
+    dynamic: frozenset[Fact]
+    """Facts that actions can change, as they are at reset."""
+    goal: tuple[Clause, ...]
+    place_of: Mapping[str, str]
+    """Receptacle → its location."""
+    receptacles_at: Mapping[str, tuple[str, ...]]
+    """Location → its receptacles, in listing order."""
+    receptacle_types: Mapping[str, frozenset[str]]
+    object_types: Mapping[str, frozenset[str]]
+    inside: Mapping[str, tuple[str, ...]]
+    """Object that holds objects (bowl, box) → its contents, which never change."""
+    sinks: frozenset[str]
+    """Receptacle types in which things can be cleaned."""
+    goto: Mapping[str, tuple[tuple[str, str], ...]] = field(repr=False)
+    """Location → (command, receptacle) of every receptacle elsewhere, in text order."""
+
+    @property
+    def task(self) -> str:
+        """The task in words, without "Your task is to: "."""
+        return self.grammar.task.removeprefix(TASK_PREFIX)
+
+    def has(self, predicate: str, *arguments: str) -> bool:
+        """True when this static fact holds."""
+        return (predicate, *arguments) in self.static
+
+    def fits(self, item: str, receptacle: str) -> bool:
+        """True when ``receptacle`` may contain ``item``."""
+        static = self.static
+        return any(
+            ("cancontain", place, kind) in static
+            for place in self.receptacle_types.get(receptacle, ())
+            for kind in self.object_types.get(item, ())
+        )
+
+
+def parse_game(content: Mapping[str, Any]) -> Game:
+    """Build a game from the decoded JSON of its file.
+
+    Raises:
+        GameError: a part is missing, malformed or of an unknown kind.
+    """
+    for key in ("pddl_domain", "grammar", "pddl_problem"):
+        if not isinstance(content.get(key), str):
+            raise GameError(
+                f"got a game without text '{key}', expected one; fix: download or generate it again"
+            )
+    problem = read_problem(content["pddl_problem"])
+    facts = _declared(problem)
+    by: dict[str, list[Fact]] = {}
+    for fact in sorted(facts):
+        by.setdefault(fact[0], []).append(fact)
+    agent, start = _agent(by)
+    place_of = _places(by)
+    ids = sorted({word for fact in facts for word in fact[1:]})
+    names = _names(ids)
+    ordered = sorted(ids, key=lambda i: (problem.objects[i] != "object", problem.objects[i], i))
+    rank = {name: number for number, name in enumerate(ordered)}
+    at: dict[str, list[str]] = {}
+    for receptacle in sorted(place_of, key=rank.__getitem__):
+        at.setdefault(place_of[receptacle], []).append(receptacle)
+    commands = sorted((f"go to {names[r]}", r) for r in place_of)
+    locations = {start, *at}
+    return Game(
+        grammar=read_grammar(content["grammar"]),
+        agent=agent,
+        start=start,
+        held=_held(by),
+        names=MappingProxyType(names),
+        rank=MappingProxyType(rank),
+        static=frozenset(fact for fact in facts if fact[0] not in DYNAMIC),
+        dynamic=frozenset(fact for fact in facts if fact[0] in DYNAMIC),
+        goal=Grounder(problem.objects, facts).ground(problem.goal),
+        place_of=MappingProxyType(place_of),
+        receptacles_at=MappingProxyType({place: tuple(found) for place, found in at.items()}),
+        receptacle_types=_types(by.get("receptacletype", ())),
+        object_types=_types(by.get("objecttype", ())),
+        inside=_inside(by.get("inreceptacleobject", ()), rank),
+        sinks=_sinks(content["pddl_domain"]),
+        goto=MappingProxyType(
+            {here: tuple(pair for pair in commands if place_of[pair[1]] != here) for here in locations}
+        ),
+    )
+
+
+_ARITY = {"atlocation": 2, "receptacleatlocation": 2, "objectatlocation": 2, "inreceptacle": 2, "holds": 2}
+_ARITY |= {"inreceptacleobject": 2, "receptacletype": 2, "objecttype": 2, "cancontain": 2}
+
+
+def _declared(problem: Problem) -> frozenset[Fact]:
+    for fact in problem.init:
+        if len(fact) - 1 != _ARITY.get(fact[0], len(fact) - 1):
+            raise GameError(f"got fact {fact}, expected {_ARITY[fact[0]]} arguments; fix: check the file")
+        for word in fact[1:]:
+            if word not in problem.objects:
+                raise GameError(
+                    f"got undeclared '{word}' in fact {fact}, expected it in (:objects); fix: declare it"
+                )
+    return frozenset(problem.init)
+
+
+def _agent(by: Mapping[str, list[Fact]]) -> tuple[str, str]:
+    found = by.get("atlocation", [])
+    if len(found) != 1:
+        raise GameError(
+            f"got {len(found)} 'atLocation' facts, expected one agent at one place; fix: the file"
+        )
+    return found[0][1], found[0][2]
+
+
+def _held(by: Mapping[str, list[Fact]]) -> str | None:
+    held = by.get("holds", [])
+    if len(held) > 1 or len(held) != len(by.get("holdsany", [])):
+        raise GameError(
+            f"got {len(held)} 'holds' and {len(by.get('holdsany', []))} 'holdsAny' facts, "
+            "expected one of each or none; fix: check the file"
+        )
+    return held[0][2] if held else None
+
+
+def _places(by: Mapping[str, list[Fact]]) -> dict[str, str]:
+    places: dict[str, str] = {}
+    for _, receptacle, location in by.get("receptacleatlocation", []):
+        if receptacle in places:
+            raise GameError(f"got two locations of '{receptacle}', expected one; fix: check the file")
+        places[receptacle] = location
+    return places
+
+
+def _names(ids: list[str]) -> dict[str, str]:
+    """Displayed names: the first identifier of a class gets the highest number."""
+    classes = [_class_of(name) for name in ids]
+    left = Counter(classes)
+    names = {}
+    for name, kind in zip(ids, classes, strict=True):
+        if "_bar_" not in name:
+            names[name] = f"{name} "
+            continue
+        names[name] = f"{kind} {left[kind]}"
+        left[kind] -= 1
+    return names
+
+
+def _class_of(name: str) -> str:
+    kind = name.partition("_bar_")[0]
+    return f"{kind}basin" if "basin" in name and "_bar_" in name else kind
+
+
+def _types(facts: Iterable[Fact]) -> Mapping[str, frozenset[str]]:
+    types: dict[str, set[str]] = {}
+    for _, name, kind in facts:
+        types.setdefault(name, set()).add(kind)
+    return MappingProxyType({name: frozenset(kinds) for name, kinds in types.items()})
+
+
+def _inside(facts: Iterable[Fact], rank: Mapping[str, int]) -> Mapping[str, tuple[str, ...]]:
+    inside: dict[str, list[str]] = {}
+    for _, inner, outer in facts:
+        inside.setdefault(outer, []).append(inner)
+    return MappingProxyType({o: tuple(sorted(found, key=rank.__getitem__)) for o, found in inside.items()})
+
+
+_CLEAN = re.compile(r"\(:action\s+cleanobject(.*?)\(:action", re.DOTALL)
+_EXAMINE = re.compile(r"\(:action\s+examineobject(.*?)\(:action", re.DOTALL)
+
+
+@lru_cache(maxsize=8)
+def _sinks(domain: str) -> frozenset[str]:
+    """Types of receptacle in which ``clean`` works; refuses a domain that the engine does not implement."""
+    text = strip_comments(domain)
+    clean, examine = _CLEAN.search(text), _EXAMINE.search(text)
+    sinks = frozenset(re.findall(r"\(receptacletype \?r (\w+)\)", clean.group(1))) if clean else frozenset()
+    # Every released domain has this comma: it makes the branch "visible objects can be examined" dead.
+    if not sinks or examine is None or "?l - location," not in examine.group(1):
+        raise GameError(
+            "got a PDDL domain unlike those of data 2.1.1-2.1.3, expected one of them; "
+            "fix: take the games as released ('alfworld-download')"
+        )
+    return sinks
