@@ -7,9 +7,10 @@ property of the current state, which can be undone. Microseconds per step; any n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Set
 
 from siri.envs.alfworld.game import Game
+from siri.envs.alfworld.moves import Move, find_moves
 from siri.envs.alfworld.pddl import Fact
 
 __all__ = ["NOTHING_HAPPENS", "State"]
@@ -18,12 +19,6 @@ NOTHING_HAPPENS = "Nothing happens."
 
 _HEADING = "-= Welcome to TextWorld, ALFRED! =-"
 _MIDDLE = "You are in the middle of a room. Looking quickly around you, you see {}."
-_KNIVES = frozenset({"knifetype", "butterknifetype"})
-_STATIONS = (("heat", "microwavetype"), ("cool", "fridgetype"))
-_WITH = {"clean": "cleanable", "heat": "heatable", "cool": "coolable"}
-
-Move = tuple[str, str, str]
-"""(verb, object, receptacle or tool); unused places are empty."""
 
 
 class State:
@@ -52,6 +47,11 @@ class State:
         self.won = self._test_goal()
 
     # What can be asked
+
+    @property
+    def facts(self) -> Set[Fact]:
+        """All facts, of those that actions change, that hold now. Not to be changed."""
+        return self._facts
 
     def has(self, predicate: str, *arguments: str) -> bool:
         """True when this fact, of those that actions change, holds now."""
@@ -265,70 +265,8 @@ class State:
 
     def _moves(self) -> dict[str, Move]:
         if self._actions is None:
-            self._actions = self._find_moves()
+            self._actions = find_moves(self)
         return self._actions
-
-    def _find_moves(self) -> dict[str, Move]:
-        """Rebuilt after going, opening, closing, taking and putting only: nothing else changes it."""
-        game, names, held = self.game, self.game.names, self.held
-        before: list[tuple[str, Move]] = []  # verbs that sort before "go to"
-        after: list[tuple[str, Move]] = [("inventory", ("inventory", "", "")), ("look", ("look", "", ""))]
-        if game.grammar.help is not None:
-            after.append(("help", ("help", "", "")))
-        if held is not None:
-            before.append((f"examine {names[held]}", ("examine object", held, "")))
-        for receptacle in self.here():
-            name = names[receptacle]
-            before.append((f"examine {name}", ("examine", "", receptacle)))
-            if game.has("openable", receptacle):
-                if ("opened", receptacle) in self._facts:
-                    before.append((f"close {name}", ("close", "", receptacle)))
-                else:
-                    after.append((f"open {name}", ("open", "", receptacle)))
-            inside = self._contents.get(receptacle, ())
-            after += [
-                (f"use {names[i]}", ("use", i, receptacle))
-                for i in inside
-                if ("toggleable", i) in game.static
-            ]
-            shown = self.shown(receptacle)
-            if held is None:
-                if shown:
-                    after += [
-                        (f"take {names[i]} from {name}", ("take", i, receptacle))
-                        for i in inside
-                        if ("pickupable", i) in game.static
-                    ]
-                continue
-            if shown and game.fits(held, receptacle):
-                after.append((game.grammar.put.format(o=names[held], r=name), ("put", held, receptacle)))
-            for verb in self._treatments(held, receptacle):
-                pair = (f"{verb} {names[held]} with {name}", (verb, held, receptacle))
-                (after if verb == "heat" else before).append(pair)
-        if held is not None and _KNIVES & game.object_types.get(held, frozenset()):
-            after += [
-                (f"slice {names[item]} with {names[held]}", ("slice", item, held))
-                for item in self._sliceable()
-            ]
-        moves = dict(sorted(before))
-        moves.update((command, ("go to", "", place)) for command, place in game.goto.get(self.location, ()))
-        moves.update(sorted(after))
-        return moves
-
-    def _treatments(self, item: str, receptacle: str) -> list[str]:
-        types = self.game.receptacle_types.get(receptacle, frozenset())
-        verbs = ["clean"] if types & self.game.sinks else []
-        verbs += [verb for verb, station in _STATIONS if station in types]
-        return [verb for verb in verbs if (_WITH[verb], item) in self.game.static]
-
-    def _sliceable(self) -> list[str]:
-        return [
-            fact[1]
-            for fact in self._facts
-            if fact[0] == "objectatlocation"
-            and fact[2] == self.location
-            and ("sliceable", fact[1]) in self.game.static
-        ]
 
 
 def _join(names: list[str]) -> str:

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from siri.envs.alfworld.engine import State
 from siri.envs.alfworld.game import Game
 from siri.envs.alfworld.goals import Case
+from siri.envs.alfworld.moves import STATIONS
 
 __all__ = ["Expert", "destinations", "receptacle_of", "solve", "station_type", "stations", "target_objects"]
 
 _TREATED = {"isclean": "clean", "ishot": "heat", "iscool": "cool"}
-_STATION = {"heat": "microwavetype", "cool": "fridgetype"}
 
 
 class Expert:
@@ -73,7 +73,7 @@ def station_type(game: Game) -> str | None:
 
 def stations(game: Game, verb: str) -> tuple[str, ...]:
     """Reachable receptacles in which objects can be treated with "clean", "heat" or "cool"."""
-    kinds = game.sinks if verb == "clean" else frozenset({_STATION[verb]})
+    kinds = game.sinks if verb == "clean" else frozenset({STATIONS[verb]})
     return tuple(r for r in game.place_of if kinds & game.receptacle_types.get(r, frozenset()))
 
 

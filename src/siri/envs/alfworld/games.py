@@ -114,9 +114,7 @@ def _folder(directory: Path, split: str) -> Path:
         return base / split
     splits = sorted(p.name for p in base.iterdir() if p.is_dir())
     if base is official or _SPLITS.intersection(splits):  # never mix splits because of a misspelt one
-        raise ConfigError(
-            f"got split {split!r}, expected one of {splits}; fix: correct 'split' or download it"
-        )
+        raise ConfigError(f"got split {split!r}, expected one of {splits}; fix: correct 'split'")
     return directory
 
 

@@ -133,14 +133,13 @@ def read_grammar(text: str) -> Grammar:
     for name, digest in _KNOWN_RULES.items():
         if name not in rules or rule_digest(rules[name]) != digest:
             raise GameError(
-                f"got a grammar whose rule '{name}' is missing or unknown, expected that of data 2.1.1-2.1.3; "
+                f"got a grammar whose rule '{name}' is missing or unknown, expected that of 2.1.1-2.1.3; "
                 f"{_FIX}"
             )
     for name, template in _KNOWN_TEMPLATES.items():
         if name not in actions or actions[name][0] != template:
             raise GameError(
-                f"got action '{name}' with template {actions.get(name, ('', ''))[0]!r}, expected {template!r}; "
-                f"{_FIX}"
+                f"got action '{name}' missing or with an unknown template, expected {template!r}; {_FIX}"
             )
     template = actions.get("PutObject", ("", ""))[0]
     put = _PUT.get(template)
