@@ -110,6 +110,8 @@ class ChatMiner(Miner):
                 f"got {detail} from model {self.model!r}, expected a completion; "
                 "fix: check the endpoint, the model name and OPENAI_API_KEY, or mine with SelfMiner"
             ) from None
+        except ValueError:  # the client lets a body that is no JSON through as the decoder's own error
+            reply = None
         choices = getattr(reply, "choices", None)
         message = getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
         text = getattr(message, "content", None)

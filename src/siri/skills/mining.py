@@ -217,14 +217,14 @@ class Miner(ABC):
         )
 
 
+@dataclass
 class _Draft:
     """A pair on its way to a skill."""
 
-    def __init__(self, condition: str, strategy: str) -> None:
-        self.condition = condition
-        self.strategy = strategy
-        self.votes = 0
-        self.sources: dict[str, None] = {}
+    condition: str
+    strategy: str
+    votes: int = 0
+    sources: dict[str, None] = field(default_factory=dict)
 
     def votes_from(self, trajectories: Sequence[Trajectory]) -> None:
         self.votes += 1

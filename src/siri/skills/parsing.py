@@ -21,6 +21,7 @@ TINY_SKILL_GRAMMAR = (
 )
 """What a whole skill of the embedded policy looks like: clauses that begin with a verb, and a full stop."""
 
+_KEYS = ("condition", "strategy")
 _SENTENCE = re.compile(
     r"\bWhen\s+([^:\n]{1,400}):\s*(\S.*?)(?=\s*(?:$|\n|\bWhen\s[^:\n]{1,400}:))", re.MULTILINE
 )
@@ -89,9 +90,8 @@ def _pairs(value: Any) -> list[tuple[str, str]] | None:
         return None
     pairs = []
     for row in rows:
-        if isinstance(row, dict):
-            condition, strategy = row.get("condition"), row.get("strategy")
-            if isinstance(condition, str) and isinstance(strategy, str):
-                condition = re.sub(r"^when\s+", "", _tidy(condition), flags=re.IGNORECASE)
-                pairs.append((condition.rstrip(":,. "), _tidy(strategy)))
+        if isinstance(row, dict) and ("condition" in row or "strategy" in row):
+            condition, strategy = (_tidy(row[k]) if isinstance(row.get(k), str) else "" for k in _KEYS)
+            condition = re.sub(r"^when\s+", "", condition, flags=re.IGNORECASE)
+            pairs.append((condition.rstrip(":,. "), strategy))
     return pairs or None

@@ -78,7 +78,7 @@ def hoeffding(differences: Sequence[float], confidence: float = 0.95, *, tuned_f
     if n == 0:
         return -1.0, 1.0
     alpha = 1.0 - confidence
-    # Howard et al., section 3.5: the best ρ for intrinsic time m, with W of Lambert approximated by two logs.
+    # Howard et al.: the ρ that is best at one intrinsic time, Lambert's W approximated by its logarithms.
     rho = tuned_for / (2 * math.log(1 / alpha) + math.log(1 + 2 * math.log(1 / alpha)))
     radius = math.sqrt((n + rho) * (math.log((n + rho) / rho) + 2 * math.log(1 / alpha))) / n
     mean = math.fsum(differences) / n

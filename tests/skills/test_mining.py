@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from siri.errors import ConfigError, MinerFault, PolicyFault, SplitError
+from siri.protocols import SkillMiner
+from siri.skills import ActionSummaryPrompt, JsonSummaryPrompt, MiningReport, SelfMiner, summary_text
+from siri.types import StopReason
+from tests.skills.helpers import HEAT, Scripted, make_trajectory
+
+SENTENCE = f"When the task is to heat an object: {HEAT}"
+
+
+def rows(*strategies):
+    return json.dumps([{"condition": "it is late", "strategy": s} for s in strategies])
+
+
+def test_summary_of_actions_exactly():
+    (message,) = ActionSummaryPrompt().messages([make_trajectory(), make_trajectory("t2")])
+    assert message == {
+        "role": "user",
+        "content": "Your task is to: put a hot apple in fridge.\n"
+        "> go to countertop 1\n"
+        "> take apple 1 from countertop 1\n"
+        "> heat apple 1 with microwave 1\n"
+        "Summarize as a skill.",
+    }
+    assert summary_text("cool it", []) == "Your task is to: cool it.\nSummarize as a skill."
+
+
+def test_json_prompt_shows_whole_episodes():
+    system, user = JsonSummaryPrompt(max_skills=2).messages([make_trajectory(), make_trajectory("t2")])
+    assert "at most 2 objects" in system["content"]
+    assert user["content"].count("Goal: put a hot apple in fridge.") == 2
+    assert "Action 6: take nothing" in user["content"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"split": "valid_seen"},
+        {"arm": "skill", "skills": ("s",)},
+        {"success": False, "stop": StopReason.FAILURE},
+    ],
+)
+def test_refuses_what_may_not_be_mined(change):
+    policy = Scripted(SENTENCE)
+    with pytest.raises(SplitError, match="expected split 'train', plain arm, success"):
+        SelfMiner(policy).mine([make_trajectory(), make_trajectory("bad", **change)])
+    assert policy.requests == []
+
+
+def test_tiny_miner_end_to_end():
+    policy = Scripted(SENTENCE, SENTENCE, "When the task is to heat an object: heat heat", "mumble")
+    miner = SelfMiner.tiny(seed=3).bind(policy, iteration=12)
+    assert isinstance(miner, SkillMiner)
+    (skill,) = miner.mine([make_trajectory(f"t{i}") for i in range(5)])
+    assert skill.text == SENTENCE
+    assert (skill.kind, skill.origin, skill.created) == ("heat", "self", 12)
+    assert set(skill.sources) <= {f"t{i}" for i in range(5)}
+    assert policy.sampling.max_tokens == 60
+    assert miner.last_report == MiningReport(8, 6, 1, {"duplicate": 3, "grammar": 2, "unparseable": 2})
+
+
+def test_most_votes_win_and_the_surplus_is_counted():
+    policy = Scripted(rows("rare", "often"), rows("often", "third"), rows("open drawer 3", "word " * 70))
+    miner = SelfMiner(policy, max_skills=2, samples=3)
+    assert [skill.strategy for skill in miner.mine([make_trajectory()])] == ["often", "rare"]
+    assert miner.last_report.rejected == {"duplicate": 1, "instance_ids": 1, "surplus": 1, "too_long": 1}
+    assert miner.last_report.proposed == 6
+
+
+def test_kinds_are_never_mixed_and_requests_hold_a_few_episodes():
+    policy = Scripted(rows("do it"))
+    miner = SelfMiner(policy, max_per_request=2, samples=1)
+    skills = miner.mine(
+        [make_trajectory(f"{kind}{i}", kind=kind) for kind in ("heat", "cool") for i in range(3)]
+    )
+    assert [skill.kind for skill in skills] == ["cool", "heat"]
+    for skill in skills:
+        assert len(skill.sources) == 2
+        assert all(source.startswith(skill.kind) for source in skill.sources)
+    assert len({skill.id for skill in skills}) == 2
+
+
+def test_deterministic_by_seed_and_iteration():
+    def asked(seed, iteration):
+        policy = Scripted(rows("do it"))
+        SelfMiner(seed=seed).bind(policy, iteration=iteration).mine(
+            [make_trajectory(f"t{i}") for i in range(9)]
+        )
+        return [request.seed for request in policy.requests]
+
+    assert asked(0, 1) == asked(0, 1)
+    assert len({*asked(0, 1), *asked(0, 2), *asked(1, 1)}) == 12
+
+
+def test_nothing_to_mine_asks_nothing():
+    policy = Scripted()
+    miner = SelfMiner(policy)
+    assert miner.mine([]) == []
+    assert miner.last_report == MiningReport()
+
+
+def test_faults():
+    class Broken:
+        def generate(self, requests, sampling):
+            raise PolicyFault("out of memory")
+
+    with pytest.raises(MinerFault, match="out of memory"):
+        SelfMiner(Broken()).mine([make_trajectory()])
+    with pytest.raises(ConfigError, match="bind"):
+        SelfMiner().mine([make_trajectory()])
+    with pytest.raises(ConfigError, match="at least 1"):
+        SelfMiner(samples=0)
