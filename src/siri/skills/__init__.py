@@ -2,15 +2,9 @@
 
 from siri.skills.bank import Evidence, SkillBank, SkillRecord, skill_id
 from siri.skills.chat import ChatMiner
-from siri.skills.mining import (
-    ActionSummaryPrompt,
-    JsonSummaryPrompt,
-    MiningReport,
-    SelfMiner,
-    SummaryPrompt,
-    summary_text,
-)
+from siri.skills.mining import Miner, MiningReport, SelfMiner
 from siri.skills.parsing import TINY_SKILL_GRAMMAR, parse_skills
+from siri.skills.prompts import ActionSummaryPrompt, JsonSummaryPrompt, SummaryPrompt, summary_text
 from siri.skills.retrieval import Retriever
 from siri.skills.stats import empirical_bernstein, hoeffding, running_utility, wilson
 from siri.skills.validation import PairedValidator
@@ -21,6 +15,7 @@ __all__ = [
     "ChatMiner",
     "Evidence",
     "JsonSummaryPrompt",
+    "Miner",
     "MiningReport",
     "PairedValidator",
     "Retriever",

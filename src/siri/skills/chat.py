@@ -10,7 +10,8 @@ from typing import Any, Self
 
 from siri.errors import ConfigError, MinerFault, MissingExtra
 from siri.protocols import Policy
-from siri.skills.mining import Miner, SummaryPrompt
+from siri.skills.mining import Miner
+from siri.skills.prompts import SummaryPrompt
 from siri.types import Message
 
 __all__ = ["ChatMiner"]

@@ -9,13 +9,12 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Protocol
 
 from siri.errors import ConfigError, MinerFault, PolicyFault, SplitError
 from siri.protocols import Policy
 from siri.skills.bank import normalize, skill_id
 from siri.skills.parsing import TINY_SKILL_GRAMMAR, parse_skills, rejection
+from siri.skills.prompts import ActionSummaryPrompt, JsonSummaryPrompt, SummaryPrompt, summary_text
 from siri.types import Message, Request, Sampling, Skill, Trajectory
 
 __all__ = [
@@ -30,70 +29,6 @@ __all__ = [
     "summary_text",
 ]
 
-_VERBS = ("go to", "take", "move", "put", "open", "use", "clean", "heat", "cool", "slice")
-
-
-class SummaryPrompt(Protocol):
-    """Asks for skills from a few successful episodes of one kind. Pure."""
-
-    max_tokens: int
-    """Room that the answer needs."""
-
-    def messages(self, trajectories: Sequence[Trajectory]) -> list[Message]:
-        """The conversation whose continuation is read by ``parse_skills``."""
-        ...
-
-
-class JsonSummaryPrompt:
-    """For instruction-following models: whole episodes, and a JSON list as the answer."""
-
-    def __init__(self, *, max_skills: int = 3, max_tokens: int = 320, max_observation: int = 400) -> None:
-        self.max_skills = max_skills
-        self.max_tokens = max_tokens
-        self.max_observation = max_observation
-        """Characters of each observation that are shown."""
-
-    def messages(self, trajectories: Sequence[Trajectory]) -> list[Message]:
-        """One system message with the rules, one user message with the episodes."""
-        rules = (
-            "You turn successful episodes of one kind of task into short, general skills. "
-            f"Answer with a JSON list of at most {self.max_skills} objects and nothing else: "
-            '[{"condition": "<when it applies>", "strategy": "<what to do>"}]. '
-            "Each skill has at most 50 words and holds for other tasks of this kind: "
-            "no digits, no names or numbers of single objects, no product ids."
-        )
-        episodes = [self._episode(i, t) for i, t in enumerate(trajectories, start=1)]
-        return [
-            {"role": "system", "content": rules},
-            {"role": "user", "content": "\n\n".join(episodes)},
-        ]
-
-    def _episode(self, number: int, trajectory: Trajectory) -> str:
-        lines = [f"Episode {number}. Goal: {trajectory.task.goal}"]
-        for step, turn in enumerate(trajectory.turns, start=1):
-            lines.append(f"Observation {step}: {' '.join(turn.observation.split())[: self.max_observation]}")
-            lines.append(f"Action {step}: {turn.action}")
-        lines.append("Result: success")
-        return "\n".join(lines)
-
-
-class ActionSummaryPrompt:
-    """For the embedded tiny policy: the actions of the first episode, as its base was trained to read."""
-
-    max_tokens = 60
-
-    def messages(self, trajectories: Sequence[Trajectory]) -> list[Message]:
-        """One user message, ``summary_text`` of the first trajectory's valid actions."""
-        first = trajectories[0]
-        actions = [turn.action for turn in first.turns if turn.valid]
-        return [{"role": "user", "content": summary_text(first.task.goal, actions)}]
-
-
-def summary_text(goal: str, actions: Sequence[str]) -> str:
-    """The tiny policy's summary prompt; actions that change nothing (look, examine, …) are left out."""
-    steps = [f"> {action}" for action in actions if action.startswith(tuple(f"{verb} " for verb in _VERBS))]
-    return "\n".join([f"Your task is to: {goal.strip().rstrip('.')}.", *steps, "Summarize as a skill."])
-
 
 @dataclass(frozen=True, slots=True)
 class MiningReport:
@@ -104,7 +39,7 @@ class MiningReport:
     proposed: int = 0
     """Pairs that were read from the answers."""
     accepted: int = 0
-    rejected: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    rejected: Mapping[str, int] = field(default_factory=dict)
     """By reason: those of ``parsing.rejection``, ``unparseable`` (per answer), ``duplicate``, ``surplus``."""
 
 
@@ -165,7 +100,21 @@ class Miner(ABC):
         plan = self._plan(trajectories)
         answers = self._complete([self.prompt.messages(s.trajectories) for s in plan], [s.seed for s in plan])
         rejected: Counter[str] = Counter()
-        votes: dict[str, dict[str, _Draft]] = {}
+        drafts, proposed = self._read(plan, answers, rejected)
+        skills: list[Skill] = []
+        for kind, by_text in drafts.items():
+            ranked = sorted(by_text.values(), key=lambda draft: -draft.votes)
+            rejected["surplus"] += max(0, len(ranked) - self.max_skills)
+            skills += [self._skill(kind, draft) for draft in ranked[: self.max_skills]]
+        reasons = {reason: count for reason, count in sorted(rejected.items()) if count}
+        self.last_report = MiningReport(len(plan), proposed, len(skills), reasons)
+        return skills
+
+    def _read(
+        self, plan: Sequence[_Summary], answers: Sequence[str], rejected: Counter[str]
+    ) -> tuple[dict[str, dict[str, _Draft]], int]:
+        """Drafts by kind and normalised text, and the number of pairs read; adds to ``rejected``."""
+        drafts: dict[str, dict[str, _Draft]] = {}
         proposed = 0
         for summary, answer in zip(plan, answers, strict=True):
             pairs = parse_skills(answer)
@@ -177,19 +126,11 @@ class Miner(ABC):
                 if reason is not None:
                     rejected[reason] += 1
                     continue
-                drafts = votes.setdefault(summary.kind, {})
+                of_kind = drafts.setdefault(summary.kind, {})
                 key = normalize(f"{condition}: {strategy}")
-                if key in drafts:
-                    rejected["duplicate"] += 1
-                drafts.setdefault(key, _Draft(condition, strategy)).votes_from(summary.trajectories)
-        skills: list[Skill] = []
-        for kind, drafts in votes.items():
-            ranked = sorted(drafts.values(), key=lambda draft: -draft.votes)
-            rejected["surplus"] += max(0, len(ranked) - self.max_skills)
-            skills += [self._skill(kind, draft) for draft in ranked[: self.max_skills]]
-        reasons = MappingProxyType({reason: count for reason, count in sorted(rejected.items()) if count})
-        self.last_report = MiningReport(len(plan), proposed, len(skills), reasons)
-        return skills
+                rejected["duplicate"] += key in of_kind
+                of_kind.setdefault(key, _Draft(condition, strategy)).votes_from(summary.trajectories)
+        return drafts, proposed
 
     def _plan(self, trajectories: Sequence[Trajectory]) -> list[_Summary]:
         kinds: dict[str, list[Trajectory]] = {}

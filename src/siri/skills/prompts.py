@@ -1,0 +1,74 @@
+"""Asking a model for skills: conversations from successful episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from siri.types import Message, Trajectory
+
+__all__ = ["ActionSummaryPrompt", "JsonSummaryPrompt", "SummaryPrompt", "summary_text"]
+
+_VERBS = ("go to", "take", "move", "put", "open", "use", "clean", "heat", "cool", "slice")
+
+
+class SummaryPrompt(Protocol):
+    """Asks for skills from a few successful episodes of one kind. Pure."""
+
+    max_tokens: int
+    """Room that the answer needs."""
+
+    def messages(self, trajectories: Sequence[Trajectory]) -> list[Message]:
+        """The conversation whose continuation is read by ``parse_skills``."""
+        ...
+
+
+class JsonSummaryPrompt:
+    """For instruction-following models: whole episodes, and a JSON list as the answer."""
+
+    def __init__(self, *, max_skills: int = 3, max_tokens: int = 320, max_observation: int = 400) -> None:
+        self.max_skills = max_skills
+        self.max_tokens = max_tokens
+        self.max_observation = max_observation
+        """Characters of each observation that are shown."""
+
+    def messages(self, trajectories: Sequence[Trajectory]) -> list[Message]:
+        """One system message with the rules, one user message with the episodes."""
+        rules = (
+            "You turn successful episodes of one kind of task into short, general skills. "
+            f"Answer with a JSON list of at most {self.max_skills} objects and nothing else: "
+            '[{"condition": "<when it applies>", "strategy": "<what to do>"}]. '
+            "Each skill has at most 50 words and holds for other tasks of this kind: "
+            "no digits, no names or numbers of single objects, no product ids."
+        )
+        episodes = [self._episode(i, t) for i, t in enumerate(trajectories, start=1)]
+        return [
+            {"role": "system", "content": rules},
+            {"role": "user", "content": "\n\n".join(episodes)},
+        ]
+
+    def _episode(self, number: int, trajectory: Trajectory) -> str:
+        lines = [f"Episode {number}. Goal: {trajectory.task.goal}"]
+        for step, turn in enumerate(trajectory.turns, start=1):
+            lines.append(f"Observation {step}: {' '.join(turn.observation.split())[: self.max_observation]}")
+            lines.append(f"Action {step}: {turn.action}")
+        lines.append("Result: success")
+        return "\n".join(lines)
+
+
+class ActionSummaryPrompt:
+    """For the embedded tiny policy: the actions of the first episode, as its base was trained to read."""
+
+    max_tokens = 60
+
+    def messages(self, trajectories: Sequence[Trajectory]) -> list[Message]:
+        """One user message, ``summary_text`` of the first trajectory's valid actions."""
+        first = trajectories[0]
+        actions = [turn.action for turn in first.turns if turn.valid]
+        return [{"role": "user", "content": summary_text(first.task.goal, actions)}]
+
+
+def summary_text(goal: str, actions: Sequence[str]) -> str:
+    """The tiny policy's summary prompt; actions that change nothing (look, examine, …) are left out."""
+    steps = [f"> {action}" for action in actions if action.startswith(tuple(f"{verb} " for verb in _VERBS))]
+    return "\n".join([f"Your task is to: {goal.strip().rstrip('.')}.", *steps, "Summarize as a skill."])
