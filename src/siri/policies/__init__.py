@@ -1,0 +1,24 @@
+"""Policies: things that continue conversations. Importing this package imports no torch until it is used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from siri.policies.hf import HFPolicy
+    from siri.policies.scripted import ScriptedPolicy
+
+__all__ = ["HFPolicy", "ScriptedPolicy"]
+
+_HOMES = {"HFPolicy": "siri.policies.hf", "ScriptedPolicy": "siri.policies.scripted"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,365 @@
+"""A policy on any causal language model of transformers, with a KV cache that lives as long as an episode."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from siri.errors import ConfigError, PolicyFault
+from siri.policies.cache import SlotCache
+from siri.policies.encoding import Encoder, Prompt, Transcript
+from siri.policies.sampling import sample, uniforms
+from siri.types import Completion, Request, Sampling
+
+__all__ = ["HFPolicy"]
+
+_KEEP = 0.6
+"""Finished rows are computed (and ignored) as long as at least this share of the batch is active."""
+_MASK_CELLS = 1 << 25
+"""Largest attention mask of one prefill pass, in elements; larger batches are split."""
+_REMEMBERED = 16
+"""Transcripts kept, in multiples of the slots; the oldest beyond that are forgotten."""
+
+
+@dataclass(slots=True)
+class _Session:
+    """What is known of an episode, and where its keys and values are."""
+
+    transcript: Transcript | None = None
+    slot: int | None = None
+    cached: list[int] | None = None
+    """Token ids whose keys and values the slot holds."""
+
+
+@dataclass(slots=True)
+class _Row:
+    """One request while it is generated."""
+
+    index: int
+    request: Request
+    prompt: Prompt
+    session: _Session
+    slot: int = -1
+    cached: int = 0
+
+
+class HFPolicy:
+    """Samples from ``model``; implements ``siri.protocols.Policy``.
+
+    A request with a session prefills only what is new since the session's last request. Sessions lose their
+    slot (least recently used first) when there are more of them than ``slots``: slower, equally correct.
+    Call ``reset_cache`` after the weights changed and ``end`` when an episode is over.
+
+    Args:
+        model: a causal LM, unmodified; sliding-window layers limit the context to the window.
+        tokenizer: its tokenizer, with a chat template.
+        slots: sessions whose keys and values are kept, and the largest batch.
+        max_context: longest prompt plus completion, in tokens; by default what the model was made for.
+        device: where to move the model; by default it stays where it is.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        slots: int = 128,
+        max_context: int | None = None,
+        device: str | torch.device | None = None,
+    ) -> None:
+        if slots < 1:
+            raise ConfigError(f"got slots={slots}, expected at least 1")
+        self.model = model if device is None else model.to(device)
+        self.tokenizer = tokenizer
+        self.slots = slots
+        self.max_context = _context(model.config.get_text_config(), max_context)
+        self._encoder = Encoder(tokenizer, _stop_ids(model, tokenizer))
+        self._stops = np.array(sorted(self._encoder.stop_ids), dtype=np.int64)
+        self._split_head: bool | None = None
+        self.reset_cache()
+
+    @classmethod
+    def load(
+        cls,
+        path_or_id: str | os.PathLike[str],
+        *,
+        dtype: str = "float32",
+        device: str | torch.device | None = None,
+        slots: int = 128,
+        max_context: int | None = None,
+    ) -> Self:
+        """Load an ordinary transformers checkpoint: a folder, or a name on the Hub."""
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        model = AutoModelForCausalLM.from_pretrained(path_or_id, dtype=dtype)
+        tokenizer = AutoTokenizer.from_pretrained(path_or_id)
+        return cls(model, tokenizer, slots=slots, max_context=max_context, device=device)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write model and tokenizer as a transformers checkpoint; ``folder`` never is half written."""
+        target = Path(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = target.with_name(f".{target.name}.{os.getpid()}.new")
+        stale = target.with_name(f".{target.name}.{os.getpid()}.old")
+        shutil.rmtree(fresh, ignore_errors=True)
+        self.model.save_pretrained(fresh)
+        self.tokenizer.save_pretrained(fresh)
+        if target.exists():
+            os.replace(target, stale)
+        os.replace(fresh, target)
+        shutil.rmtree(stale, ignore_errors=True)
+
+    def snapshot(self) -> HFPolicy:
+        """A frozen copy: own weights in evaluation mode, no gradients, no sessions."""
+        model = copy.deepcopy(self.model).eval().requires_grad_(False)
+        for parameter in model.parameters():
+            parameter.grad = None
+        return HFPolicy(model, self.tokenizer, slots=self.slots, max_context=self.max_context)
+
+    def reset_cache(self) -> None:
+        """Forget every session; must be called when the weights changed."""
+        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._free = list(range(self.slots))
+        self._cache = SlotCache(self.model.config.get_text_config().num_hidden_layers, self.slots)
+
+    def end(self, session: str) -> None:
+        """Forget one session and free its slot; unknown names are ignored."""
+        record = self._sessions.pop(session, None)
+        if record is not None:
+            self._release(record)
+
+    def end_sessions(self, sessions: Iterable[str]) -> None:
+        """Forget several sessions."""
+        for session in sessions:
+            self.end(session)
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+        """Generate one completion for each request, in order."""
+        names = [request.session for request in requests if request.session is not None]
+        if len(set(names)) != len(names):
+            raise PolicyFault("got two requests of one session in a batch, expected one; fix: ask in turn")
+        if sampling.max_tokens < 1:
+            raise ConfigError(f"got max_tokens={sampling.max_tokens}, expected at least 1")
+        done: list[Completion] = []
+        with _evaluating(self.model), torch.inference_mode():
+            for start in range(0, len(requests), self.slots):
+                done += self._chunk(requests[start : start + self.slots], sampling)
+        while len(self._sessions) > _REMEMBERED * self.slots:
+            self.end(next(iter(self._sessions)))
+        return done
+
+    def _chunk(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+        """Generate for at most ``slots`` requests."""
+        known = [self._sessions.get(r.session) if r.session is not None else None for r in requests]
+        prompts = self._encoder.encode(requests, [s.transcript if s else None for s in known])
+        done = [Completion(text="", finished=False)] * len(requests)
+        rows = []
+        for index, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
+            if prompt.ids and len(prompt.ids) + sampling.max_tokens <= self.max_context:
+                session = known[index] or _Session()
+                if request.session is not None:
+                    self._sessions[request.session] = session
+                    self._sessions.move_to_end(request.session)
+                rows.append(_Row(index, request, prompt, session))
+        if not rows:
+            return done
+        self._place(rows)
+        rows.sort(key=lambda row: row.slot)
+        for row, ids, logprobs in zip(rows, *self._sample_rows(rows, sampling), strict=True):
+            text, prompt = self._encoder.decode(ids), row.prompt
+            plain = tuple(prompt.ids)
+            plain = plain if prompt.plain_ids is prompt.ids else tuple(prompt.plain_ids)
+            finished = ids[-1] in self._encoder.stop_ids
+            done[row.index] = Completion(text, tuple(prompt.ids), plain, ids, logprobs, finished)
+            if row.request.session is None:
+                self._release(row.session)
+            else:
+                row.session.transcript = Transcript(row.request, prompt, text, ids)
+                row.session.cached = [*prompt.ids, *ids[:-1]]
+        return done
+
+    def _place(self, rows: Sequence[_Row]) -> None:
+        """Give every row a slot and find how much of its prompt the slot already holds."""
+        busy = {id(row.session) for row in rows}
+        idle = (s for s in list(self._sessions.values()) if s.slot is not None and id(s) not in busy)
+        for row in rows:
+            session = row.session
+            if session.slot is None:
+                if not self._free:
+                    self._release(next(idle))
+                session.slot, session.cached = self._free.pop(0), None
+            row.slot = session.slot
+            if session.cached:
+                # the last token always is computed anew: its logits are needed
+                limit = min(len(session.cached), len(row.prompt.ids) - 1)
+                row.cached = limit if row.prompt.continued else _common(session.cached, row.prompt.ids, limit)
+
+    def _release(self, session: _Session) -> None:
+        if session.slot is not None:
+            self._free.append(session.slot)
+            self._free.sort()
+            session.slot, session.cached = None, None
+
+    def _sample_rows(
+        self, rows: Sequence[_Row], sampling: Sampling
+    ) -> tuple[list[tuple[int, ...]], list[tuple[float, ...]]]:
+        """Prefill and decode; ``rows`` are in the order of their slots."""
+        count, longest = len(rows), sampling.max_tokens
+        slots = np.array([row.slot for row in rows])
+        seeds = [row.request.seed for row in rows]
+        tokens = np.zeros((count, longest), dtype=np.int64)
+        logprobs = np.zeros((count, longest), dtype=np.float64)
+        lengths = np.full(count, longest)
+        active = np.ones(count, dtype=bool)
+        work = np.arange(count)
+        starts = np.array([len(row.prompt.ids) for row in rows])
+        logits = self._prefill(rows)
+        for step in range(longest):
+            ids, scores = sample(
+                logits,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                uniforms=uniforms([seeds[n] for n in work], step).to(logits.device),
+            )
+            tokens[work, step], logprobs[work, step] = ids.cpu().numpy(), scores.cpu().numpy()
+            stopped = active & np.isin(tokens[:, step], self._stops)
+            lengths[stopped] = step + 1
+            active &= ~stopped
+            if step + 1 == longest or not active.any():
+                break
+            if active[work].mean() < _KEEP:
+                work = work[active[work]]
+            logits = self._forward(tokens[work, step, None], slots[work], starts[work] + step)
+        return (
+            [tuple(t[:n].tolist()) for t, n in zip(tokens, lengths, strict=True)],
+            [tuple(p[:n].tolist()) for p, n in zip(logprobs, lengths, strict=True)],
+        )
+
+    def _prefill(self, rows: Sequence[_Row]) -> Tensor:
+        """Compute the new part of every prompt; logits after its last token, [B, V]."""
+        parts, orders = [], []
+        for group in _buckets(rows):
+            news = [rows[n].prompt.ids[rows[n].cached :] for n in group]
+            ends = np.array([len(new) for new in news])
+            ids = np.zeros((len(group), int(ends.max())), dtype=np.int64)
+            for line, new in zip(ids, news, strict=True):
+                line[: len(new)] = new
+            slots = np.array([rows[n].slot for n in group])
+            parts.append(self._forward(ids, slots, np.array([rows[n].cached for n in group]), ends - 1))
+            orders += group
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat(parts)[torch.from_numpy(np.argsort(orders)).to(parts[0].device)]
+
+    def _forward(
+        self, ids: np.ndarray, slots: np.ndarray, starts: np.ndarray, last: np.ndarray | None = None
+    ) -> Tensor:
+        """Logits [B, V] at query ``last`` of each row (0 by default), for ids [B, q]."""
+        device, dtype = self.model.device, self.model.dtype
+        queries = ids.shape[1]
+        visible = -(-(int(starts.max()) + queries) // 8) * 8
+        positions = self._cache.address(
+            torch.from_numpy(slots), torch.from_numpy(starts), queries, visible
+        ).to(device)
+        self._cache.to_device(device)
+        hidden_keys = torch.arange(visible, device=device) > positions[:, None, :, None]
+        mask = torch.zeros(hidden_keys.shape, dtype=dtype, device=device)
+        mask.masked_fill_(hidden_keys, torch.finfo(dtype).min)
+        inputs = {
+            "input_ids": torch.from_numpy(ids).to(device),
+            "attention_mask": mask,
+            # padding may lie beyond the last position that the model knows
+            "position_ids": positions.clamp(max=self.max_context - 1),
+            "past_key_values": self._cache,
+            "use_cache": True,
+        }
+        if self._split_head is None:
+            self._split_head = _head_is_plain(self.model, inputs)
+        pick = torch.zeros(len(ids), dtype=torch.long) if last is None else torch.from_numpy(last)
+        batch, pick = torch.arange(len(ids), device=device), pick.to(device)
+        if not self._split_head:
+            logits: Tensor = self.model(**inputs).logits[batch, pick]
+            return logits
+        hidden = self.model.base_model(**inputs).last_hidden_state[batch, pick]
+        logits = self.model.get_output_embeddings()(hidden)
+        return logits
+
+
+def _head_is_plain(model: Any, inputs: dict[str, Any]) -> bool:
+    """Whether logits are just output embeddings of the base model's last state (some models scale or cap)."""
+    head = model.get_output_embeddings()
+    if head is None or model.base_model is model:
+        return False
+    hidden = model.base_model(**inputs).last_hidden_state
+    return torch.equal(model(**inputs).logits, head(hidden))
+
+
+def _buckets(rows: Sequence[_Row]) -> Iterator[list[int]]:
+    """Rows of similar new length, each bucket small enough for one mask, in the order of the slots."""
+    needs = [len(row.prompt.ids) - row.cached for row in rows]
+    widest = max(len(row.prompt.ids) for row in rows)
+    bucket: list[int] = []
+    for n in sorted(range(len(rows)), key=needs.__getitem__):
+        wasteful = bucket and needs[n] > 2 * needs[bucket[0]] + 32
+        if wasteful or (len(bucket) + 1) * needs[n] * (widest + needs[n]) > _MASK_CELLS:
+            if bucket:
+                yield sorted(bucket)
+            bucket = []
+        bucket.append(n)
+    yield sorted(bucket)
+
+
+def _common(old: Sequence[int], new: Sequence[int], limit: int) -> int:
+    """Length of the common prefix, at most ``limit``."""
+    return next((n for n in range(limit) if old[n] != new[n]), limit)
+
+
+def _stop_ids(model: Any, tokenizer: Any) -> set[int]:
+    """Every id that ends a completion."""
+    config = getattr(model, "generation_config", None)
+    stops = getattr(config, "eos_token_id", None)
+    found = set(stops) if isinstance(stops, (list, tuple)) else {stops}
+    found.add(tokenizer.eos_token_id)
+    found.discard(None)
+    if not found:
+        raise ConfigError("got no eos token from model or tokenizer, expected one; fix: set eos_token")
+    return {int(i) for i in found}
+
+
+def _context(config: Any, wanted: int | None) -> int:
+    """The context that cache and model can serve."""
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if kinds - {"full_attention", "sliding_attention"}:
+        raise ConfigError(f"got layers {sorted(kinds)}, expected attention layers only")
+    limits = [wanted, getattr(config, "max_position_embeddings", None)]
+    if kinds != {"full_attention"}:
+        # the mask is "index <= position": inside the window, a sliding layer is a full one
+        limits.append(getattr(config, "sliding_window", None))
+    known = [limit for limit in limits if limit is not None]
+    if not known:
+        raise ConfigError("got a model that names no longest context; fix: pass max_context")
+    return int(min(known))
+
+
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """Evaluation mode for the time being."""
+    training = model.training
+    if training:
+        model.eval()
+    try:
+        yield
+    finally:
+        if training:
+            model.train()

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from siri.errors import ConfigError, PolicyFault
+from siri.policies.hf import HFPolicy
+from siri.protocols import Policy
+from siri.types import Completion, Request, Sampling
+from tests.policies._tiny import assistant, full_logprobs, tiny_model, tiny_tokenizer, user
+
+SAMPLING = Sampling(temperature=1.0, max_tokens=6)
+
+
+def policy(seed: int = 0, slots: int = 16, **more: Any) -> HFPolicy:
+    return HFPolicy(tiny_model(seed), tiny_tokenizer(), slots=slots, **more)
+
+
+def play(
+    agent: Any, episodes: int = 5, turns: int = 4, *, sessions: bool = True, skill: bool = True
+) -> list[list[Completion]]:
+    """Episodes of unequal observations and ends; odd ones carry a skill block in the first message."""
+    talks: list[list[Any]] = [
+        [user(" ".join(f"w{(3 * e + i) % 24}" for i in range(2 + e)))] for e in range(episodes)
+    ]
+    out: list[list[Completion]] = [[] for _ in range(episodes)]
+    for turn in range(turns):
+        live = [e for e in range(episodes) if turn < turns - e % 3]
+        requests = []
+        for e in live:
+            plain = list(talks[e])
+            shown = [user("skill w1 w2 " + plain[0]["content"]), *plain[1:]] if skill and e % 2 else plain
+            requests.append(
+                Request(
+                    shown,
+                    f"s{e}" if sessions else None,
+                    plain if shown is not plain else None,
+                    100 * e + turn,
+                )
+            )
+        for e, c in zip(live, agent.generate(requests, SAMPLING), strict=True):
+            out[e].append(c)
+            words = " ".join(f"w{(7 * e + 5 * turn + i) % 24}" for i in range(1 + (e + turn) % 4))
+            talks[e] += [assistant(c.text), user(words)]
+    return out
+
+
+def close(a: list[list[Completion]], b: list[list[Completion]]) -> None:
+    for x, y in zip(sum(a, []), sum(b, []), strict=True):
+        assert dataclasses.replace(x, logprobs=()) == dataclasses.replace(y, logprobs=())
+        assert x.logprobs == pytest.approx(y.logprobs, abs=1e-4)
+
+
+def test_is_a_policy() -> None:
+    assert isinstance(policy(), Policy)
+
+
+def test_logprobs_equal_a_full_forward_in_sessions() -> None:
+    agent = policy()
+    episodes = play(agent)
+    assert {c.finished for e in episodes for c in e} == {True, False}
+    for e, episode in enumerate(episodes):
+        for c in episode:
+            want = full_logprobs(agent.model, c.prompt_ids, c.completion_ids)
+            assert torch.tensor(c.logprobs) == pytest.approx(want, abs=1e-4)
+        for before, after in zip(episode, episode[1:], strict=False):
+            past = before.prompt_ids + before.completion_ids
+            assert after.prompt_ids[: len(past)] == past
+        if e % 2:
+            # <|im_start|> user, then the block of three words
+            assert all(c.prompt_ids[:2] + c.prompt_ids[5:] == c.plain_prompt_ids for c in episode)
+        else:
+            assert all(c.prompt_ids == c.plain_prompt_ids for c in episode)
+
+
+def test_greedy_equals_generate() -> None:
+    agent = policy()
+    requests = [Request([user("w1 w2 w3")]), Request([user("w4")]), Request([user("w9 w8")])]
+    for c in agent.generate(requests, Sampling(temperature=0, max_tokens=8)):
+        ids = torch.tensor([c.prompt_ids])
+        want = agent.model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False
+        )
+        assert c.prompt_ids + c.completion_ids == tuple(want[0].tolist())
+
+
+def test_sessions_equal_no_sessions() -> None:
+    close(play(policy(), skill=True), play(policy(), sessions=False))
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3])
+def test_eviction_changes_nothing(slots: int) -> None:
+    close(play(policy()), play(policy(slots=slots)))
+
+
+def test_independent_of_batch_and_order() -> None:
+    requests = [Request([user(f"w{n} w{n + 1}")], seed=n) for n in range(8)]
+    together = policy().generate(requests, SAMPLING)
+    backwards = policy().generate(requests[::-1], SAMPLING)[::-1]
+    alone = [policy().generate([request], SAMPLING)[0] for request in requests]
+    close([together], [backwards])
+    close([together], [alone])
+    assert len({c.completion_ids for c in together}) > 1
+
+
+def test_rewritten_history_is_encoded_anew() -> None:
+    agent = policy()
+    first = agent.generate([Request([user("w1 w2")], "s")], SAMPLING)[0]
+    request = Request([user("w1 w2"), assistant("w5"), user("w3")], "s", seed=3)
+    again = agent.generate([request], SAMPLING)[0]
+    assert first.text != "w5"
+    close([[again]], [policy().generate([dataclasses.replace(request, session=None)], SAMPLING)])
+
+
+def test_end_frees_the_slot_and_reset_forgets() -> None:
+    agent = policy(slots=2)
+    agent.generate([Request([user("w1")], "a"), Request([user("w2")], "b")], SAMPLING)
+    assert agent._free == []
+    agent.end("a")
+    agent.end_sessions(["b", "never"])
+    assert agent._free == [0, 1]
+    agent.generate([Request([user("w1")], "a")], SAMPLING)
+    agent.reset_cache()
+    assert not agent._sessions
+
+
+def test_reset_follows_new_weights() -> None:
+    agent = policy()
+    play(agent)
+    agent.model.load_state_dict(tiny_model(1).state_dict())
+    agent.reset_cache()
+    close(play(agent), play(policy(1)))
+
+
+def test_long_prompts_come_back_unfinished() -> None:
+    agent = policy(max_context=12)
+    short, long = agent.generate([Request([user("w1")]), Request([user("w1 " * 9)], "s")], SAMPLING)
+    assert short.completion_ids
+    assert long == Completion(text="", finished=False)
+    assert agent.generate([], SAMPLING) == []
+
+
+def test_capacity_grows_beyond_one_chunk() -> None:
+    agent = policy(slots=4)
+    requests = [Request([user("w1 w2 " * n)], f"s{n}", seed=n) for n in (2, 140)]
+    for c in agent.generate(requests, SAMPLING) + agent.generate([Request([user("w3 " * 330)])], SAMPLING):
+        assert torch.tensor(c.logprobs) == pytest.approx(
+            full_logprobs(agent.model, c.prompt_ids, c.completion_ids), abs=1e-4
+        )
+
+
+def test_bfloat16_and_eager_attention_run() -> None:
+    agent = HFPolicy(tiny_model().bfloat16(), tiny_tokenizer(), slots=8)
+    assert all(c.completion_ids for e in play(agent) for c in e)
+    agent = HFPolicy(tiny_model(attn_implementation="eager"), tiny_tokenizer(), slots=8)
+    close(play(agent), play(policy()))
+
+
+def test_training_mode_is_left_as_it_was() -> None:
+    agent = policy()
+    agent.model.train()
+    play(agent, 1, 1)
+    assert agent.model.training
+    frozen = agent.snapshot()
+    assert not frozen.model.training
+    assert not any(p.requires_grad for p in frozen.model.parameters())
+    assert all(p.requires_grad for p in agent.model.parameters())
+    with torch.no_grad():
+        agent.model.model.norm.weight.mul_(2)
+    close(play(frozen), play(policy()))
+
+
+def test_save_and_load(tmp_path: Path) -> None:
+    agent = policy()
+    for _ in range(2):
+        agent.save(tmp_path / "run" / "model")
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["model"]
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
+    for name, value in agent.model.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value)
+    assert AutoTokenizer.from_pretrained(tmp_path / "run" / "model").chat_template
+    close(play(HFPolicy.load(tmp_path / "run" / "model", slots=16)), play(agent))
+
+
+def test_other_architectures() -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=30, n_positions=96, n_embd=32, n_layer=2, n_head=4, eos_token_id=2, bos_token_id=None
+    )
+    agent = HFPolicy(GPT2LMHeadModel(config).eval(), tiny_tokenizer(), slots=8)
+    for c in sum(play(agent), []):
+        assert torch.tensor(c.logprobs) == pytest.approx(
+            full_logprobs(agent.model, c.prompt_ids, c.completion_ids), abs=1e-4
+        )
+
+
+def test_refusals() -> None:
+    with pytest.raises(PolicyFault, match="two requests"):
+        policy().generate([Request([user("w1")], "s")] * 2, SAMPLING)
+    with pytest.raises(ConfigError, match="slots"):
+        policy(slots=0)
+    with pytest.raises(ConfigError, match="max_tokens"):
+        policy().generate([Request([user("w1")])], Sampling(max_tokens=0))
+
+
+def test_sliding_window_limits_the_context() -> None:
+    model = tiny_model(use_sliding_window=True, sliding_window=64, max_window_layers=1)
+    assert HFPolicy(model, tiny_tokenizer()).max_context == 64
+    assert policy().max_context == 512
