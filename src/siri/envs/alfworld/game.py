@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -99,7 +99,7 @@ def parse_game(content: Mapping[str, Any]) -> Game:
     commands = sorted((f"go to {names[r]}", r) for r in place_of)
     locations = {start, *at}
     return Game(
-        grammar=read_grammar(content["grammar"]),
+        grammar=_grammar(content["grammar"], content["pddl_domain"]),
         agent=agent,
         start=start,
         held=_held(by),
@@ -118,6 +118,12 @@ def parse_game(content: Mapping[str, Any]) -> Game:
             {here: tuple(pair for pair in commands if place_of[pair[1]] != here) for here in locations}
         ),
     )
+
+
+def _grammar(text: str, domain: str) -> Grammar:
+    grammar = read_grammar(text)
+    # An action needs both: its rule in the domain and its words in the grammar.
+    return grammar if "(:action help" in strip_comments(domain) else replace(grammar, help=None)
 
 
 _ARITY = {"atlocation": 2, "receptacleatlocation": 2, "objectatlocation": 2, "inreceptacle": 2, "holds": 2}
