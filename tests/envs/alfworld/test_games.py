@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from siri.envs.alfworld import goals
 from siri.envs.alfworld.games import KINDS, load_game, load_tasks, parse_game
 from siri.errors import ConfigError, GameError
 from tests.envs.alfworld import house
@@ -165,3 +166,11 @@ def test_wrong_settings_are_refused(data, tmp_path):
 @pytest.mark.skipif("ALFWORLD_DATA" not in os.environ, reason="ALFWORLD_DATA names no real games")
 def test_real_games():
     assert len(load_tasks(os.environ["ALFWORLD_DATA"], split="valid_seen")) == 140
+
+
+@pytest.mark.parametrize("bound", ["_MAX_BINDINGS", "_MAX_CASES", "_MAX_PRODUCT"])
+def test_goals_that_explode_are_refused(monkeypatch, bound):
+    monkeypatch.setattr(goals, bound, 2)
+    goal = "(:goal (exists (?a ?b - object) (and (not (isHot ?a)) (or (isHot ?b) (isClean ?b) (isCool ?b)))))"
+    with pytest.raises(GameError, match="expected fewer"):
+        parse_game(house.content(HEAT) | {"pddl_problem": house.problem(goal)})

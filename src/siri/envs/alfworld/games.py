@@ -31,6 +31,7 @@ KINDS = (
 FILE_NAME = "game.tw-pddl"
 _DATA_FOLDER = "json_2.1.1"
 _CACHED_GAMES = 512
+_MAX_BYTES = 64_000_000  # traj_data.json holds every image of a trajectory, a few 100 kB
 _SPLITS = frozenset({"train", "valid", "valid_seen", "valid_unseen"})
 
 
@@ -60,6 +61,9 @@ def _cached(path: str, _modified: int, _size: int) -> Game:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
+        size = path.stat().st_size
+        if size > _MAX_BYTES:
+            raise GameError(f"got a file of {size} bytes, expected at most {_MAX_BYTES}; fix: check the file")
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise GameError(

@@ -8,7 +8,6 @@ and cases that no sequence of actions can reach are dropped.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
 from siri.envs.alfworld.pddl import Expr, Fact
 from siri.errors import GameError
@@ -20,37 +19,39 @@ Case = tuple[frozenset[Fact], frozenset[Fact]]
 Clause = tuple[Case, ...]
 """At least one case must hold. ``()`` is False; a case of two empty sets is True."""
 
-DYNAMIC = frozenset(
-    [
-        "atlocation",
-        "objectatlocation",
-        "opened",
-        "inreceptacle",
-        "holds",
-        "holdsany",
-        "isclean",
-        "ishot",
-        "iscool",
-        "ison",
-        "istoggled",
-        "issliced",
-    ]
-)
+DYNAMIC = frozenset({"atlocation", "objectatlocation", "opened", "inreceptacle", "holds", "holdsany"}) | {
+    "isclean",
+    "ishot",
+    "iscool",
+    "ison",
+    "istoggled",
+    "issliced",
+}
 """Predicates that some action changes."""
 _REFUSED = frozenset({"checked", "examined"})
 _TRUE: Clause = ((frozenset(), frozenset()),)
 _FALSE: Clause = ()
 _MAX_CASES = 50_000
+_MAX_PRODUCT = 200_000
+_MAX_BINDINGS = 200_000  # ten times what the largest real goal needs
 
 
-@dataclass(frozen=True)
 class Grounder:
-    """Grounds goals over one problem."""
+    """Grounds goals over one problem.
 
-    types: Mapping[str, str]
-    """Type of each object."""
-    init: frozenset[Fact]
-    _by_type: dict[str, list[str]] = field(default_factory=dict)
+    Args:
+        types: type of each object.
+        init: all initial facts.
+    """
+
+    def __init__(self, types: Mapping[str, str], init: frozenset[Fact]) -> None:
+        self.types = types
+        self.init = init
+        self._kinds: dict[tuple[str, str], list[str]] = {}
+        for fact in init:
+            if len(fact) == 3 and fact[0] in ("objecttype", "receptacletype"):
+                self._kinds.setdefault(fact[:2], []).append(fact[2])
+        self._bindings = 0
 
     def ground(self, goal: Expr) -> tuple[Clause, ...]:
         """The goal as clauses; the empty tuple is a goal that always holds.
@@ -130,18 +131,9 @@ class Grounder:
         return True
 
     def _fits(self, item: str, place: str) -> bool:
-        kinds = [f[2] for f in self._about("objecttype", item)]
-        places = [f[2] for f in self._about("receptacletype", place)]
-        return any(("cancontain", p, k) in self.init for p in places for k in kinds)
-
-    def _about(self, predicate: str, subject: str) -> list[Fact]:
-        key = f"{predicate} {subject}"
-        if not self._by_type:
-            self._by_type[""] = []
-            for fact in self.init:
-                if len(fact) == 3 and fact[0] in ("objecttype", "receptacletype"):
-                    self._by_type.setdefault(f"{fact[0]} {fact[1]}", []).append(fact[2])
-        return [(predicate, subject, kind) for kind in self._by_type.get(key, ())]
+        items = self._kinds.get(("objecttype", item), ())
+        places = self._kinds.get(("receptacletype", place), ())
+        return any(("cancontain", p, k) in self.init for p in places for k in items)
 
     def _name(self, word: Expr, env: dict[str, str]) -> str:
         if isinstance(word, str) and word.startswith("?"):
@@ -168,12 +160,20 @@ class Grounder:
             later = frozenset(names[index + 1 :])
             tests = [a for a in atoms if name in a and not later.intersection(a)]
             for candidate in self._members(kind):
+                self._count()
                 new = {**bound, name: candidate}
                 if all(self._may_hold(atom, new) for atom in tests):
                     yield from bind(index + 1, new)
 
         outer = {k: v for k, v in env.items() if k not in names}
         return bind(0, outer)
+
+    def _count(self) -> None:
+        self._bindings += 1
+        if self._bindings > _MAX_BINDINGS:
+            raise GameError(
+                f"got a goal with more than {_MAX_BINDINGS} bindings, expected fewer; fix: simplify it"
+            )
 
     def _may_hold(self, atom: Fact, env: dict[str, str]) -> bool:
         words = tuple(env.get(word, word) for word in atom)
@@ -227,6 +227,10 @@ def _cheap_first(parts: tuple[Expr, ...]) -> list[Expr]:
 def _conjoin(clauses: Iterator[Clause]) -> Clause:
     result: Clause = _TRUE
     for clause in clauses:
+        if len(result) * len(clause) > _MAX_PRODUCT:
+            raise GameError(
+                f"got a goal with {len(result)} x {len(clause)} cases, expected fewer; fix: simplify it"
+            )
         cases = {(a | c, b | d): None for a, b in result for c, d in clause if not (a | c) & (b | d)}
         result = _bounded(cases)
         if not result:

@@ -125,7 +125,7 @@ def read_grammar(text: str) -> Grammar:
     for block in _BLOCK.findall(text):
         try:
             rules.update(json.loads(block))
-        except (json.JSONDecodeError, ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise GameError(
                 f"got a grammar block that is no JSON object ({error}), expected one; fix: check 'grammar'"
             ) from None
