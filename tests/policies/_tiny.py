@@ -14,20 +14,19 @@ from siri.types import Message
 WORDS = [f"w{n}" for n in range(24)] + ["user", "assistant", "skill"]
 SPECIAL = ["<unk>", "<|im_start|>", "<|im_end|>"]
 TEMPLATE = (
-    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + ' ' + m['content'] + '<|im_end|>' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant ' }}{% endif %}"
+    "{% for m in messages %}"
+    "{{ '<|im_start|> ' + m['role'] + ' ' + m['content'] + '<|im_end|> ' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|> assistant ' }}{% endif %}"
 )
 
 
 def tiny_tokenizer() -> Any:
+    """Only the stop token is special, so that any sampled text survives a round trip."""
     core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(SPECIAL + WORDS)}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
-        unk_token="<unk>",
         eos_token="<|im_end|>",
-        pad_token="<unk>",
-        additional_special_tokens=["<|im_start|>"],
         chat_template=TEMPLATE,
     )
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from siri.errors import PolicyFault
+
 __all__ = ["SlotCache"]
 
 _CHUNK = 256
@@ -28,48 +30,47 @@ class _Address:
     capacity: int = 0
     rows: slice | Tensor | None = None
     """The slots of the batch's rows, [B]."""
-    writes: Tensor | None = None
-    """slot * capacity + position of every query, [B * q]."""
+    writes: tuple[Tensor, slice, Tensor] | None = None
+    """Index of the queries into a store: slots [B, 1], all heads, positions [B, q]."""
     visible: int = 0
     """Keys that the mask covers, kv."""
 
 
-class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
-    """Keys and values of one layer, [slots, capacity, heads, head size]."""
+class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
+    """Keys and values of one layer, [slots, heads, capacity, head size]."""
 
     is_sliding = False
 
     def __init__(self, address: _Address) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._address = address
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        self.keys = self._grown(self.keys, key_states)
-        self.values = self._grown(self.values, value_states)
-        self.is_initialized = True
+        self.update(key_states, value_states)
 
     def _grown(self, old: Tensor | None, like: Tensor) -> Tensor:
         # zeros, not empty: a masked NaN would still poison the weighted sum
         at = self._address
-        new = like.new_zeros(at.slots, at.capacity, like.shape[1], like.shape[3])
+        new = like.new_zeros(at.slots, like.shape[1], at.capacity, like.shape[3])
         if old is not None:
-            new[:, : old.shape[1]] = old
+            new[:, :, : old.shape[2]] = old
         return new
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Write the new keys and values, [B, heads, q, d]; return all visible ones, [B, heads, kv, d]."""
-        if not self.is_initialized or self.keys.shape[1] != self._address.capacity:
-            self.lazy_initialization(key_states, value_states)
-        return self._put(self.keys, key_states), self._put(self.values, value_states)
+        keys, values = self.keys, self.values
+        if keys is None or values is None or keys.shape[2] != self._address.capacity:
+            keys, values = self._grown(keys, key_states), self._grown(values, value_states)
+            self.keys, self.values, self.is_initialized = keys, values, True
+        return self._put(keys, key_states), self._put(values, value_states)
 
     def _put(self, store: Tensor, new: Tensor) -> Tensor:
         at = self._address
-        batch, heads, queries, size = new.shape
-        flat = new.transpose(1, 2).reshape(batch * queries, heads * size)
-        store.view(-1, heads * size).index_copy_(0, at.writes, flat)
-        seen = store[:, : at.visible]
-        seen = seen[at.rows] if isinstance(at.rows, slice) else seen.index_select(0, at.rows)
-        return seen.transpose(1, 2)
+        if at.writes is None or at.rows is None:
+            raise PolicyFault("got a forward pass without address, expected SlotCache.address before it")
+        store[at.writes] = new.transpose(1, 2)
+        seen = store[:, :, : at.visible]
+        return seen[at.rows] if isinstance(at.rows, slice) else seen.index_select(0, at.rows)
 
     def get_mask_sizes(self, *_: Any) -> tuple[int, int]:
         return self._address.visible, 0
@@ -85,35 +86,33 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
         return -1
 
 
-class SlotCache(Cache):  # type: ignore[misc]
+class SlotCache(Cache):
     """``past_key_values`` with ``slots`` rows of their own length each. Call ``address`` before a pass."""
 
     def __init__(self, layers: int, slots: int) -> None:
         self._address = _Address(slots)
         super().__init__(layers=[_SlotLayer(self._address) for _ in range(layers)])
 
-    def address(self, slots: Tensor, starts: Tensor, queries: int, visible: int) -> Tensor:
-        """Aim the next forward pass; returns the positions of its queries, int64 [B, q].
+    def address(
+        self, slots: Tensor, starts: Tensor, queries: int, visible: int, device: torch.device
+    ) -> Tensor:
+        """Aim the next forward pass; returns the positions of its queries, int64 [B, q] on ``device``.
 
         Args:
             slots: slot of each row, [B], ascending, on the CPU.
             starts: position of each row's first query, [B], on the CPU.
             queries: q, padded ones included.
             visible: kv, at least every start + q.
+            device: where the model is.
         """
         at = self._address
         if visible > at.capacity:
             at.capacity = -(-visible // _CHUNK) * _CHUNK
         first, count = int(slots[0]), len(slots)
         contiguous = int(slots[-1]) - first + 1 == count
+        positions = (starts[:, None] + torch.arange(queries)).to(device)
+        slots = slots.to(device)
         at.rows = slice(first, first + count) if contiguous else slots
-        positions = starts[:, None] + torch.arange(queries)
-        at.writes = (slots[:, None] * at.capacity + positions).flatten()
+        at.writes = (slots[:, None], slice(None), positions)
         at.visible = visible
         return positions
-
-    def to_device(self, device: torch.device) -> None:
-        """Move the addresses to the model's device (no-op on the CPU)."""
-        at = self._address
-        at.writes = None if at.writes is None else at.writes.to(device)
-        at.rows = at.rows if isinstance(at.rows, slice) else at.rows.to(device)

@@ -63,20 +63,21 @@ class Encoder:
 
     def encode(self, requests: Sequence[Request], transcripts: Sequence[Transcript | None]) -> list[Prompt]:
         """Encode each request as the continuation of its transcript, or from nothing."""
-        texts = [self.render(request.messages) for request in requests]
+        texts = self.render([request.messages for request in requests])
         rests = [
             None if old is None else self._rest(old, request.messages, text)
             for request, old, text in zip(requests, transcripts, texts, strict=True)
         ]
+        plains = [
+            n
+            for n, (request, old, rest) in enumerate(zip(requests, transcripts, rests, strict=True))
+            if request.plain is not None
+            and (rest is None or old is None or not _same_rest(old.request, request))
+        ]
         todo = [text if rest is None else rest for text, rest in zip(texts, rests, strict=True)]
-        plains: dict[int, int] = {}
-        for n, (request, old, rest) in enumerate(zip(requests, transcripts, rests, strict=True)):
-            if request.plain is not None and not (
-                rest is not None and old and _same_rest(old.request, request)
-            ):
-                plains[n] = len(todo)
-                todo.append(self.render(request.plain))
+        todo += self.render([requests[n].plain or () for n in plains])
         ids = self.tokenize(todo)
+        anew = dict(zip(plains, ids[len(texts) :], strict=True))
         prompts = []
         for n, (request, old, rest) in enumerate(zip(requests, transcripts, rests, strict=True)):
             new = ids[n]
@@ -85,18 +86,19 @@ class Encoder:
             else:
                 tail = [*old.completion_ids, *new]
                 full = plain = old.prompt.ids + tail
-                if request.plain is not None and n not in plains:
+                if request.plain is not None and n not in anew:
                     plain = old.prompt.plain_ids + tail
-            if n in plains:
-                plain = ids[plains[n]]
-            prompts.append(Prompt(texts[n], full, plain, rest is not None))
+            prompts.append(Prompt(texts[n], full, anew.get(n, plain), rest is not None))
         return prompts
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """The prompt as text, up to where the assistant speaks."""
-        return str(
-            self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+    def render(self, conversations: Sequence[Sequence[Message]]) -> list[str]:
+        """Each prompt as text, up to where the assistant speaks."""
+        if not conversations:
+            return []
+        found = self.tokenizer.apply_chat_template(
+            [list(messages) for messages in conversations], add_generation_prompt=True, tokenize=False
         )
+        return [str(text) for text in found]
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text; equal texts are tokenised once."""

@@ -6,28 +6,37 @@ import copy
 import os
 import shutil
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from siri.errors import ConfigError, PolicyFault
 from siri.policies.cache import SlotCache
 from siri.policies.encoding import Encoder, Prompt, Transcript
 from siri.policies.sampling import sample, uniforms
+from siri.policies.support import (
+    buckets,
+    common_prefix,
+    evaluating,
+    head_is_plain,
+    load_tokenizer,
+    stop_ids,
+    usable_context,
+)
 from siri.types import Completion, Request, Sampling
 
 __all__ = ["HFPolicy"]
 
+_Ints = NDArray[np.int64]
+
 _KEEP = 0.6
 """Finished rows are computed (and ignored) as long as at least this share of the batch is active."""
-_MASK_CELLS = 1 << 25
-"""Largest attention mask of one prefill pass, in elements; larger batches are split."""
 _REMEMBERED = 16
 """Transcripts kept, in multiples of the slots; the oldest beyond that are forgotten."""
 
@@ -83,9 +92,8 @@ class HFPolicy:
         self.model = model if device is None else model.to(device)
         self.tokenizer = tokenizer
         self.slots = slots
-        self.max_context = _context(model.config.get_text_config(), max_context)
-        self._encoder = Encoder(tokenizer, _stop_ids(model, tokenizer))
-        self._stops = np.array(sorted(self._encoder.stop_ids), dtype=np.int64)
+        self.max_context = usable_context(model.config.get_text_config(), max_context)
+        self._encoder = Encoder(tokenizer, stop_ids(model, tokenizer))
         self._split_head: bool | None = None
         self.reset_cache()
 
@@ -100,10 +108,10 @@ class HFPolicy:
         max_context: int | None = None,
     ) -> Self:
         """Load an ordinary transformers checkpoint: a folder, or a name on the Hub."""
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
 
         model = AutoModelForCausalLM.from_pretrained(path_or_id, dtype=dtype)
-        tokenizer = AutoTokenizer.from_pretrained(path_or_id)
+        tokenizer = load_tokenizer(path_or_id)
         return cls(model, tokenizer, slots=slots, max_context=max_context, device=device)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -152,7 +160,7 @@ class HFPolicy:
         if sampling.max_tokens < 1:
             raise ConfigError(f"got max_tokens={sampling.max_tokens}, expected at least 1")
         done: list[Completion] = []
-        with _evaluating(self.model), torch.inference_mode():
+        with evaluating(self.model), torch.inference_mode():
             for start in range(0, len(requests), self.slots):
                 done += self._chunk(requests[start : start + self.slots], sampling)
         while len(self._sessions) > _REMEMBERED * self.slots:
@@ -178,10 +186,9 @@ class HFPolicy:
         rows.sort(key=lambda row: row.slot)
         for row, ids, logprobs in zip(rows, *self._sample_rows(rows, sampling), strict=True):
             text, prompt = self._encoder.decode(ids), row.prompt
-            plain = tuple(prompt.ids)
-            plain = plain if prompt.plain_ids is prompt.ids else tuple(prompt.plain_ids)
             finished = ids[-1] in self._encoder.stop_ids
-            done[row.index] = Completion(text, tuple(prompt.ids), plain, ids, logprobs, finished)
+            prompts = tuple(prompt.ids), tuple(prompt.plain_ids)
+            done[row.index] = Completion(text, *prompts, ids, logprobs, finished)
             if row.request.session is None:
                 self._release(row.session)
             else:
@@ -203,7 +210,9 @@ class HFPolicy:
             if session.cached:
                 # the last token always is computed anew: its logits are needed
                 limit = min(len(session.cached), len(row.prompt.ids) - 1)
-                row.cached = limit if row.prompt.continued else _common(session.cached, row.prompt.ids, limit)
+                row.cached = (
+                    limit if row.prompt.continued else common_prefix(session.cached, row.prompt.ids, limit)
+                )
 
     def _release(self, session: _Session) -> None:
         if session.slot is not None:
@@ -233,7 +242,7 @@ class HFPolicy:
                 uniforms=uniforms([seeds[n] for n in work], step).to(logits.device),
             )
             tokens[work, step], logprobs[work, step] = ids.cpu().numpy(), scores.cpu().numpy()
-            stopped = active & np.isin(tokens[:, step], self._stops)
+            stopped = active & np.isin(tokens[:, step], list(self._encoder.stop_ids))
             lengths[stopped] = step + 1
             active &= ~stopped
             if step + 1 == longest or not active.any():
@@ -249,7 +258,8 @@ class HFPolicy:
     def _prefill(self, rows: Sequence[_Row]) -> Tensor:
         """Compute the new part of every prompt; logits after its last token, [B, V]."""
         parts, orders = [], []
-        for group in _buckets(rows):
+        needs = [len(row.prompt.ids) - row.cached for row in rows]
+        for group in buckets(needs, max(len(row.prompt.ids) for row in rows)):
             news = [rows[n].prompt.ids[rows[n].cached :] for n in group]
             ends = np.array([len(new) for new in news])
             ids = np.zeros((len(group), int(ends.max())), dtype=np.int64)
@@ -262,17 +272,13 @@ class HFPolicy:
             return parts[0]
         return torch.cat(parts)[torch.from_numpy(np.argsort(orders)).to(parts[0].device)]
 
-    def _forward(
-        self, ids: np.ndarray, slots: np.ndarray, starts: np.ndarray, last: np.ndarray | None = None
-    ) -> Tensor:
+    def _forward(self, ids: _Ints, slots: _Ints, starts: _Ints, last: _Ints | None = None) -> Tensor:
         """Logits [B, V] at query ``last`` of each row (0 by default), for ids [B, q]."""
         device, dtype = self.model.device, self.model.dtype
         queries = ids.shape[1]
         visible = -(-(int(starts.max()) + queries) // 8) * 8
-        positions = self._cache.address(
-            torch.from_numpy(slots), torch.from_numpy(starts), queries, visible
-        ).to(device)
-        self._cache.to_device(device)
+        where = torch.from_numpy(slots), torch.from_numpy(starts)
+        positions = self._cache.address(*where, queries, visible, device)
         hidden_keys = torch.arange(visible, device=device) > positions[:, None, :, None]
         mask = torch.zeros(hidden_keys.shape, dtype=dtype, device=device)
         mask.masked_fill_(hidden_keys, torch.finfo(dtype).min)
@@ -285,81 +291,13 @@ class HFPolicy:
             "use_cache": True,
         }
         if self._split_head is None:
-            self._split_head = _head_is_plain(self.model, inputs)
+            self._split_head = head_is_plain(self.model, inputs)
         pick = torch.zeros(len(ids), dtype=torch.long) if last is None else torch.from_numpy(last)
         batch, pick = torch.arange(len(ids), device=device), pick.to(device)
-        if not self._split_head:
-            logits: Tensor = self.model(**inputs).logits[batch, pick]
-            return logits
-        hidden = self.model.base_model(**inputs).last_hidden_state[batch, pick]
-        logits = self.model.get_output_embeddings()(hidden)
+        logits: Tensor
+        if self._split_head:
+            hidden = self.model.base_model(**inputs).last_hidden_state[batch, pick]
+            logits = self.model.get_output_embeddings()(hidden)
+        else:
+            logits = self.model(**inputs).logits[batch, pick]
         return logits
-
-
-def _head_is_plain(model: Any, inputs: dict[str, Any]) -> bool:
-    """Whether logits are just output embeddings of the base model's last state (some models scale or cap)."""
-    head = model.get_output_embeddings()
-    if head is None or model.base_model is model:
-        return False
-    hidden = model.base_model(**inputs).last_hidden_state
-    return torch.equal(model(**inputs).logits, head(hidden))
-
-
-def _buckets(rows: Sequence[_Row]) -> Iterator[list[int]]:
-    """Rows of similar new length, each bucket small enough for one mask, in the order of the slots."""
-    needs = [len(row.prompt.ids) - row.cached for row in rows]
-    widest = max(len(row.prompt.ids) for row in rows)
-    bucket: list[int] = []
-    for n in sorted(range(len(rows)), key=needs.__getitem__):
-        wasteful = bucket and needs[n] > 2 * needs[bucket[0]] + 32
-        if wasteful or (len(bucket) + 1) * needs[n] * (widest + needs[n]) > _MASK_CELLS:
-            if bucket:
-                yield sorted(bucket)
-            bucket = []
-        bucket.append(n)
-    yield sorted(bucket)
-
-
-def _common(old: Sequence[int], new: Sequence[int], limit: int) -> int:
-    """Length of the common prefix, at most ``limit``."""
-    return next((n for n in range(limit) if old[n] != new[n]), limit)
-
-
-def _stop_ids(model: Any, tokenizer: Any) -> set[int]:
-    """Every id that ends a completion."""
-    config = getattr(model, "generation_config", None)
-    stops = getattr(config, "eos_token_id", None)
-    found = set(stops) if isinstance(stops, (list, tuple)) else {stops}
-    found.add(tokenizer.eos_token_id)
-    found.discard(None)
-    if not found:
-        raise ConfigError("got no eos token from model or tokenizer, expected one; fix: set eos_token")
-    return {int(i) for i in found}
-
-
-def _context(config: Any, wanted: int | None) -> int:
-    """The context that cache and model can serve."""
-    kinds = set(getattr(config, "layer_types", None) or ())
-    if kinds - {"full_attention", "sliding_attention"}:
-        raise ConfigError(f"got layers {sorted(kinds)}, expected attention layers only")
-    limits = [wanted, getattr(config, "max_position_embeddings", None)]
-    if kinds != {"full_attention"}:
-        # the mask is "index <= position": inside the window, a sliding layer is a full one
-        limits.append(getattr(config, "sliding_window", None))
-    known = [limit for limit in limits if limit is not None]
-    if not known:
-        raise ConfigError("got a model that names no longest context; fix: pass max_context")
-    return int(min(known))
-
-
-@contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
-    """Evaluation mode for the time being."""
-    training = model.training
-    if training:
-        model.eval()
-    try:
-        yield
-    finally:
-        if training:
-            model.train()

@@ -1,0 +1,111 @@
+"""What HFPolicy has to find out about a model and a batch before it may run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from siri.errors import ConfigError
+
+__all__ = [
+    "buckets",
+    "common_prefix",
+    "evaluating",
+    "head_is_plain",
+    "load_tokenizer",
+    "stop_ids",
+    "usable_context",
+]
+
+_MASK_CELLS = 1 << 25
+"""Largest attention mask of one prefill pass, in elements; larger batches are split."""
+
+
+def buckets(needs: Sequence[int], widest: int) -> Iterator[list[int]]:
+    """Split rows so that little is padded and the mask stays small; ascending indices in each bucket.
+
+    Args:
+        needs: new tokens of each row.
+        widest: longest prompt of the batch.
+    """
+    bucket: list[int] = []
+    for n in sorted(range(len(needs)), key=needs.__getitem__):
+        wasteful = bucket and needs[n] > 2 * needs[bucket[0]] + 32
+        if wasteful or (len(bucket) + 1) * needs[n] * (widest + needs[n]) > _MASK_CELLS:
+            if bucket:
+                yield sorted(bucket)
+            bucket = []
+        bucket.append(n)
+    yield sorted(bucket)
+
+
+def common_prefix(old: Sequence[int], new: Sequence[int], limit: int) -> int:
+    """Length of the common prefix, at most ``limit``."""
+    return next((n for n in range(limit) if old[n] != new[n]), limit)
+
+
+def load_tokenizer(path_or_id: str | os.PathLike[str]) -> Any:
+    """The tokenizer that was saved, even where AutoTokenizer would rebuild the one usual for the model.
+
+    transformers 5 replaces the pre-tokenizer of a generic fast tokenizer by that of the model's family.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
+
+    kind = get_tokenizer_config(str(path_or_id)).get("tokenizer_class")
+    if kind in ("TokenizersBackend", "PreTrainedTokenizerFast"):
+        return PreTrainedTokenizerFast.from_pretrained(path_or_id)
+    return AutoTokenizer.from_pretrained(path_or_id)
+
+
+def head_is_plain(model: Any, inputs: dict[str, Any]) -> bool:
+    """Whether logits are just output embeddings of the base model's last state (some models scale or cap)."""
+    head = model.get_output_embeddings()
+    if head is None or model.base_model is model:
+        return False
+    hidden = model.base_model(**inputs).last_hidden_state
+    return torch.equal(model(**inputs).logits, head(hidden))
+
+
+def stop_ids(model: Any, tokenizer: Any) -> set[int]:
+    """Every id that ends a completion."""
+    config = getattr(model, "generation_config", None)
+    stops = getattr(config, "eos_token_id", None)
+    found = set(stops) if isinstance(stops, (list, tuple)) else {stops}
+    found.add(tokenizer.eos_token_id)
+    found.discard(None)
+    if not found:
+        raise ConfigError("got no eos token from model or tokenizer, expected one; fix: set eos_token")
+    return {int(i) for i in found if i is not None}
+
+
+def usable_context(config: Any, wanted: int | None) -> int:
+    """The context that cache and model can serve."""
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if kinds - {"full_attention", "sliding_attention"}:
+        raise ConfigError(f"got layers {sorted(kinds)}, expected attention layers only")
+    limits = [wanted, getattr(config, "max_position_embeddings", None)]
+    if kinds != {"full_attention"}:
+        # the mask is "index <= position": inside the window, a sliding layer is a full one
+        limits.append(getattr(config, "sliding_window", None))
+    known = [limit for limit in limits if limit is not None]
+    if not known:
+        raise ConfigError("got a model that names no longest context; fix: pass max_context")
+    return int(min(known))
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Evaluation mode for the time being."""
+    training = model.training
+    if training:
+        model.eval()
+    try:
+        yield
+    finally:
+        if training:
+            model.train()
