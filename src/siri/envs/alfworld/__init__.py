@@ -4,5 +4,17 @@ from siri.envs.alfworld.engine import State
 from siri.envs.alfworld.env import ALFWorld
 from siri.envs.alfworld.expert import Expert, solve
 from siri.envs.alfworld.games import KINDS, Game, load_game, load_tasks
+from siri.envs.alfworld.prompts import TranscriptPrompter, WindowPrompter
 
-__all__ = ["KINDS", "ALFWorld", "Expert", "Game", "State", "load_game", "load_tasks", "solve"]
+__all__ = [
+    "KINDS",
+    "ALFWorld",
+    "Expert",
+    "Game",
+    "State",
+    "TranscriptPrompter",
+    "WindowPrompter",
+    "load_game",
+    "load_tasks",
+    "solve",
+]

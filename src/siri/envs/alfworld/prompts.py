@@ -1,0 +1,117 @@
+"""How ALFWorld is shown to a policy: as a growing transcript, or as the paper's window of recent turns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from siri.errors import ConfigError
+from siri.types import Message, Skill, Task, Turn
+
+__all__ = ["TranscriptPrompter", "WindowPrompter", "skill_block"]
+
+_BANNER = "-= Welcome to TextWorld, ALFRED! =-\n\n"
+_ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL)
+_THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
+
+_ASK = (
+    "\nNow it's your turn to take an action.\n"
+    "You should first reason step-by-step about the current situation. "
+    "This reasoning process MUST be enclosed within <think> </think> tags. \n"
+    "Once you've finished your reasoning, you should choose an admissible action for current step "
+    "and present it within <action> </action> tags.\n"
+)
+
+
+def skill_block(skills: Sequence[Skill]) -> str:
+    """The text that ``skills`` add to a plain prompt; ``""`` without skills."""
+    return "".join(f"\n\nSkill: {skill.text}" for skill in skills)
+
+
+class TranscriptPrompter:
+    """The episode as a conversation: observations by the user, bare commands by the assistant.
+
+    Each prompt extends the one before, so an engine can keep its KV cache for the whole episode. The skill
+    block stands at the end of the first message. Used by the embedded policy.
+    """
+
+    def messages(
+        self,
+        task: Task,  # noqa: ARG002 (the first observation names the task)
+        turns: Sequence[Turn],
+        observation: str,
+        admissible: Sequence[str],  # noqa: ARG002 (not shown in this style)
+        skills: Sequence[Skill] = (),
+    ) -> list[Message]:
+        """The conversation that asks for the next command."""
+        seen = [turn.observation for turn in turns] + [observation]
+        chat: list[Message] = [
+            {"role": "user", "content": seen[0].removeprefix(_BANNER) + self.block(skills)}
+        ]
+        for turn, after in zip(turns, seen[1:], strict=True):
+            chat.append({"role": "assistant", "content": turn.text})
+            chat.append({"role": "user", "content": after})
+        return chat
+
+    def block(self, skills: Sequence[Skill]) -> str:
+        """The exact text that ``skills`` add."""
+        return skill_block(skills)
+
+    def parse(self, text: str) -> tuple[str, bool, tuple[int, int]]:
+        """The whole reply is the command."""
+        action = text.strip()
+        return action, bool(action), (0, len(text))
+
+
+class WindowPrompter:
+    """The paper's prompt: task, the last ``history`` turns, admissible commands; a fresh prompt every turn.
+
+    The wording is that of verl-agent's ALFWorld prompt, spelling included, so that results compare.
+    The skill block follows the list of admissible commands. ``help`` is not offered.
+    """
+
+    def __init__(self, history: int = 2) -> None:
+        if history < 0:
+            raise ConfigError(f"got history={history}, expected 0 or more turns; fix: raise it")
+        self.history = history
+
+    def messages(
+        self,
+        task: Task,
+        turns: Sequence[Turn],
+        observation: str,
+        admissible: Sequence[str],
+        skills: Sequence[Skill] = (),
+    ) -> list[Message]:
+        """One user message that asks for the next action."""
+        commands = "\n ".join(f"'{command}'" for command in admissible if command != "help")
+        offer = f"Your admissible actions of the current situation are: [{commands}]."
+        intro = "\nYou are an expert agent operating in the ALFRED Embodied Environment."
+        recent = list(turns)[len(turns) - self.history :] if self.history < len(turns) else list(turns)
+        if not recent:
+            head = f"{intro}\nYour current observation is: {observation}\n"
+        else:
+            first = len(turns) - len(recent) + 1
+            past = "\n".join(
+                f"[Observation {n}: '{turn.observation}', Action {n}: '{turn.action}']"
+                for n, turn in enumerate(recent, first)
+            )
+            head = (
+                f"{intro} Your task is to: {task.goal}\n"
+                f"Prior to this step, you have already taken {len(turns)} step(s). Below are the most recent "
+                f"{len(recent)} observaitons and the corresponding actions you took: {past}\n"
+                f"You are now at step {len(turns) + 1} and your current observation is: {observation}\n"
+            )
+        return [{"role": "user", "content": f"{head}{offer}{self.block(skills)}\n{_ASK}"}]
+
+    def block(self, skills: Sequence[Skill]) -> str:
+        """The exact text that ``skills`` add."""
+        return skill_block(skills)
+
+    def parse(self, text: str) -> tuple[str, bool, tuple[int, int]]:
+        """The last ``<action>``; well-formed only with a ``<think>`` block, as in verl-agent."""
+        found = list(_ACTION.finditer(text))
+        if not found:
+            return text[-30:].strip().lower(), False, (0, len(text))
+        last = found[-1]
+        return last.group(1).strip().lower(), bool(_THOUGHT.search(text)), last.span(1)

@@ -1,0 +1,267 @@
+"""Plays groups of episodes. Every free slot gets the next episode at once; both arms share their seeds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from siri.errors import ConfigError, EnvironmentFault, PolicyFault
+from siri.protocols import Environment, Policy, Prompter
+from siri.types import (
+    Arm,
+    Completion,
+    Group,
+    Info,
+    Request,
+    Sampling,
+    Skill,
+    StopReason,
+    Task,
+    Trajectory,
+    Turn,
+)
+
+__all__ = ["DropEpisode", "FailFast", "GroupPlan", "Rollout", "derive_seed"]
+
+
+def derive_seed(*parts: object) -> int:
+    """A seed in [0, 2⁶³) from ``parts``, equal in every process."""
+    digest = hashlib.sha256("\n".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPlan:
+    """What to play for one task: ``plain`` rollouts, and ``skilled`` ones that see ``skills``."""
+
+    task: Task
+    plain: int
+    skilled: int = 0
+    skills: tuple[Skill, ...] = ()
+    seed: int = 0
+
+
+class FailFast:
+    """An environment's fault ends the rollout."""
+
+    def __call__(self, fault: EnvironmentFault, task: Task) -> None:
+        """Raise ``fault``, naming the task."""
+        raise EnvironmentFault(f"task {task.id!r}: {fault}") from fault
+
+
+@dataclass
+class DropEpisode:
+    """An environment's fault drops its episode; the count is kept."""
+
+    dropped: int = 0
+
+    def __call__(self, fault: EnvironmentFault, task: Task) -> None:  # noqa: ARG002
+        """Count it and go on."""
+        self.dropped += 1
+
+
+@dataclass(slots=True)
+class _Episode:
+    group: int
+    number: int
+    """Rollout number within the arm; the same number has the same seeds in both arms."""
+    arm: Arm
+    plan: GroupPlan
+    session: str
+    env: Environment | None = None
+    observation: str = ""
+    info: Info | None = None
+    turns: list[Turn] = field(default_factory=list)
+    stop: StopReason | None = None
+
+    @property
+    def skills(self) -> tuple[Skill, ...]:
+        return self.plan.skills if self.arm == "skill" else ()
+
+
+class Rollout:
+    """Plays plans with one policy.
+
+    Deterministic: the seeds of an episode derive from its plan's seed and its number alone, so neither the
+    number of slots nor the order in which episodes end changes a trajectory.
+
+    Args:
+        make_env: makes an environment; they are kept and reused, one for each slot.
+        prompter: makes prompts and reads actions.
+        policy: samples completions.
+        sampling: how.
+        slots: episodes played side by side.
+        on_fault: told of every ``EnvironmentFault``; raises or lets the episode be dropped.
+    """
+
+    def __init__(
+        self,
+        make_env: Callable[[], Environment],
+        prompter: Prompter,
+        policy: Policy,
+        *,
+        sampling: Sampling,
+        slots: int = 128,
+        on_fault: Callable[[EnvironmentFault, Task], None] | None = None,
+    ) -> None:
+        if slots < 1:
+            raise ConfigError(f"got slots={slots}, expected at least 1; fix: raise it")
+        self.make_env = make_env
+        self.prompter = prompter
+        self.policy = policy
+        self.sampling = sampling
+        self.slots = slots
+        self.on_fault = on_fault or FailFast()
+        self._idle: list[Environment] = []
+
+    def play(self, plans: Sequence[GroupPlan]) -> list[Group]:
+        """Play every plan to its end; one group each, in order."""
+        waiting = deque(_episodes(plans))
+        active: list[_Episode] = []
+        done: list[list[_Episode]] = [[] for _ in plans]
+        while waiting or active:
+            while waiting and len(active) < self.slots:
+                episode = waiting.popleft()
+                self._start(episode)
+                if episode.stop is None:
+                    active.append(episode)
+                else:
+                    self._finish(episode, done)
+            if not active:
+                continue
+            completions = self.policy.generate([self._request(e) for e in active], self.sampling)
+            if len(completions) != len(active):
+                raise PolicyFault(
+                    f"got {len(completions)} completions, expected one for each of {len(active)} requests"
+                )
+            for episode, completion in zip(active, completions, strict=True):
+                self._advance(episode, completion)
+                if episode.stop is not None:
+                    self._finish(episode, done)
+            active = [e for e in active if e.stop is None]
+        return [_group(plan, episodes) for plan, episodes in zip(plans, done, strict=True)]
+
+    def _start(self, episode: _Episode) -> None:
+        episode.env = self._idle.pop() if self._idle else self.make_env()
+        seed = derive_seed("env", episode.plan.seed, episode.number) % 2**31
+        try:
+            episode.observation, episode.info = episode.env.reset(
+                seed=seed, options={"task": episode.plan.task}
+            )
+        except EnvironmentFault as fault:
+            self._fault(episode, fault)
+            return
+        if episode.info["success"]:
+            episode.stop = StopReason.SUCCESS
+
+    def _request(self, episode: _Episode) -> Request:
+        info = _known(episode.info)
+        state = (episode.plan.task, episode.turns, episode.observation, info["admissible"])
+        return Request(
+            messages=self.prompter.messages(*state, episode.skills),
+            session=episode.session,
+            plain=self.prompter.messages(*state) if episode.skills else None,
+            seed=derive_seed("sample", episode.plan.seed, episode.number, len(episode.turns)),
+        )
+
+    def _advance(self, episode: _Episode, completion: Completion) -> None:
+        """Give the completion's action to the environment."""
+        if not completion.finished and not completion.completion_ids and not completion.text:
+            episode.stop = StopReason.CONTEXT_LIMIT
+            return
+        env, before = episode.env, _known(episode.info)
+        action, well_formed, span = self.prompter.parse(completion.text)
+        if env is None:
+            raise EnvironmentFault("got an episode without an environment, expected a started one")
+        try:
+            observation, reward, terminated, truncated, info = env.step(action)
+        except EnvironmentFault as fault:
+            self._fault(episode, fault)
+            return
+        episode.turns.append(
+            Turn(
+                observation=episode.observation,
+                admissible=tuple(before["admissible"]),
+                action=action,
+                text=completion.text,
+                valid=well_formed and info["valid"],
+                reward=float(reward),
+                anchor=before["anchor"],
+                prompt_ids=completion.prompt_ids,
+                plain_prompt_ids=completion.plain_prompt_ids,
+                completion_ids=completion.completion_ids,
+                logprobs=completion.logprobs,
+                action_mask=self._mask(completion, span),
+            )
+        )
+        episode.observation, episode.info = observation, info
+        if terminated:
+            episode.stop = StopReason.SUCCESS if info["success"] else StopReason.FAILURE
+        elif truncated:
+            episode.stop = StopReason.STEP_LIMIT
+
+    def _mask(self, completion: Completion, span: tuple[int, int]) -> tuple[bool, ...]:
+        """Which sampled tokens lie in the action's characters; the stop token never does."""
+        ids = completion.completion_ids
+        decode = getattr(self.policy, "decode", None)
+        if span == (0, len(completion.text)) or decode is None:
+            return tuple(n + 1 < len(ids) or not completion.finished for n in range(len(ids)))
+        ends = [len(decode(ids[: n + 1])) for n in range(len(ids))]
+        starts = [0, *ends[:-1]]
+        return tuple(
+            start < span[1] and end > span[0] and end > start for start, end in zip(starts, ends, strict=True)
+        )
+
+    def _fault(self, episode: _Episode, fault: EnvironmentFault) -> None:
+        """A broken environment is not used again."""
+        episode.stop, episode.env = StopReason.ENVIRONMENT_FAULT, None
+        self.on_fault(fault, episode.plan.task)
+
+    def _finish(self, episode: _Episode, done: list[list[_Episode]]) -> None:
+        if episode.env is not None:
+            self._idle.append(episode.env)
+        end = getattr(self.policy, "end", None)
+        if end is not None:
+            end(episode.session)
+        done[episode.group].append(episode)
+
+
+def _episodes(plans: Sequence[GroupPlan]) -> Iterator[_Episode]:
+    for group, plan in enumerate(plans):
+        if plan.skilled and not plan.skills:
+            raise ConfigError(f"got {plan.skilled} skill rollouts of {plan.task.id!r} without a skill")
+        arms: tuple[tuple[Arm, int], ...] = (("plain", plan.plain), ("skill", plan.skilled))
+        for arm, count in arms:
+            for number in range(count):
+                session = f"{plan.seed}/{group}/{plan.task.id}/{arm}/{number}"
+                yield _Episode(group, number, arm, plan, session)
+
+
+def _known(info: Info | None) -> Info:
+    if info is None:
+        raise EnvironmentFault("got no info, expected one from reset or step")
+    return info
+
+
+def _group(plan: GroupPlan, episodes: Sequence[_Episode]) -> Group:
+    """Episodes whose environment broke are left out: nothing is known of their outcome."""
+    kept = [e for e in episodes if e.stop is not StopReason.ENVIRONMENT_FAULT]
+    kept.sort(key=lambda e: (e.arm, e.number))
+    skills = tuple(skill.id for skill in plan.skills) if plan.skilled else ()
+    return Group(plan.task, tuple(_trajectory(e, skills) for e in kept), skills)
+
+
+def _trajectory(episode: _Episode, skills: tuple[str, ...]) -> Trajectory:
+    return Trajectory(
+        id=episode.session,
+        task=episode.plan.task,
+        arm=episode.arm,
+        skills=skills if episode.arm == "skill" else (),
+        turns=tuple(episode.turns),
+        success=episode.stop is StopReason.SUCCESS,
+        stop=episode.stop or StopReason.FAILURE,
+        final_observation=episode.observation,
+        seed=episode.plan.seed,
+    )

@@ -1,0 +1,36 @@
+"""All that belongs to one benchmark, in one record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from siri.errors import ConfigError
+from siri.protocols import Environment, Prompter
+from siri.types import Task
+
+__all__ = ["Suite"]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A benchmark: how to make an environment, the tasks of each split, and how to prompt."""
+
+    name: str
+    make_env: Callable[[], Environment]
+    tasks: Mapping[str, Sequence[Task]]
+    """Tasks by split; ``"train"`` and any number of validation splits, each in a fixed order."""
+    prompter: Prompter
+
+    def split(self, name: str) -> Sequence[Task]:
+        """The tasks of one split.
+
+        Raises:
+            ConfigError: there is no such split, or it is empty.
+        """
+        found = self.tasks.get(name, ())
+        if not found:
+            raise ConfigError(
+                f"got split {name!r}, expected one of {sorted(self.tasks)} that has tasks; fix: choose one"
+            )
+        return found

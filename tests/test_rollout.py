@@ -1,0 +1,135 @@
+"""Rollouts on a small world with scripted replies: seeds, slots, arms, faults."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from siri.errors import ConfigError, EnvironmentFault
+from siri.policies.scripted import ScriptedPolicy
+from siri.rollout import DropEpisode, GroupPlan, Rollout
+from siri.types import Message, Request, Sampling, Skill, StopReason, Task
+
+SKILL = Skill("s", "count", "counting", "say up.", "self", 0)
+TASKS = [Task(f"t{n}", "count", "reach the goal", "train", source=n) for n in range(4)]
+
+
+class Counter:
+    """Solved when ``up`` was said ``source + 1`` times; five steps at most; ``crash`` breaks it."""
+
+    def reset(self, *, seed=None, options=None):
+        self.count, self.steps, self.goal, self.seed = 0, 0, options["task"].source + 1, seed
+        return f"seed {seed}", self.info(True)
+
+    def step(self, action):
+        if action == "crash":
+            raise EnvironmentFault("broken")
+        self.steps += 1
+        self.count += action == "up"
+        won = self.count >= self.goal
+        return f"at {self.count}", 10.0 * won, won, not won and self.steps >= 5, self.info(action == "up")
+
+    def info(self, valid):
+        won = self.count >= self.goal
+        return {"admissible": ["up"], "success": won, "anchor": self.count, "valid": valid}
+
+
+class Prompter:
+    """One message with everything; the reply is the action."""
+
+    def messages(self, task, turns, observation, admissible, skills=()) -> list[Message]:
+        past = " ".join(turn.action for turn in turns)
+        return [{"role": "user", "content": f"{past}|{observation}{self.block(skills)}"}]
+
+    def block(self, skills) -> str:
+        return "".join(f"\n{skill.text}" for skill in skills)
+
+    def parse(self, text: str):
+        return text, bool(text), (0, len(text))
+
+
+def reply(request: Request) -> str:
+    """Random by the request's seed, always right under a skill."""
+    if "counting" in request.messages[-1]["content"]:
+        return "up"
+    return random.Random(request.seed).choice(["up", "down"])
+
+
+def play(slots: int, plans: list[GroupPlan], answer=reply, **more):
+    return Rollout(
+        Counter, Prompter(), ScriptedPolicy(answer), sampling=Sampling(), slots=slots, **more
+    ).play(plans)
+
+
+PLANS = [GroupPlan(task, plain=2, skilled=2, skills=(SKILL,), seed=n) for n, task in enumerate(TASKS)]
+
+
+@pytest.mark.parametrize("slots", [1, 3, 64])
+def test_slots_do_not_change_the_trajectories(slots: int) -> None:
+    assert play(slots, PLANS) == play(16, PLANS)
+
+
+def test_groups_arms_and_rewards() -> None:
+    groups = play(5, PLANS)
+    assert [g.task for g in groups] == TASKS
+    for group in groups:
+        assert [len(group.arm("plain")), len(group.arm("skill"))] == [2, 2]
+        for trajectory in group.arm("skill"):
+            assert trajectory.success
+            assert trajectory.stop is StopReason.SUCCESS
+            assert trajectory.episode_return == 10.0
+            assert trajectory.skills == ("s",)
+            assert len(trajectory.turns) == group.task.source + 1
+        for trajectory in group.arm("plain"):
+            assert trajectory.skills == ()
+            assert trajectory.success == (sum(t.action == "up" for t in trajectory.turns) > group.task.source)
+
+
+def test_both_arms_share_their_seeds_and_rollouts_differ() -> None:
+    [group] = play(4, PLANS[:1])
+    opening = {arm: [t.turns[0].observation for t in group.arm(arm)] for arm in ("plain", "skill")}
+    assert opening["plain"] == opening["skill"]
+    assert len(set(opening["plain"])) == 2
+
+
+def test_turns_record_the_state_before_the_action() -> None:
+    [group] = play(4, [GroupPlan(TASKS[1], plain=1)], lambda request: "up")
+    first, second = group.trajectories[0].turns
+    assert (first.anchor, second.anchor) == (0, 1)
+    assert (first.reward, second.reward) == (0.0, 10.0)
+    assert second.observation == "at 1"
+    assert group.trajectories[0].final_observation == "at 2"
+
+
+def test_plain_conversation_goes_with_skill_requests_only() -> None:
+    seen: list[Request] = []
+
+    def watch(request: Request) -> str:
+        seen.append(request)
+        return "up"
+
+    play(4, PLANS[:1], watch)
+    with_skill = [r for r in seen if r.plain is not None]
+    assert len(with_skill) == 2
+    for request in with_skill:
+        assert request.messages[0]["content"].replace("\n" + SKILL.text, "") == request.plain[0]["content"]
+
+
+def test_a_fault_ends_the_rollout_or_drops_the_episode() -> None:
+    def crash(request: Request) -> str:
+        return "crash" if "counting" in request.messages[-1]["content"] else "up"
+
+    with pytest.raises(EnvironmentFault, match="'t0': broken"):
+        play(4, PLANS[:1], crash)
+    drop = DropEpisode()
+    [group] = play(4, PLANS[:1], crash, on_fault=drop)
+    assert drop.dropped == 2
+    assert [t.arm for t in group.trajectories] == ["plain", "plain"]
+
+
+def test_bad_plans_are_refused() -> None:
+    with pytest.raises(ConfigError, match="without a skill"):
+        play(4, [GroupPlan(TASKS[0], plain=1, skilled=1)])
+    with pytest.raises(ConfigError, match="slots=0"):
+        play(0, PLANS)
