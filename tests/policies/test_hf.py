@@ -201,6 +201,18 @@ def test_other_architectures() -> None:
         )
 
 
+def test_a_failing_model_leaves_the_policy_usable(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = policy(slots=2)
+    first = agent.generate([Request([user("w1 w2 w3")], "s")], SAMPLING)[0]
+    broken = Request([user("w1 w9 w9 w9 w9 w9")], "s")
+    with monkeypatch.context() as patch:
+        patch.setattr("siri.policies.hf.sample", lambda *a, **k: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            agent.generate([broken, Request([user("w1")])], SAMPLING)
+    assert agent._free == [1]
+    close([[first]], [agent.generate([Request([user("w1 w2 w3")], "s")], SAMPLING)])
+
+
 def test_refusals() -> None:
     with pytest.raises(PolicyFault, match="two requests"):
         policy().generate([Request([user("w1")], "s")] * 2, SAMPLING)

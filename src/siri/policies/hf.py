@@ -184,14 +184,18 @@ class HFPolicy:
             return done
         self._place(rows)
         rows.sort(key=lambda row: row.slot)
-        for row, ids, logprobs in zip(rows, *self._sample_rows(rows, sampling), strict=True):
+        try:
+            outputs = self._sample_rows(rows, sampling)
+        finally:
+            for row in rows:
+                if row.request.session is None:
+                    self._release(row.session)
+        for row, ids, logprobs in zip(rows, *outputs, strict=True):
             text, prompt = self._encoder.decode(ids), row.prompt
             finished = ids[-1] in self._encoder.stop_ids
-            prompts = tuple(prompt.ids), tuple(prompt.plain_ids)
-            done[row.index] = Completion(text, *prompts, ids, logprobs, finished)
-            if row.request.session is None:
-                self._release(row.session)
-            else:
+            shown, plain = tuple(prompt.ids), tuple(prompt.plain_ids)
+            done[row.index] = Completion(text, shown, plain, ids, logprobs, finished)
+            if row.request.session is not None:
                 row.session.transcript = Transcript(row.request, prompt, text, ids)
                 row.session.cached = [*prompt.ids, *ids[:-1]]
         return done
@@ -210,9 +214,10 @@ class HFPolicy:
             if session.cached:
                 # the last token always is computed anew: its logits are needed
                 limit = min(len(session.cached), len(row.prompt.ids) - 1)
-                row.cached = (
-                    limit if row.prompt.continued else common_prefix(session.cached, row.prompt.ids, limit)
-                )
+                continued = row.prompt.continued
+                row.cached = limit if continued else common_prefix(session.cached, row.prompt.ids, limit)
+                # what follows is overwritten from here on, even if the model then fails
+                session.cached = session.cached[: row.cached]
 
     def _release(self, session: _Session) -> None:
         if session.slot is not None:
@@ -291,7 +296,7 @@ class HFPolicy:
             "use_cache": True,
         }
         if self._split_head is None:
-            self._split_head = head_is_plain(self.model, inputs)
+            self._split_head = head_is_plain(self.model, torch.zeros(1, 1, dtype=torch.long, device=device))
         pick = torch.zeros(len(ids), dtype=torch.long) if last is None else torch.from_numpy(last)
         batch, pick = torch.arange(len(ids), device=device), pick.to(device)
         logits: Tensor

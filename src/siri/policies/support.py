@@ -62,13 +62,17 @@ def load_tokenizer(path_or_id: str | os.PathLike[str]) -> Any:
     return AutoTokenizer.from_pretrained(path_or_id)
 
 
-def head_is_plain(model: Any, inputs: dict[str, Any]) -> bool:
-    """Whether logits are just output embeddings of the base model's last state (some models scale or cap)."""
+def head_is_plain(model: Any, ids: torch.Tensor) -> bool:
+    """Whether logits are just output embeddings of the base model's last state (some models scale or cap).
+
+    Args:
+        ids: any input, [B, T]; tried both ways.
+    """
     head = model.get_output_embeddings()
     if head is None or model.base_model is model:
         return False
-    hidden = model.base_model(**inputs).last_hidden_state
-    return torch.equal(model(**inputs).logits, head(hidden))
+    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    return torch.equal(model(input_ids=ids, use_cache=False).logits, head(hidden))
 
 
 def stop_ids(model: Any, tokenizer: Any) -> set[int]:
