@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import shutil
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from siri.policies.support import (
     evaluating,
     head_is_plain,
     load_tokenizer,
+    save_checkpoint,
     stop_ids,
     usable_context,
 )
@@ -116,17 +116,7 @@ class HFPolicy:
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write model and tokenizer as a transformers checkpoint; ``folder`` never is half written."""
-        target = Path(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_name(f".{target.name}.{os.getpid()}.new")
-        stale = target.with_name(f".{target.name}.{os.getpid()}.old")
-        shutil.rmtree(fresh, ignore_errors=True)
-        self.model.save_pretrained(fresh)
-        self.tokenizer.save_pretrained(fresh)
-        if target.exists():
-            os.replace(target, stale)
-        os.replace(fresh, target)
-        shutil.rmtree(stale, ignore_errors=True)
+        save_checkpoint(self.model, self.tokenizer, Path(folder))
 
     def snapshot(self) -> HFPolicy:
         """A frozen copy: own weights in evaluation mode, no gradients, no sessions."""

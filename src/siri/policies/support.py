@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +19,7 @@ __all__ = [
     "evaluating",
     "head_is_plain",
     "load_tokenizer",
+    "save_checkpoint",
     "stop_ids",
     "usable_context",
 ]
@@ -46,6 +49,20 @@ def buckets(needs: Sequence[int], widest: int) -> Iterator[list[int]]:
 def common_prefix(old: Sequence[int], new: Sequence[int], limit: int) -> int:
     """Length of the common prefix, at most ``limit``."""
     return next((n for n in range(limit) if old[n] != new[n]), limit)
+
+
+def save_checkpoint(model: Any, tokenizer: Any, target: Path) -> None:
+    """Write a transformers checkpoint beside ``target``, then rename it into place."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name(f".{target.name}.{os.getpid()}.new")
+    stale = target.with_name(f".{target.name}.{os.getpid()}.old")
+    shutil.rmtree(fresh, ignore_errors=True)
+    model.save_pretrained(fresh)
+    tokenizer.save_pretrained(fresh)
+    if target.exists():
+        os.replace(target, stale)
+    os.replace(fresh, target)
+    shutil.rmtree(stale, ignore_errors=True)
 
 
 def load_tokenizer(path_or_id: str | os.PathLike[str]) -> Any:
