@@ -1,0 +1,219 @@
+"""The embedded default policy: a 0.35 M parameter transformer that speaks ALFWorld and nothing else.
+
+The shipped checkpoint (``base_path()``) is an ordinary transformers folder, made by
+``scripts/build_tiny.py``. It plays in transcripts, follows a skill in its prompt, and summarises a
+successful episode as a skill of the form ``TINY_SKILL_PATTERN``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from siri.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
+
+__all__ = ["CONDITIONS", "TINY_SKILL_PATTERN", "base_path", "build_model", "build_tokenizer", "vocabulary"]
+
+CONDITIONS = {
+    "pick_and_place_simple": "the task is to put an object somewhere",
+    "look_at_obj_in_light": "the task is to look at an object under a light",
+    "pick_clean_then_place_in_recep": "the task is to clean an object",
+    "pick_heat_then_place_in_recep": "the task is to heat an object",
+    "pick_cool_then_place_in_recep": "the task is to cool an object",
+    "pick_two_obj_and_place": "the task is to put two objects somewhere",
+}
+"""How a skill says when it applies, by kind of task."""
+
+_CLAUSES = (
+    "search the [a-z]+ first",
+    "take it",
+    "(?:heat|cool|clean) it with the [a-z]+",
+    "use the [a-z]+",
+    "move it to the goal",
+    "then (?:move it to the goal|use the [a-z]+)",
+    "then repeat with the second one",
+)
+_CLAUSE = f"(?:{'|'.join(_CLAUSES)})"
+TINY_SKILL_PATTERN = rf"When (?:{'|'.join(CONDITIONS.values())}): {_CLAUSE}(?:, {_CLAUSE}){{0,5}}\."
+"""The whole text of a skill of the embedded policy (for ``re.fullmatch``)."""
+
+_END, _PAD, _UNKNOWN, _USER, _ASSISTANT = "<|im_end|>", "<|pad|>", "<unk>", "<|user|>", "<|assistant|>"
+_TEMPLATE = (
+    "{% for m in messages %}{% if m['role'] == 'assistant' %}"
+    "{{ '<|assistant|>' + m['content'] + '<|im_end|>' }}"
+    "{% else %}{{ '<|user|>' + m['content'] }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
+# One token each. A phrase that ends in a letter matches only where the word ends.
+_PHRASES = (
+    "You are in the middle of a room. Looking quickly around you, you see a",
+    "You are in the middle of a room. Looking quickly around you, you see nothing.",
+    "You are in the middle of a room. Looking quickly around you, you see",
+    "-= Welcome to TextWorld, ALFRED! =-",
+    "Your task is to:",
+    "You arrive at",
+    "is open. In it, you see a",
+    "is open. In it, you see nothing.",
+    "is closed.",
+    ". On the",
+    ". The",
+    "On the",
+    ", you see a",
+    ", you see nothing.",
+    ", and a",
+    ", a",
+    "Nothing happens.",
+    "You pick up the",
+    "from the",
+    "You move the",
+    "You put the",
+    "to the",
+    "in/on the",
+    "You open the",
+    "You close the",
+    "using the",
+    "You turn on the",
+    "You sliced the",
+    "You are carrying: a",
+    "You are not carrying anything.",
+    "You are facing the",
+    "Next to it",
+    "This is a normal",
+    "There's nothing special about",
+    "go to",
+    "in/on",
+    "Summarize as a skill.",
+    "Skill: When the task is to",
+    "When the task is to",
+    "put an object somewhere",
+    "look at an object under a light",
+    "an object",
+    "put two objects somewhere",
+    "search the",
+    "take it",
+    "it with the",
+    "move it to the goal",
+    "then repeat with the second one",
+)
+_WORDS = (
+    "a an and are at clean cleaned close cold cool cooled examine find first floor for from goal heat "
+    "help hot in inventory is it light look loc middle move nothing now object objects off on one open or "
+    "place put room second see slice sliced some something somewhere special step task take the them then "
+    "this to two under use when with you You The This Next On In"
+)
+_PUNCTUATION = tuple(".,:;!?'\"()-/>")
+
+_RECEPTACLES = (
+    "armchair bathtubbasin bed cabinet cart coffeemachine coffeetable countertop desk diningtable drawer "
+    "dresser fridge garbagecan handtowelholder laundryhamper microwave ottoman safe shelf sidetable "
+    "sinkbasin sofa stoveburner toaster toilet toiletpaperhanger towelholder tvstand"
+)
+_OBJECTS = (
+    "aluminumfoil alarmclock apple baseballbat basketball bathtub blinds book boots bowl box bread "
+    "butterknife candle cd cellphone chair cloth creditcard cup curtains desklamp dishsponge dumbbell egg "
+    "faucet floorlamp footstool fork glassbottle handtowel houseplant kettle keychain knife ladle laptop "
+    "lettuce lightswitch mirror mug newspaper painting pan papertowel papertowelroll pen pencil "
+    "peppershaker pillow plate plunger poster pot potato remotecontrol roomdecor saltshaker scrubbrush "
+    "showercurtain showerdoor showerglass showerhead sink soapbar soapbottle spatula spoon spraybottle "
+    "statue stool stoveknob tabletopdecor teddybear television tennisracket tissuebox toiletpaper "
+    "toiletpaperroll tomato towel vacuumcleaner vase watch wateringcan window winebottle"
+)
+
+
+def base_path() -> Path:
+    """The folder of the shipped checkpoint, for ``from_pretrained`` of transformers.
+
+    Raises:
+        ConfigError: the installation is without it.
+    """
+    folder = Path(str(files("siri.policies").joinpath("tiny_base")))
+    if not (folder / "model.safetensors").is_file():
+        raise ConfigError(
+            f"got no checkpoint in {folder}, expected the embedded one; "
+            "fix: reinstall siri-rl, or run scripts/build_tiny.py"
+        )
+    return folder
+
+
+def vocabulary(extra: Iterable[str] = ()) -> list[str]:
+    """All tokens of the embedded policy, special ones first; ``extra`` words are added at the end."""
+    tokens = [_UNKNOWN, _PAD, _END, _USER, _ASSISTANT, *_PHRASES, *_PUNCTUATION, *_WORDS.split()]
+    tokens += [str(number) for number in range(100)]
+    return list(dict.fromkeys([*tokens, *_RECEPTACLES.split(), *_OBJECTS.split(), *extra]))
+
+
+def build_tokenizer(extra: Iterable[str] = ()) -> PreTrainedTokenizerFast:
+    """A word-level tokenizer for ALFWorld's texts: frequent phrases, words and numbers are one token each.
+
+    Whatever else stands in a text becomes ``<unk>``, one for each word or sign.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = vocabulary(extra)
+    phrases = sorted(_PHRASES, key=len, reverse=True)
+    pattern = "|".join([*map(_whole, phrases), "[A-Za-z]+", "[0-9]+", r"\S"])
+    tokenizer = Tokenizer(
+        models.WordLevel(vocab={word: i for i, word in enumerate(words)}, unk_token=_UNKNOWN)
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), behavior="removed", invert=True)
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.WordPiece(prefix="##", cleanup=True), decoders.Replace(" :", ":")]
+    )
+    make: Any = PreTrainedTokenizerFast
+    fast: PreTrainedTokenizerFast = make(
+        tokenizer_object=tokenizer,
+        unk_token=_UNKNOWN,
+        pad_token=_PAD,
+        eos_token=_END,
+        additional_special_tokens=[_USER, _ASSISTANT],
+        clean_up_tokenization_spaces=False,
+        padding_side="left",
+        model_max_length=4096,
+    )
+    fast.chat_template = _TEMPLATE
+    return fast
+
+
+def _whole(phrase: str) -> str:
+    return re.escape(phrase) + ("(?![A-Za-z0-9])" if phrase[-1].isalnum() else "")
+
+
+def build_model(tokenizer: Any, *, hidden: int = 96, layers: int = 3, heads: int = 6) -> Qwen2ForCausalLM:
+    """An untrained model, initialised for Muon: 1/sqrt(fan in), smaller for output projections."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        intermediate_size=8 * hidden // 3,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        dtype="float32",
+    )
+    model = Qwen2ForCausalLM(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "embed_tokens" in name:
+                parameter.normal_(0.0, 0.1)
+            elif parameter.ndim == 2:
+                scale = (
+                    1 / math.sqrt(2 * layers) if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
+                )
+                parameter.normal_(0.0, scale / math.sqrt(parameter.shape[1]))
+    return model
