@@ -138,8 +138,9 @@ def _check(count: object, seed: object, split: object, scale: object, grammar: o
             )
     if split not in SPLITS:
         raise ConfigError(f"got split {split!r}, expected one of {list(SPLITS)}; fix: correct 'split'")
-    number = isinstance(scale, int | float) and not isinstance(scale, bool)
-    if not number or not (isinstance(scale, int | float) and math.isfinite(scale) and 0.2 <= scale <= 1):
+    if (
+        isinstance(scale, bool) or not isinstance(scale, int | float) or not 0.2 <= scale <= 1
+    ):  # also false for NaN
         raise ConfigError(f"got scale {scale!r}, expected a number from 0.2 to 1.0; fix: correct 'scale'")
     if grammar not in _PUT:
         raise ConfigError(f"got grammar {grammar!r}, expected one of {list(_PUT)}; fix: correct 'grammar'")
@@ -151,8 +152,7 @@ def _rooms_of(kind: str, rooms: Sequence[str]) -> dict[str, int]:
 
 
 def _cache_folder(arguments: dict[str, Any]) -> Path:
-    root = os.environ.get("SIRI_CACHE")
-    base = Path(root) if root else Path.home() / ".cache" / "siri"
+    base = Path(os.environ.get("SIRI_CACHE") or Path.home() / ".cache" / "siri")
     digest = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode()).hexdigest()[:16]
     return base / "alfworld" / digest
 
@@ -175,8 +175,8 @@ def _write_all(folder: Path, arguments: dict[str, Any]) -> list[dict[str, str]]:
     try:
         for index in range(arguments["count"]):
             house = _house(arguments, index, used)
-            goal, layout = house.goal, house.layout
-            parent = f"{goal.kind}-{goal.item}-None-{goal.place}-{layout.number}"
+            goal = house.goal
+            parent = f"{goal.kind}-{goal.item}-None-{goal.place}-{house.layout.number}"
             _write_game(folder / parent / house.name, house, arguments["grammar"])
             games.append({"id": f"{parent}/{house.name}", "kind": goal.kind, "goal": goal.text})
         games.sort(key=lambda game: game["id"])
@@ -191,7 +191,7 @@ def _write_all(folder: Path, arguments: dict[str, Any]) -> list[dict[str, str]]:
 
 def _write_game(folder: Path, house: House, grammar: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    goal, layout = house.goal, house.layout
+    goal, number = house.goal, house.layout.number
     look = goal.kind == "look_at_obj_in_light"
     data = {
         "task_id": house.name,
@@ -203,7 +203,7 @@ def _write_game(folder: Path, house: House, grammar: str) -> None:
             "parent_target": "" if look else goal.place,
             "toggle_target": goal.place if look else "",
         },
-        "scene": {"floor_plan": f"FloorPlan{layout.number}", "scene_num": layout.number},
+        "scene": {"floor_plan": f"FloorPlan{number}", "scene_num": number},
         "generator": {"name": "siri", "version": GENERATOR_VERSION},
     }
     before, after = _frame(grammar)
@@ -262,8 +262,7 @@ def _house(arguments: dict[str, Any], index: int, used: set[bytes]) -> House:
 
 def _fingerprint(house: House) -> bytes:
     """Layout, goal and placement, whatever the exact coordinates and the wording."""
-    goal = house.goal
-    placement = sorted((item.kind, item.place.id) for item in house.items)
+    goal, placement = house.goal, sorted((item.kind, item.place.id) for item in house.items)
     text = json.dumps([house.layout.number, goal.kind, goal.item, goal.place, placement])
     return hashlib.sha256(text.encode()).digest()
 
@@ -275,8 +274,7 @@ def _draw_goal(rng: random.Random, kind: str, layout: Layout) -> Goal | None:
         return None
     item, places = rng.choice(options)
     place = rng.choice(places)
-    text = rng.choice(_TEXTS[kind]).format(o=item.lower(), r=place.lower())
-    return Goal(kind, item, place, text)
+    return Goal(kind, item, place, rng.choice(_TEXTS[kind]).format(o=item.lower(), r=place.lower()))
 
 
 @cache
