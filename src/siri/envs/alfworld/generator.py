@@ -138,11 +138,10 @@ def _check(count: object, seed: object, split: object, scale: object, grammar: o
             )
     if split not in SPLITS:
         raise ConfigError(f"got split {split!r}, expected one of {list(SPLITS)}; fix: correct 'split'")
-    if (
-        isinstance(scale, bool) or not isinstance(scale, int | float) or not 0.2 <= scale <= 1
-    ):  # also false for NaN
+    size = 0.0 if isinstance(scale, bool) or not isinstance(scale, int | float) else scale
+    if not 0.2 <= size <= 1:  # refuses NaN too
         raise ConfigError(f"got scale {scale!r}, expected a number from 0.2 to 1.0; fix: correct 'scale'")
-    if grammar not in _PUT:
+    if grammar not in tuple(_PUT):
         raise ConfigError(f"got grammar {grammar!r}, expected one of {list(_PUT)}; fix: correct 'grammar'")
 
 
