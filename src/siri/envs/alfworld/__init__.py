@@ -4,7 +4,9 @@ from siri.envs.alfworld.engine import State
 from siri.envs.alfworld.env import ALFWorld
 from siri.envs.alfworld.expert import Expert, solve
 from siri.envs.alfworld.games import KINDS, Game, load_game, load_tasks
+from siri.envs.alfworld.generator import generate_games
 from siri.envs.alfworld.prompts import TranscriptPrompter, WindowPrompter
+from siri.envs.alfworld.suite import alfworld_suite
 
 __all__ = [
     "KINDS",
@@ -14,6 +16,8 @@ __all__ = [
     "State",
     "TranscriptPrompter",
     "WindowPrompter",
+    "alfworld_suite",
+    "generate_games",
     "load_game",
     "load_tasks",
     "solve",

@@ -1,0 +1,274 @@
+"""Every setting of a run, one model per concern. Frozen; unknown keys and impossible values are refused.
+
+Defaults are the paper's scale (ALFWorld, Qwen2.5-7B); ``preset("embedded")`` is what ``siri run`` takes on a
+laptop, ``preset("smoke")`` the same path in seconds. The source of each default is docs/method.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from siri.errors import ConfigError
+
+__all__ = [
+    "PRESETS",
+    "AdvantageConfig",
+    "EnvConfig",
+    "EvaluationConfig",
+    "InternalizationConfig",
+    "MiningConfig",
+    "OptimizerConfig",
+    "RolloutConfig",
+    "RunConfig",
+    "ValidationConfig",
+    "WarmupConfig",
+    "load_config",
+    "preset",
+]
+
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EnvConfig(_Section):
+    """The benchmark: games and how they are shown."""
+
+    max_steps: Count = 50
+    style: Literal["transcript", "window"] = "window"
+    history: Whole = 2
+    """Turns shown by the window style."""
+    train_games: Count = 480
+    """Games to generate when no data folder is given."""
+    valid_games: Count = 200
+    """Games to generate for each validation split."""
+    scale: Positive = 1.0
+    """Room size of generated games; 1 is the size of the real ones."""
+    games_seed: Whole = 0
+    kinds: tuple[str, ...] | None = None
+    """Kinds of task; None is all of them."""
+
+
+class RolloutConfig(_Section):
+    """How experience is gathered."""
+
+    tasks: Count = 16
+    """Groups per iteration."""
+    group_size: Annotated[int, Field(ge=2)] = 8
+    """Rollouts per group, G; half of them see the skill where one is eligible."""
+    temperature: NotNegative = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_tokens: Count = 512
+    slots: Count = 128
+    """Episodes played side by side."""
+
+
+class AdvantageConfig(_Section):
+    """GiGPO, as ``siri.algos.gigpo_advantages`` takes it."""
+
+    estimator: Literal["joint", "per_arm"] = "joint"
+    gamma: Share = 0.95
+    omega: NotNegative = 1.0
+    normalize: Literal["mean_std", "mean"] = "mean_std"
+    statistics: Literal["per_turn", "per_trajectory"] = "per_turn"
+    invalid_penalty: NotNegative = 0.1
+
+
+class OptimizerConfig(_Section):
+    """Loss coefficients and the optimizer."""
+
+    lr: Positive = 1e-6
+    weight_decay: NotNegative = 0.01
+    grad_clip: Positive = 1.0
+    minibatches: Count = 4
+    epochs: Count = 1
+    max_tokens_per_micro_batch: Count = 16384
+    clip_low: Positive = 0.2
+    clip_high: Positive = 0.2
+    dual_clip: Annotated[float, Field(gt=1)] | None = 3.0
+    kl: NotNegative = 0.01
+    entropy: NotNegative = 0.001
+    recompute: bool = True
+    """Recompute the old log-probs with the trainer; False takes those stored at sampling."""
+
+
+class WarmupConfig(_Section):
+    """Phase 0: when it ends."""
+
+    successes: Whole = 256
+    """Plain successes so far, N_req."""
+    max_iterations: Whole = 60
+
+
+class MiningConfig(_Section):
+    """Phase 1: when skills are mined and when the phase ends."""
+
+    every: Count = 10
+    """Iterations between two minings, I_mine."""
+    keep: Count = 32
+    """Successful episodes kept for mining, newest first, per kind."""
+    max_skills: Count = 3
+    """Skills per kind and mining."""
+    min_active: Whole = 8
+    min_iterations: Whole = 20
+    max_iterations: Whole = 60
+
+
+class ValidationConfig(_Section):
+    """How a skill is proved, and which skills a group is shown."""
+
+    rule: Literal["threshold", "confidence"] = "threshold"
+    n_eval: Count = 8
+    ema: Annotated[float, Field(gt=0, le=1)] = 0.1
+    activate: Annotated[float, Field(ge=-1, le=1)] = 0.02
+    retire: Annotated[float, Field(ge=-1, le=1)] = -0.02
+    patience: Count = 2
+    max_age: Count = 40
+    shrink: NotNegative = 0.0
+    top_k: Count = 2
+    candidate_share: Share = 0.5
+
+
+class InternalizationConfig(_Section):
+    """Phase 2: distilling skills into the plain prompt."""
+
+    iterations: Whole = 90
+    peak: NotNegative = 0.1
+    """λ_max."""
+    warmup: Count = 20
+    """Iterations until λ reaches its peak, K_w."""
+    max_weight: Positive = 2.0
+    floor: Share = 0.02
+    scope: Literal["response", "action_span"] = "response"
+
+
+class EvaluationConfig(_Section):
+    """How a policy is measured: every task of a split once, plain prompt."""
+
+    temperature: NotNegative = 0.4
+    splits: tuple[str, ...] = ("valid_seen", "valid_unseen")
+
+
+class RunConfig(_Section):
+    """A whole run."""
+
+    seed: Whole = 0
+    max_env_steps: Count | None = None
+    """End the run after the iteration that reaches this many environment steps."""
+    env: EnvConfig = EnvConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    advantage: AdvantageConfig = AdvantageConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    warmup: WarmupConfig = WarmupConfig()
+    mining: MiningConfig = MiningConfig()
+    validation: ValidationConfig = ValidationConfig()
+    internalization: InternalizationConfig = InternalizationConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+
+_EMBEDDED: dict[str, Any] = {
+    "env": {"max_steps": 25, "style": "transcript", "scale": 0.4},
+    "rollout": {"max_tokens": 12},
+    # where most groups fail outright, a penalty is all that is left to normalise: valid, useless commands win
+    "advantage": {"invalid_penalty": 0.0},
+    "optimizer": {"lr": 8e-4, "clip_high": 0.28, "weight_decay": 0.0, "entropy": 0.0, "recompute": False},
+    "mining": {"every": 4, "min_active": 3, "min_iterations": 8, "max_iterations": 12},
+    "validation": {"n_eval": 6, "top_k": 1, "shrink": 2.0},
+    "internalization": {"iterations": 12, "peak": 3.0, "warmup": 3},
+    "evaluation": {"temperature": 1.0},
+}
+_SMOKE: dict[str, Any] = {
+    **_EMBEDDED,
+    "env": {"max_steps": 12, "style": "transcript", "scale": 0.4, "train_games": 12, "valid_games": 6},
+    "rollout": {"max_tokens": 12, "tasks": 4, "group_size": 4, "slots": 16},
+    "warmup": {"successes": 4, "max_iterations": 2},
+    "mining": {"every": 1, "min_active": 1, "min_iterations": 1, "max_iterations": 2},
+    "validation": {"n_eval": 1, "top_k": 1, "activate": -1.0, "retire": -1.0},
+    "internalization": {"iterations": 2, "peak": 3.0, "warmup": 1},
+}
+PRESETS: Mapping[str, RunConfig] = {
+    "embedded": RunConfig.model_validate(_EMBEDDED),
+    "smoke": RunConfig.model_validate(_SMOKE),
+    "alfworld-paper": RunConfig(),
+}
+"""Ready-made configurations by name."""
+
+
+def preset(name: str) -> RunConfig:
+    """One of ``PRESETS``.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"got preset {name!r}, expected one of {sorted(PRESETS)}; fix: choose one")
+    return PRESETS[name]
+
+
+def load_config(base: RunConfig, *, file: Path | None = None, assignments: Sequence[str] = ()) -> RunConfig:
+    """``base`` changed by a YAML or JSON file, then by ``section.key=value`` assignments.
+
+    Raises:
+        ConfigError: a file that cannot be read, an unknown key or an impossible value.
+    """
+    data = base.model_dump()
+    if file is not None:
+        try:
+            read = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigError(
+                f"got config file {file} that cannot be read ({error}); fix: its YAML"
+            ) from error
+        if not isinstance(read, Mapping):
+            raise ConfigError(f"got {type(read).__name__} in {file}, expected a mapping of sections")
+        _merge(data, read)
+    for assignment in assignments:
+        path, sign, value = assignment.partition("=")
+        if not sign or not path:
+            raise ConfigError(f"got setting {assignment!r}, expected key=value; fix: e.g. rollout.tasks=8")
+        try:
+            leaf: Any = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"got value {value!r} for {path}, expected a YAML value") from error
+        for key in reversed(path.split(".")):
+            leaf = {key: leaf}
+        _merge(data, leaf)
+    return parse_config(data)
+
+
+def parse_config(data: Mapping[str, Any]) -> RunConfig:
+    """Validate plain data; a ``ConfigError`` names the first key that is wrong."""
+    try:
+        return RunConfig.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(
+                f"got unknown setting {key!r}, expected a field of siri.config.RunConfig; fix: its spelling"
+            ) from None
+        raise ConfigError(f"got {key}={first['input']!r}: {first['msg']}; fix: change {key}") from None
+    except TypeError as error:
+        raise ConfigError(
+            f"got a value that is no plain data ({error}), expected numbers and words"
+        ) from None
+
+
+def _merge(data: dict[str, Any], change: Mapping[str, Any]) -> None:
+    for key, value in change.items():
+        if isinstance(value, Mapping) and isinstance(data.get(key), dict):
+            _merge(data[key], value)
+        else:
+            data[key] = value

@@ -1,0 +1,310 @@
+"""The three phases of SIRI (arXiv 2606.02355, section 3), as an iterator to be read beside the paper.
+
+warmup            every rollout plain, GiGPO; until enough plain successes were seen
+mining            skills from own successes; half of a group sees one; GiGPO on both arms
+internalization   the same, plus λ(k) · L_int on the skill arm's beneficial, skill-guided tokens
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from siri.algos import linear_warmup
+from siri.batching import Row, beneficial, build_rows, collate, compute_advantages, micro_batches
+from siri.config import RunConfig
+from siri.errors import MinerFault, SplitError
+from siri.learner import Learner
+from siri.protocols import Objective, SkillMiner, Validator
+from siri.rollout import GroupPlan, Rollout, derive_seed
+from siri.scoring import logprobs_only
+from siri.skills import PairedValidator, Retriever, SkillBank
+from siri.suite import Suite
+from siri.types import Group, Sampling, SkillStatus, Task, Trajectory
+
+__all__ = ["Curriculum", "Iteration", "Phase", "State"]
+
+
+class Phase(Enum):
+    """Where a run is."""
+
+    WARMUP = "warmup"
+    MINING = "mining"
+    INTERNALIZATION = "internalization"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Iteration:
+    """One iteration that was carried out."""
+
+    index: int
+    phase: Phase
+    metrics: Mapping[str, float]
+    groups: tuple[Group, ...]
+    events: tuple[str, ...] = ()
+    """What happened beside the numbers, in words: transitions, minings, faults."""
+
+
+@dataclass
+class State:
+    """What a run is besides weights, optimizer, bank and validator."""
+
+    index: int = 0
+    phase: Phase = Phase.WARMUP
+    since: int = 0
+    """Iteration in which the phase began."""
+    successes: int = 0
+    env_steps: int = 0
+
+
+class Curriculum:
+    """Composes the parts of a run; iterate over it to train.
+
+    ``policy`` needs, beside ``generate``, what ``HFPolicy`` has: ``model``, ``tokenizer``, ``snapshot()`` and
+    ``reset_cache()``. Without a miner the run is GiGPO alone: it stays in warm-up until ``max_env_steps``
+    (or for as many iterations as the phases would have had).
+
+    A miner that fails with ``MinerFault`` is reported as an event, and the run goes on without new skills.
+    """
+
+    def __init__(
+        self,
+        suite: Suite,
+        policy: Any,
+        *,
+        miner: SkillMiner | None,
+        objective: Objective,
+        config: RunConfig,
+        validator: Validator | None = None,
+        retriever: Retriever | None = None,
+    ) -> None:
+        self.suite, self.policy, self.miner, self.config = suite, policy, miner, config
+        self.bank = SkillBank()
+        v, o = config.validation, config.optimizer
+        self.validator = validator or PairedValidator(
+            rule=v.rule,
+            n_eval=v.n_eval,
+            ema=v.ema,
+            activate=v.activate,
+            retire=v.retire,
+            patience=v.patience,
+            max_age=v.max_age,
+            shrink=v.shrink,
+        )
+        if isinstance(self.validator, PairedValidator):
+            self.validator.bind(self.bank)
+        self.retriever = retriever or Retriever(v.top_k, candidate_share=v.candidate_share, n_eval=v.n_eval)
+        reference = policy.snapshot().model if getattr(objective, "kl", 0) else None
+        self.learner = Learner(
+            policy.model,
+            objective,
+            lr=o.lr,
+            weight_decay=o.weight_decay,
+            grad_clip=o.grad_clip,
+            minibatches=o.minibatches,
+            epochs=o.epochs,
+            max_tokens_per_micro_batch=o.max_tokens_per_micro_batch,
+            reference=reference,
+            recompute=o.recompute,
+        )
+        r = config.rollout
+        self.rollout = Rollout(
+            suite.make_env,
+            suite.prompter,
+            policy,
+            sampling=Sampling(temperature=r.temperature, top_p=r.top_p, max_tokens=r.max_tokens),
+            slots=r.slots,
+        )
+        self.state = State()
+        self.pool: dict[str, list[Trajectory]] = {}
+        """Successful plain episodes by kind, oldest first: what is mined."""
+
+    def __iter__(self) -> Iterator[Iteration]:
+        while self.state.phase is not Phase.DONE:
+            yield self.step()
+
+    def step(self) -> Iteration:
+        """Carry out one iteration."""
+        state, phase, k = self.state, self.state.phase, self.state.index
+        events: list[str] = []
+        if isinstance(self.validator, PairedValidator):
+            events += [f"skill {name} expired" for name in self.validator.expire(k)]
+        if phase is not Phase.WARMUP and (k - state.since) % self.config.mining.every == 0:
+            events.append(self._mine(k))
+        groups = self.rollout.play(self._plans(k))
+        self._remember(groups)
+        events += self._observe(groups, k)
+        metrics = {**self._outcomes(groups), **self._learn(groups, k)}
+        metrics |= {f"bank/{name}": float(count) for name, count in self.bank.counts().items()}
+        state.env_steps += int(metrics["env/steps"])
+        metrics["env/total_steps"] = float(state.env_steps)
+        state.index += 1
+        events += self._transition()
+        return Iteration(k, phase, metrics, tuple(groups), tuple(events))
+
+    def tasks(self, k: int) -> list[Task]:
+        """The tasks of iteration ``k``: epochs over the train split, each in an order of its own."""
+        train, size = self.suite.split("train"), self.config.rollout.tasks
+        chosen = []
+        for position in range(k * size, (k + 1) * size):
+            epoch, place = divmod(position, len(train))
+            order = list(range(len(train)))
+            random.Random(derive_seed("tasks", self.config.seed, epoch)).shuffle(order)
+            chosen.append(train[order[place]])
+        return chosen
+
+    def _plans(self, k: int) -> list[GroupPlan]:
+        plans = []
+        size = self.config.rollout.group_size
+        for place, task in enumerate(self.tasks(k)):
+            seed = derive_seed("group", self.config.seed, k, place)
+            skills = () if self.state.phase is Phase.WARMUP else self.retriever.select(self.bank, task, seed)
+            skilled = size // 2 if skills else 0
+            plans.append(GroupPlan(task, size - skilled, skilled, skills, seed))
+        return plans
+
+    def _mine(self, k: int) -> str:
+        """Let a frozen snapshot of the policy summarise its own successes."""
+        if self.miner is None:
+            return "no miner"
+        bind = getattr(self.miner, "bind", None)
+        if bind is not None:
+            bind(self.policy.snapshot(), iteration=k)
+        pool = [trajectory for kind in sorted(self.pool) for trajectory in self.pool[kind]]
+        try:
+            mined = self.miner.mine(pool)
+        except MinerFault as fault:
+            return f"mining failed: {fault}"
+        added = sum(self.bank.add(skill) for skill in mined)
+        report = getattr(self.miner, "last_report", None)
+        refused = f", refused {dict(report.rejected)}" if report is not None and report.rejected else ""
+        return f"mined {len(mined)} skills from {len(pool)} episodes, {added} new{refused}"
+
+    def _remember(self, groups: Sequence[Group]) -> None:
+        for group in groups:
+            for trajectory in group.arm("plain"):
+                if not trajectory.success:
+                    continue
+                if trajectory.task.split != "train":
+                    raise SplitError(f"got {trajectory.task.id!r} of {trajectory.task.split!r} in training")
+                self.state.successes += 1
+                kept = self.pool.setdefault(trajectory.task.kind, [])
+                kept.append(trajectory)
+                del kept[: -self.config.mining.keep]
+
+    def _observe(self, groups: Sequence[Group], k: int) -> list[str]:
+        """Tell the validator of every group with both arms."""
+        events = []
+        for group in groups:
+            plain = [t.success for t in group.arm("plain")]
+            skilled = [t.success for t in group.arm("skill")]
+            if not plain or not skilled:
+                continue
+            for name in group.skills:
+                before = self.bank.get(name).status
+                after = self.validator.observe(name, plain, skilled)
+                record = self.bank.get(name)
+                if record.status is not after:
+                    self.bank.update(name, after, record.evidence, k)
+                if before is not after:
+                    events.append(f"skill {name} {after.value}: {record.skill.text}")
+        return events
+
+    def _rows(self, groups: Sequence[Group]) -> list[Row]:
+        a, i = self.config.advantage, self.config.internalization
+        advantages = compute_advantages(
+            groups,
+            estimator=a.estimator,
+            gamma=a.gamma,
+            omega=a.omega,
+            normalize=a.normalize,
+            statistics=a.statistics,
+            invalid_penalty=a.invalid_penalty,
+        )
+        active = {record.skill.id for record in self.bank.records(SkillStatus.ACTIVE)}
+        internalize = beneficial(active) if self.state.phase is Phase.INTERNALIZATION else None
+        return build_rows(
+            groups, advantages=advantages, internalize=internalize, scope=i.scope, max_weight=i.max_weight
+        )
+
+    def _learn(self, groups: Sequence[Group], k: int) -> dict[str, float]:
+        scale, i = 0.0, self.config.internalization
+        if self.state.phase is Phase.INTERNALIZATION:
+            scale = linear_warmup(k, start=self.state.since, length=i.warmup, peak=i.peak)
+        rows = self._rows(groups)
+        gap = self._prompt_gap(rows) if scale == 0.0 else {}
+        metrics = self.learner.update(rows, int_scale=scale, seed=derive_seed("learn", self.config.seed, k))
+        self.policy.reset_cache()
+        return {**metrics, **gap, "int/scale": scale}
+
+    def _prompt_gap(self, rows: Sequence[Row]) -> dict[str, float]:
+        """With λ = 0 the learner skips the plain rows; the control run still wants to see the gap."""
+        total, tokens = 0.0, 0
+        chosen = [row for row in rows if row.kind == "int"]
+        for part in micro_batches(chosen, max_tokens=self.config.optimizer.max_tokens_per_micro_batch):
+            batch = collate(part, pad_id=0)
+            now = logprobs_only(self.policy.model, batch)
+            total += float((batch.old_logprobs - now)[batch.int_mask].sum())
+            tokens += int(batch.int_mask.sum())
+        return {"int/prompt_gap": total / tokens} if tokens else {}
+
+    @staticmethod
+    def _outcomes(groups: Sequence[Group]) -> dict[str, float]:
+        episodes = [t for group in groups for t in group.trajectories]
+        turns = [turn for t in episodes for turn in t.turns]
+        metrics = {
+            "env/steps": float(len(turns)),
+            "env/episodes": float(len(episodes)),
+            "env/valid": sum(turn.valid for turn in turns) / max(1, len(turns)),
+        }
+        paired = [group for group in groups if group.arm("plain") and group.arm("skill")]
+        for arm, arms in (
+            ("plain", [group.arm("plain") for group in groups]),
+            ("skill", [group.arm("skill") for group in groups]),
+        ):
+            outcomes = [t.success for part in arms for t in part]
+            if outcomes:
+                metrics[f"arm/{arm}/success"] = sum(outcomes) / len(outcomes)
+        if paired:
+            deltas = [
+                sum(t.success for t in group.arm("skill")) / len(group.arm("skill"))
+                - sum(t.success for t in group.arm("plain")) / len(group.arm("plain"))
+                for group in paired
+            ]
+            metrics["arm/delta"] = sum(deltas) / len(deltas)
+        return metrics
+
+    def _transition(self) -> list[str]:
+        """Move to the next phase where its condition holds; say which condition it was."""
+        state, c = self.state, self.config
+        here = state.index - state.since
+        if c.max_env_steps is not None and state.env_steps >= c.max_env_steps:
+            return self._enter(Phase.DONE, f"{state.env_steps} environment steps were reached")
+        if self.miner is None:
+            limit = c.warmup.max_iterations + c.mining.max_iterations + c.internalization.iterations
+            if c.max_env_steps is None and here >= limit:
+                return self._enter(Phase.DONE, f"{here} iterations without a miner")
+            return []
+        active = self.bank.counts().get("active", 0)
+        if state.phase is Phase.WARMUP:
+            if state.successes >= c.warmup.successes:
+                return self._enter(Phase.MINING, f"{state.successes} plain successes")
+            if here >= c.warmup.max_iterations:
+                return self._enter(Phase.MINING, f"{here} iterations, the most allowed")
+        elif state.phase is Phase.MINING:
+            if active >= c.mining.min_active and here >= c.mining.min_iterations:
+                return self._enter(Phase.INTERNALIZATION, f"{active} active skills after {here} iterations")
+            if here >= c.mining.max_iterations:
+                warning = "" if active else "; warning: no skill is active, so L_int is 0"
+                return self._enter(Phase.INTERNALIZATION, f"{here} iterations, the most allowed{warning}")
+        elif here >= c.internalization.iterations:
+            return self._enter(Phase.DONE, f"{here} iterations")
+        return []
+
+    def _enter(self, phase: Phase, why: str) -> list[str]:
+        left, self.state.phase, self.state.since = self.state.phase, phase, self.state.index
+        return [f"{left.value} → {phase.value}: {why}"]

@@ -1,0 +1,73 @@
+"""ALFWorld as a suite: real data from a folder, or games generated on the spot."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Literal
+
+from siri.envs.alfworld.env import ALFWorld
+from siri.envs.alfworld.games import load_tasks
+from siri.envs.alfworld.generator import generate_games
+from siri.envs.alfworld.prompts import TranscriptPrompter, WindowPrompter
+from siri.errors import ConfigError
+from siri.suite import Suite
+from siri.types import Task
+
+__all__ = ["alfworld_suite"]
+
+_SPLITS = ("train", "valid_seen", "valid_unseen")
+
+
+def alfworld_suite(
+    data: str | os.PathLike[str] | None = None,
+    *,
+    preset: Literal["embedded", "paper"] = "embedded",
+    max_steps: int | None = None,
+    style: Literal["transcript", "window"] | None = None,
+    history: int = 2,
+    train_games: int = 480,
+    valid_games: int = 200,
+    scale: float | None = None,
+    seed: int = 0,
+    kinds: Sequence[str] | None = None,
+) -> Suite:
+    """ALFWorld's tasks, environment and prompts.
+
+    Args:
+        data: a folder in the official layout (``json_2.1.1/train/…``); splits that it lacks are left out.
+            None generates games: ``train_games``, and ``valid_games`` for each validation split.
+        preset: defaults for the three arguments that follow: ``embedded`` plays 25 steps in transcripts in
+            small rooms (scale 0.4), ``paper`` 50 steps in windows in rooms of the real size.
+        max_steps: commands per episode.
+        style: how episodes are shown.
+        scale: room size of generated games.
+        history: turns in a window prompt.
+        seed: seed of the generated games.
+        kinds: kinds of task; None is all.
+
+    Raises:
+        ConfigError: ``data`` holds no game of any split.
+    """
+    small = preset == "embedded"
+    steps = max_steps or (25 if small else 50)
+    shown = style or ("transcript" if small else "window")
+    tasks: dict[str, Sequence[Task]] = {}
+    for split in _SPLITS:
+        if data is None:
+            count = train_games if split == "train" else valid_games
+            size = scale or (0.4 if small else 1.0)
+            tasks[split] = generate_games(count, seed=seed, split=split, kinds=kinds, scale=size)
+        elif os.path.isdir(os.path.join(data, "json_2.1.1", split)):
+            tasks[split] = load_tasks(os.fspath(data), split=split, kinds=kinds)
+    if not tasks:
+        raise ConfigError(
+            f"got data folder {os.fspath(data or '')!r} without json_2.1.1/<split>, expected the "
+            "official layout; fix: name the folder that holds json_2.1.1"
+        )
+    return Suite(
+        name="alfworld" if data is not None else "alfworld-generated",
+        make_env=lambda: ALFWorld(max_steps=steps),
+        tasks=tasks,
+        prompter=TranscriptPrompter() if shown == "transcript" else WindowPrompter(history),
+    )

@@ -1,0 +1,72 @@
+"""Measuring a policy: every task of a split once, in a fixed order, with fixed seeds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from siri.protocols import Policy
+from siri.rollout import GroupPlan, Rollout, derive_seed
+from siri.skills.stats import wilson
+from siri.suite import Suite
+from siri.types import Sampling, Skill, Task
+
+__all__ = ["Evaluation", "evaluate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Successes on one split."""
+
+    successes: int
+    n: int
+    env_steps: int
+    by_kind: Mapping[str, tuple[int, int]]
+    """(successes, n) of each kind."""
+
+    @property
+    def rate(self) -> float:
+        """Success rate in [0, 1]."""
+        return self.successes / self.n if self.n else 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson 95 % interval of the rate."""
+        return wilson(self.successes, self.n)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        kinds = {k: {"success": s / n, "n": n} for k, (s, n) in sorted(self.by_kind.items())}
+        return {"success": self.rate, "n": self.n, "interval": list(self.interval), "by_kind": kinds}
+
+
+def evaluate(
+    suite: Suite,
+    policy: Policy,
+    *,
+    split: str,
+    sampling: Sampling,
+    seed: int = 0,
+    slots: int = 128,
+    skills: Callable[[Task], Sequence[Skill]] | None = None,
+) -> Evaluation:
+    """Play every task of ``split`` once; with ``skills``, under the skill prompt where it returns any.
+
+    Deterministic in (weights, split, sampling, seed): ``siri eval`` repeats what a run reported.
+    """
+    plans = []
+    for task in suite.split(split):
+        shown = tuple(skills(task)) if skills is not None else ()
+        task_seed = derive_seed("evaluate", seed, task.id)
+        plans.append(GroupPlan(task, plain=not shown, skilled=bool(shown), skills=shown, seed=task_seed))
+    rollout = Rollout(suite.make_env, suite.prompter, policy, sampling=sampling, slots=slots)
+    episodes = [t for group in rollout.play(plans) for t in group.trajectories]
+    total, won = Counter(t.task.kind for t in episodes), Counter(t.task.kind for t in episodes if t.success)
+    return Evaluation(
+        successes=sum(won.values()),
+        n=len(episodes),
+        env_steps=sum(len(t.turns) for t in episodes),
+        by_kind={kind: (won[kind], n) for kind, n in total.items()},
+    )

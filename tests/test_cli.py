@@ -1,0 +1,158 @@
+"""The command line on the smoke preset: what it writes, what it repeats, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from siri import cli
+
+
+def siri(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """Run the command line in this process; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["siri", *map(str, arguments)])
+    try:
+        cli.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def metrics(run: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "time"} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished smoke run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        path = tmp_path_factory.mktemp("runs") / "first"
+        assert siri(patch, "run", "--preset", "smoke", "--out", path) == 0
+    return path
+
+
+def test_run_directory(run: Path) -> None:
+    names = {path.name for path in run.iterdir()}
+    wanted = "config.json versions.json metrics.jsonl skills.json summary.json model checkpoints"
+    assert names == set(wanted.split())
+    summary = json.loads((run / "summary.json").read_text())
+    for stage in ("base", "warmup", "mining", "final"):
+        for split in ("valid_seen", "valid_unseen"):
+            row = summary[stage][split]
+            assert row["n"] == 6
+            assert row["interval"][0] <= row["plain"] <= row["interval"][1]
+    assert summary["env_steps"] == sum(line["env/steps"] for line in metrics(run))
+    assert [line["phase"] for line in metrics(run)][-1] == "internalization"
+
+
+def test_eval_repeats_the_summary(run: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    assert siri(monkeypatch, "eval", run / "model", "--json") == 0
+    found = json.loads(capsys.readouterr().out)["splits"]
+    final = json.loads((run / "summary.json").read_text())["final"]
+    for split, row in found.items():
+        assert (row["success"], row["n"]) == (final[split]["plain"], final[split]["n"])
+    assert siri(monkeypatch, "eval", run / "model", "--greedy", "--split", "valid_seen") == 0
+    assert "greedy" in capsys.readouterr().out
+
+
+def test_same_seed_same_metrics_and_gigpo_beside_it(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    assert siri(monkeypatch, "run", "--preset", "smoke", "--out", tmp_path / "second") == 0
+    assert metrics(tmp_path / "second") == metrics(run)
+    plain = tmp_path / "plain"
+    assert (
+        siri(monkeypatch, "run", "--preset", "smoke", "--miner", "none", "--match", run, "--out", plain) == 0
+    )
+    wanted = json.loads((run / "summary.json").read_text())["env_steps"]
+    assert json.loads((plain / "summary.json").read_text())["env_steps"] >= wanted
+    capsys.readouterr()
+    assert siri(monkeypatch, "compare", run, plain) == 0
+    shown = capsys.readouterr().out
+    assert "self" in shown
+    assert "none" in shown
+
+
+def test_skills_shows_the_bank(run: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    assert siri(monkeypatch, "skills", run) == 0
+    shown = capsys.readouterr().out
+    assert "utility" in shown or "no skills" in shown
+
+
+def test_an_interrupt_keeps_what_was_done(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    out = tmp_path / "cut"
+    progress, seen = cli._progress, []
+
+    def interrupt(*arguments: object) -> None:
+        progress(*arguments)
+        seen.append(1)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_progress", interrupt)
+    assert siri(monkeypatch, "run", "--preset", "smoke", "--out", out) == 130
+    assert "--resume" in capsys.readouterr().out
+    monkeypatch.setattr(cli, "_progress", progress)
+    assert siri(monkeypatch, "run", "--resume", "--out", out) == 0
+    assert metrics(out) == metrics(run)
+    final = (json.loads((path / "summary.json").read_text())["final"] for path in (out, run))
+    assert next(final) == next(final)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--set", "rollout.task=3"], "unknown setting 'rollout.task'"),
+        (["run", "--set", "rollout.tasks=0"], "rollout.tasks=0"),
+        (["run", "--preset", "huge"], "preset 'huge'"),
+        (["run", "--miner", "magic", "--preset", "smoke"], "--miner 'magic'"),
+        (["run", "--policy", "./none", "--preset", "smoke"], "'./none' that does not exist"),
+        (["run", "--data", "none"], "data folder 'none'"),
+        (["run", "--resume"], "without --out"),
+        (["skills", "none"], "got none without config.json"),
+        (["eval", "./none"], "'./none' that does not exist"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert siri(monkeypatch, *arguments) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_overwritten(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    before = (run / "metrics.jsonl").read_bytes()
+    assert siri(monkeypatch, "run", "--preset", "smoke", "--out", run) == 2
+    assert "holds a run" in capsys.readouterr().err
+    assert (run / "metrics.jsonl").read_bytes() == before
+    (tmp_path / "file").write_text("mine")
+    assert siri(monkeypatch, "run", "--preset", "smoke", "--out", tmp_path / "file") == 2
+    assert (tmp_path / "file").read_text() == "mine"
+    assert siri(monkeypatch, "run", "--preset", "smoke", "--out", tmp_path / "file" / "below") == 2
+
+
+def test_the_model_acts_the_same_outside_siri(run: Path) -> None:
+    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+    from siri.policies import HFPolicy
+    from siri.types import Request, Sampling
+
+    chat = [{"role": "user", "content": "You see a desk 1.\n\nYour task is to: put a mug in desk."}]
+    [own] = HFPolicy.load(run / "model").generate([Request(chat)], Sampling(temperature=0, max_tokens=12))
+    model = AutoModelForCausalLM.from_pretrained(run / "model")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(run / "model")
+    ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    out = model.generate(**ids, max_new_tokens=12, do_sample=False)[0, ids["input_ids"].shape[1] :]
+    assert tuple(out.tolist()) == own.completion_ids
+    assert tokenizer.decode(out, skip_special_tokens=True) == own.text
