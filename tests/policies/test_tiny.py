@@ -169,4 +169,4 @@ def test_the_shipped_checkpoint_acts(tokenizer: Any) -> None:
         chat, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
     )
     reply = model.generate(**prompt, do_sample=False, max_new_tokens=12)[0, prompt["input_ids"].shape[1] :]
-    assert shipped.decode(reply, skip_special_tokens=True) in ("go to fridge 1", "go to sidetable 1")
+    assert shipped.decode(reply, skip_special_tokens=True).startswith(("go to fridge 1", "go to sidetable 1"))
