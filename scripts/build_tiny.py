@@ -9,6 +9,7 @@ the rest (AdamW alone does not learn to copy names in this budget).
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing as mp
 import random
 import time
@@ -18,8 +19,9 @@ from queue import Full
 from typing import Any
 
 import torch
-from tiny_demos import CHOOSE, DO, FIRST, NOISE, SUMMARY, episode
+from tiny_demos import CHOOSE, DO, FIRST, NOISE, SUMMARY, Worlds, episode
 from tiny_eval import report
+from transformers import Qwen2ForCausalLM
 
 from siri.policies.tiny import build_model, build_tokenizer
 
@@ -46,7 +48,7 @@ class Encoder:
         ids: list[int] = []
         weights: list[float] = []
         watch = 0.1 if stage == 1 else 0.02
-        verb = 1.0 if stage == 1 else 1.75
+        verb = 1.0 if stage == 1 else 2.5
         free = 0.5 if stage == 1 else 0.3
         for index, (role, text, how) in enumerate(segments):
             piece = self.ids(text)
@@ -67,16 +69,18 @@ class Encoder:
         return ids, weights
 
 
-def produce(queue: Any, seed: int, total: int, stage_2: float) -> None:
+def produce(queue: Any, seed: int, total: int, stage_2: float, begin: float) -> None:
     """Worker: chunks of examples, until the trainer has had ``total`` tokens."""
     torch.set_num_threads(1)
-    encoder, made, chunk = Encoder(), 0, 0
+    encoder, worlds, made, chunk = Encoder(), Worlds(seed), 0, 0
     while made < total * 1.1:
         rng = random.Random(f"{seed}-{chunk}")
         chunk += 1
-        progress = made / total
+        progress = begin + (1 - begin) * made / total
         stage = 1 if progress < stage_2 else 2
-        examples = [encoder.example(episode(rng, progress=progress), stage=stage) for _ in range(_CHUNK)]
+        examples = [
+            encoder.example(episode(rng, worlds, progress=progress), stage=stage) for _ in range(_CHUNK)
+        ]
         made += sum(len(ids) for ids, _ in examples)
         while True:
             try:
@@ -113,7 +117,7 @@ def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     tokenizer = build_tokenizer()
-    model = build_model(tokenizer)
+    model = Qwen2ForCausalLM.from_pretrained(args.init) if args.init else build_model(tokenizer)
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
     muon = torch.optim.Muon(matrices, lr=args.lr, weight_decay=0.01)
@@ -121,7 +125,7 @@ def train(args: argparse.Namespace) -> None:
     total = int(args.tokens)
     queue: Any = mp.get_context("spawn").Queue(maxsize=4)
     worker = mp.get_context("spawn").Process(
-        target=produce, args=(queue, args.seed, total, args.stage2), daemon=True
+        target=produce, args=(queue, args.seed, total, args.stage2, args.begin), daemon=True
     )
     worker.start()
     rng, seen, saved, step, start = random.Random(args.seed), 0, 0, 0, time.time()
@@ -167,6 +171,9 @@ def save(model: Any, tokenizer: Any, out: Path) -> None:
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(out)
+    config = json.loads((out / "config.json").read_text(encoding="utf-8"))
+    config["rope_theta"] = config["rope_parameters"]["rope_theta"]  # where transformers 4 looks for it
+    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     tokenizer.save_pretrained(out)
 
 
@@ -179,6 +186,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=5000, help="padded tokens in a batch")
     parser.add_argument("--lr", type=float, default=0.02)
     parser.add_argument("--stage2", type=float, default=_STAGE_2, help="share of tokens before stage 2")
+    parser.add_argument("--init", help="checkpoint to continue")
+    parser.add_argument("--begin", type=float, default=0.0, help="where in the curriculum to begin (0 to 1)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--eval", action="store_true", help="measure the checkpoint in --out; train nothing")
     parser.add_argument(

@@ -12,11 +12,20 @@ from __future__ import annotations
 
 import random
 import re
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
+from siri.envs.alfworld.engine import State
+from siri.envs.alfworld.expert import destinations, target_objects
+from siri.envs.alfworld.games import load_game
+from siri.envs.alfworld.generator import generate_games
+from siri.envs.alfworld.rooms import tables
 from siri.policies.tiny import CONDITIONS
 from siri.skills.prompts import summary_text
+from siri.types import Task
 
 HELD_OUT = frozenset({("heat", "microwave"), ("cool", "fridge"), ("clean", "sinkbasin")})
 """(verb, station) pairs that no skill text of the training data contains."""
@@ -187,6 +196,8 @@ class World:
     """Verb -> class of the receptacle that does it."""
     old: bool = False
     """Wording of data 2.1.1."""
+    openable: frozenset[str] = frozenset()
+    """Receptacles that begin closed."""
     opened: set[str] = field(default_factory=set)
     here: str = ""
     held: str = ""
@@ -200,7 +211,7 @@ class World:
 
     def closed(self, place: str) -> bool:
         """True when one cannot look inside."""
-        return _class(place) in OPENABLE and place not in self.opened
+        return place in self.openable and place not in self.opened
 
     @property
     def won(self) -> bool:
@@ -223,7 +234,7 @@ class World:
         if self.closed(place):
             return f"The {place} is closed."
         inside = _listing(self.contents[place])
-        if _class(place) in OPENABLE:
+        if place in self.openable:
             return f"The {place} is open. In it, you see {inside}."
         return f"On the {place}, you see {inside}."
 
@@ -326,17 +337,82 @@ def sample_world(
     if counterfactual and verb:
         stations[verb] = rng.choice(sorted(c for c in classes if (verb, c) not in HELD_OUT))
     goal = rng.choice(GOALS[kind]).format(o=item, r=goal_place, l=lamp)
+    openable = frozenset(p for p in places if _class(p) in OPENABLE)
+    old = size != "tiny" and rng.random() < 0.1
+    return World(kind, goal, item, goal_place, lamp, homes, contents, stations, old=old, openable=openable)
+
+
+def generated_worlds(seed: int, count: int, *, scale: float) -> list[World]:
+    """The training games of siri's generator as worlds, equally many of each kind; no other split."""
+    with tempfile.TemporaryDirectory() as scratch:
+        tasks = generate_games(count, seed=seed, split=SPLIT, scale=scale, directory=scratch)
+        return [_of_task(task) for task in tasks]
+
+
+def _of_task(task: Task) -> World:
+    if task.split != SPLIT:
+        raise ValueError(f"got a game of split {task.split!r}, expected {SPLIT!r} only")
+    game = load_game(task.source)
+    state = State(game)
+    places = sorted(game.place_of, key=game.rank.__getitem__)
+    contents = {game.names[p]: [game.names[o] for o in state.contents(p)] for p in places}
+    goal = task.goal if task.goal.endswith(".") else f"{task.goal}."
+    lamp = re.search(r"(?:under|with) the (\w+)\.", goal)
+    item = _class(game.names[target_objects(game)[0]])
+    goal_place = "" if lamp else _class(game.names[destinations(game)[0]])
+    openable = frozenset(game.names[p] for p in places if not state.shown(p))
+    homes = _counted_homes()
     return World(
-        kind,
+        task.kind,
         goal,
         item,
         goal_place,
-        lamp,
+        lamp[1] if lamp else "",
         homes,
         contents,
-        stations,
-        old=size != "tiny" and rng.random() < 0.1,
+        dict(TRUE_STATIONS),
+        openable=openable,
     )
+
+
+@cache
+def _counted_homes() -> dict[str, tuple[str, ...]]:
+    """Object class -> receptacle classes that hold at least a twentieth of it."""
+    counts: dict[str, Counter[str]] = {}
+    for room in tables().rooms.values():
+        for item, places in room.places.items():
+            found = counts.setdefault(item.lower(), Counter())
+            found.update({place.lower(): number for place, number in places.items()})
+    return {
+        item: tuple(p for p, n in found.items() if 20 * n >= found.total()) for item, found in counts.items()
+    }
+
+
+class Worlds:
+    """Worlds to demonstrate in: half sampled here, half from generated games once rooms are not tiny."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = 1000 * seed
+        self.ready: dict[str, list[World]] = {}
+
+    def draw(self, rng: random.Random, *, kind: str, size: str, counterfactual: bool = False) -> World:
+        """A fresh world of ``kind``."""
+        if size == "tiny" or rng.random() < 0.3:
+            return sample_world(rng, kind=kind, size=size, counterfactual=counterfactual)
+        key = f"{kind} {size}"
+        if not self.ready.get(key):
+            self.seed += 1
+            for made in generated_worlds(
+                self.seed, 240, scale=1.0 if size == "large" else rng.choice([0.4, 0.5])
+            ):
+                self.ready.setdefault(f"{made.kind} {size}", []).append(made)
+        world = self.ready[key].pop(rng.randrange(len(self.ready[key])))
+        verb = VERBS.get(kind)
+        if counterfactual and verb:
+            classes = {_class(p) for p in world.contents}
+            world.stations[verb] = rng.choice(sorted(c for c in classes if (verb, c) not in HELD_OUT))
+        world.old = rng.random() < 0.1
+        return world
 
 
 def _room(rng: random.Random, kind: str) -> str:
@@ -424,7 +500,7 @@ def plain_plan(rng: random.Random, world: World) -> Plan:
 def skill_plan(rng: random.Random, world: World, *, right: bool) -> Plan:
     """A plan to be told in words: right in this (counterfactual) world, or wrong."""
     classes = sorted({_class(p) for p in world.contents})
-    likely = [c for c in classes if c in world.homes[world.item]] or classes
+    likely = [c for c in classes if c in world.homes.get(world.item, ())] or classes
     first = rng.choice(likely if right or rng.random() < 0.5 else classes)
     verb = VERBS.get(world.kind)
     if verb:
@@ -493,6 +569,8 @@ class Explorer:
         self.fetch(plan.first)
         for step in plan.steps:
             if step[0] in TREATABLE:
+                if self.rng.random() < 0.03 * self.noise:
+                    self.do(f"go to {self.world.here}", NOISE)
                 place = self.visit(step[1])
                 if place:
                     self.do(f"{step[0]} {self.world.held} with {place}")
@@ -552,10 +630,24 @@ class Explorer:
                     continue
                 self.take(item, self.known[item])
                 return
+            self.blunder()
             place, choice = self.next_place(first)
             self.go(place, how or choice)
             how = ""
             self.unlock(place)
+
+    def blunder(self) -> None:
+        """Now and then a command that is refused, so that the way back is learnt (the command is not)."""
+        here, item = self.world.here, self.world.item
+        if here and self.rng.random() < 0.12 * self.noise:
+            wrong = (
+                f"take {item} {self.rng.choice((1, 1, 1, 2, 3))} from {here}",
+                f"take {item} 1 from {here}",
+                f"go to {here}",
+                f"open {here}",
+                f"move {item} 1 to {here}",
+            )
+            self.do(self.rng.choice(wrong), NOISE)
 
     def next_place(self, first: str) -> tuple[str, str]:
         places = [p for p in self.world.contents if p != self.world.here]
@@ -565,7 +657,7 @@ class Explorer:
         preferred = [p for p in fresh if _class(p) == first]
         if preferred:
             return preferred[-1], FIRST
-        homes = self.world.homes[self.world.item]
+        homes = self.world.homes.get(self.world.item, ())
         weights = {c: 1.0 if c in homes else 0.12 for c in dict.fromkeys(map(_class, fresh))}
         chosen = self.rng.choices(list(weights), list(weights.values()))[0]
         return [p for p in fresh if _class(p) == chosen][-1], CHOOSE
@@ -620,7 +712,7 @@ Segment = tuple[str, str, str]
 SUMMARY = "summary"
 
 
-def episode(rng: random.Random, *, progress: float) -> list[Segment]:
+def episode(rng: random.Random, worlds: Worlds, *, progress: float) -> list[Segment]:
     """One training example at ``progress`` (0 to 1) of the run, as segments of a transcript."""
     draw = rng.random()
     size = "tiny" if progress < 0.3 or (progress < 0.4 and draw < 0.5) else "small"
@@ -628,10 +720,10 @@ def episode(rng: random.Random, *, progress: float) -> list[Segment]:
         size = "large"
     mode = rng.random()
     if mode < 0.40:
-        return _plain(rng, size, progress)
+        return _plain(rng, worlds, size, progress)
     if mode < 0.85:
-        return _skilled(rng, size, progress)
-    return _summary(rng, size)
+        return _skilled(rng, worlds, size, progress)
+    return summary(rng, worlds, size)
 
 
 def _limit(size: str) -> int:
@@ -645,17 +737,17 @@ def _transcript(explorer: Explorer, opening: str) -> list[Segment]:
     return segments[:-1]
 
 
-def _plain(rng: random.Random, size: str, progress: float) -> list[Segment]:
-    world = sample_world(rng, kind=rng.choice(KINDS), size=size)
+def _plain(rng: random.Random, worlds: Worlds, size: str, progress: float) -> list[Segment]:
+    world = worlds.draw(rng, kind=rng.choice(KINDS), size=size)
     opening = world.opening()
-    explorer = Explorer(world, rng, _limit(size), noise=1.0 if progress < 0.5 else 0.4)
+    explorer = Explorer(world, rng, _limit(size), noise=1.0 if progress < 0.5 else 0.6)
     explorer.play(lambda: plain_plan(rng, world))
     return _transcript(explorer, opening)
 
 
-def _skilled(rng: random.Random, size: str, progress: float) -> list[Segment]:
+def _skilled(rng: random.Random, worlds: Worlds, size: str, progress: float) -> list[Segment]:
     kind = rng.choice([*KINDS, CLEAN, HEAT, COOL])
-    world = sample_world(rng, kind=kind, size=size, counterfactual=rng.random() < 0.75)
+    world = worlds.draw(rng, kind=kind, size=size, counterfactual=rng.random() < 0.75)
     verb = VERBS.get(kind)
     right = rng.random() < 0.5 and (verb is None or (verb, world.stations[verb]) not in HELD_OUT)
     plan = skill_plan(rng, world, right=right)
@@ -663,7 +755,7 @@ def _skilled(rng: random.Random, size: str, progress: float) -> list[Segment]:
     if rng.random() < 0.12:
         texts.insert(rng.randint(0, 1), _other_skill(rng, kind))
     opening = world.opening() + "".join(f"\n\nSkill: {text}" for text in texts)
-    explorer = Explorer(world, rng, _limit(size), noise=1.0 if progress < 0.5 else 0.4)
+    explorer = Explorer(world, rng, _limit(size), noise=1.0 if progress < 0.5 else 0.6)
     explorer.play(lambda: plan, tries=0.3)
     return _transcript(explorer, opening)
 
@@ -674,10 +766,10 @@ def _other_skill(rng: random.Random, kind: str) -> str:
     return skill_text(other, skill_plan(rng, world, right=other in VERBS))
 
 
-def _summary(rng: random.Random, size: str) -> list[Segment]:
+def summary(rng: random.Random, worlds: Worlds, size: str) -> list[Segment]:
     while True:
         kind = rng.choice([*KINDS, CLEAN, HEAT, COOL])
-        world = sample_world(rng, kind=kind, size=size, counterfactual=True)
+        world = worlds.draw(rng, kind=kind, size=size, counterfactual=True)
         verb = VERBS.get(kind)
         detour = verb is not None and rng.random() < 0.3
         plan = skill_plan(rng, world, right=True)
