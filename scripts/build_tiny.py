@@ -1,6 +1,13 @@
-"""Build the checkpoint of ``siri/policies/tiny_base``: tokenizer, demonstrations, training, evaluation.
+r"""Build the checkpoint of ``siri/policies/tiny_base``: tokenizer, demonstrations, training, evaluation.
 
-    OMP_NUM_THREADS=1 python scripts/build_tiny.py --out src/siri/policies/tiny_base --tokens 9.7e6
+    export OMP_NUM_THREADS=1
+    python scripts/build_tiny.py --out /tmp/first --tokens 9.7e6
+    python scripts/build_tiny.py --init /tmp/first --begin 0.45 --seed 1 --tokens 8e6 \
+        --out src/siri/policies/tiny_base
+    python scripts/build_tiny.py --out src/siri/policies/tiny_base --eval
+
+The second run, with a fresh learning rate, is what teaches the policy to notice its target. The shipped
+checkpoint is seed 0 and 1 of these; its first run knew neither generated rooms nor refused commands yet.
 
 Two stages: even weights first, then more weight on the verb of each action. Muon on the matrices, AdamW on
 the rest (AdamW alone does not learn to copy names in this budget).
@@ -179,7 +186,9 @@ def save(model: Any, tokenizer: Any, out: Path) -> None:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tokens", type=float, default=9.7e6)
