@@ -1,8 +1,8 @@
 r"""Build the checkpoint of ``siri/policies/tiny_base``: tokenizer, demonstrations, training, evaluation.
 
     export OMP_NUM_THREADS=1
-    python scripts/build_tiny.py --out /tmp/first --tokens 9.7e6
-    python scripts/build_tiny.py --init /tmp/first --begin 0.45 --seed 1 --tokens 8e6 \
+    python scripts/build_tiny.py --out first --tokens 9.7e6
+    python scripts/build_tiny.py --init first --begin 0.45 --seed 1 --tokens 8e6 \
         --out src/siri/policies/tiny_base
     python scripts/build_tiny.py --out src/siri/policies/tiny_base --eval
 
