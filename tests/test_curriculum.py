@@ -258,3 +258,40 @@ def test_own_parts_of_a_few_lines_compose() -> None:
     assert run.state.phase is Phase.DONE
     assert any(i.metrics.get("arm/skill/success") is not None for i in iterations)
     assert run.bank.get("right").status is SkillStatus.ACTIVE
+
+
+@cache
+def gaps(peak: float) -> tuple[float, ...]:
+    """int/prompt_gap of each phase-2 iteration on one kind, with one right skill that is never changed."""
+    kind = "pick_heat_then_place_in_recep"
+    text = "search the countertop first, take it, heat it with the microwave, then move it to the goal."
+    skill = Skill("right", kind, "the task is to heat an object", text, "human", 0)
+
+    class One:
+        def mine(self, trajectories):
+            return [skill]
+
+    settings = [
+        f"internalization={{peak: {peak}, warmup: 1, iterations: 7}}",
+        "warmup={successes: 0, max_iterations: 0}",
+        "mining={every: 100, max_iterations: 1, min_active: 1, min_iterations: 1}",
+        "validation={n_eval: 1, activate: -1, retire: -1}",
+        "rollout.tasks=6",
+        "optimizer.lr=0.0004",
+    ]
+    torch.set_num_threads(1)
+    games = alfworld_suite(train_games=24, valid_games=6, kinds=[kind], max_steps=20)
+    config = load_config(preset("embedded"), assignments=settings)
+    iterations = record(compose(games, HFPolicy.load(base_path()), One(), config))
+    return tuple(i.metrics["int/prompt_gap"] for i in iterations if i.phase is Phase.INTERNALIZATION)
+
+
+def test_internalisation_closes_the_gap_between_the_prompts() -> None:
+    first, last = sum(gaps(1.0)[:2]) / 2, sum(gaps(1.0)[-2:]) / 2
+    assert first > 0.03
+    assert last < first / 2
+
+
+def test_without_internalisation_the_gap_stays() -> None:
+    assert sum(gaps(0.0)[-2:]) > 0.5 * sum(gaps(0.0)[:2])
+    assert sum(gaps(0.0)[-2:]) > 2 * sum(gaps(1.0)[-2:])

@@ -186,7 +186,7 @@ _EMBEDDED: dict[str, Any] = {
     "optimizer": {"lr": 8e-4, "clip_high": 0.28, "weight_decay": 0.0, "entropy": 0.0, "recompute": False},
     "mining": {"every": 4, "min_active": 3, "min_iterations": 8, "max_iterations": 12},
     "validation": {"n_eval": 6, "top_k": 1, "shrink": 2.0},
-    "internalization": {"iterations": 12, "peak": 3.0, "warmup": 3},
+    "internalization": {"iterations": 12, "peak": 0.3, "warmup": 3},
     "evaluation": {"temperature": 1.0},
 }
 _SMOKE: dict[str, Any] = {

@@ -90,6 +90,7 @@ GRAMMAR = re.compile(TINY_SKILL_GRAMMAR)
         HEAT,
         "search the shelf first, take it, then move it to the goal.",
         "search the desk first, take it, then use the desklamp.",
+        "search the sofa first, take it, move it to the goal, then repeat with the second one.",
         "search the sofa first, take one, move it to the goal, then take the other, move it to the goal.",
     ],
 )

@@ -13,9 +13,8 @@ __all__ = ["MAX_WORDS", "TINY_SKILL_GRAMMAR", "parse_skills", "rejection"]
 MAX_WORDS = 60
 """Longest skill, in words."""
 
-_CLAUSE = (
-    r"(?:search|look|go|take|pick|find|heat|cool|clean|move|put|place|use|turn|open|examine)(?: [a-z]+){1,9}"
-)
+_VERBS = "search|look|go|repeat|take|pick|find|heat|cool|clean|move|put|place|use|turn|open|examine"
+_CLAUSE = rf"(?:{_VERBS})(?: [a-z]+){{1,9}}"
 TINY_SKILL_GRAMMAR = (
     rf"When the task is to [a-z]+(?: [a-z]+){{0,9}}: {_CLAUSE}(?:, (?:(?:and )?then )?{_CLAUSE}){{0,5}}\."
 )
