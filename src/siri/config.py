@@ -183,10 +183,10 @@ _EMBEDDED: dict[str, Any] = {
     "rollout": {"max_tokens": 12},
     # where most groups fail outright, a penalty is all that is left to normalise: valid, useless commands win
     "advantage": {"invalid_penalty": 0.0},
-    "optimizer": {"lr": 8e-4, "clip_high": 0.28, "weight_decay": 0.0, "entropy": 0.0, "recompute": False},
-    "mining": {"every": 4, "min_active": 3, "min_iterations": 8, "max_iterations": 12},
-    "validation": {"n_eval": 6, "top_k": 1, "shrink": 2.0},
-    "internalization": {"iterations": 12, "peak": 0.3, "warmup": 3},
+    "optimizer": {"lr": 6e-4, "clip_high": 0.28, "weight_decay": 0.0, "entropy": 0.0, "recompute": False},
+    "mining": {"every": 4, "max_skills": 1, "min_active": 3, "min_iterations": 8, "max_iterations": 12},
+    "validation": {"n_eval": 6, "top_k": 1, "shrink": 2.0, "candidate_share": 0.25},
+    "internalization": {"iterations": 14, "peak": 1.0, "warmup": 3},
     "evaluation": {"temperature": 1.0},
 }
 _SMOKE: dict[str, Any] = {
