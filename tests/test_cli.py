@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -156,3 +161,47 @@ def test_the_model_acts_the_same_outside_siri(run: Path) -> None:
     out = model.generate(**ids, max_new_tokens=12, do_sample=False)[0, ids["input_ids"].shape[1] :]
     assert tuple(out.tolist()) == own.completion_ids
     assert tokenizer.decode(out, skip_special_tokens=True) == own.text
+
+
+@pytest.mark.skipif("ALFWORLD_DATA" not in os.environ, reason="needs ALFWORLD_DATA")
+def test_real_games_train_and_evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    data, out = os.environ["ALFWORLD_DATA"], tmp_path / "real"
+    small = ["--set", "rollout.tasks=2", "--set", "evaluation.splits=[]", "--set", "env.max_steps=6"]
+    assert siri(monkeypatch, "run", "--preset", "smoke", "--data", data, *small, "--out", out) == 0
+    assert len(metrics(out)) > 2
+    capsys.readouterr()
+    assert siri(monkeypatch, "eval", out / "model", "--split", "valid_seen", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["splits"]["valid_seen"]["n"] == 140
+
+
+def test_a_damaged_game_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    from siri.envs.alfworld import generate_games
+
+    games = tmp_path / "games"
+    for split in ("train", "valid_seen", "valid_unseen"):
+        generate_games(2, seed=0, split=split, scale=0.4, directory=games / split)
+        target = games / "json_2.1.1" / split
+        shutil.copytree(games / split / "json_2.1.1" / split, target)
+    for path in (games / "json_2.1.1").rglob("game.tw-pddl"):
+        path.write_bytes(path.read_bytes()[:5000])
+    out = tmp_path / "out"
+    assert siri(monkeypatch, "run", "--preset", "smoke", "--data", games, "--out", out) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("siri: got")
+    assert "game.tw-pddl" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_cleanly(name: str, tmp_path: Path) -> None:
+    out = tmp_path / "cut"
+    command = [sys.executable, "-m", "siri.cli", "run", "--preset", "smoke", "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (out / "checkpoints").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(getattr(signal, name))
+    shown, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert "--resume" in shown
+    assert error == ""

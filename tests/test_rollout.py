@@ -9,7 +9,7 @@ import pytest
 from siri.errors import ConfigError, EnvironmentFault
 from siri.policies.scripted import ScriptedPolicy
 from siri.rollout import DropEpisode, GroupPlan, Rollout
-from siri.types import Message, Request, Sampling, Skill, StopReason, Task
+from siri.types import Completion, Message, Request, Sampling, Skill, StopReason, Task
 
 SKILL = Skill("s", "count", "counting", "say up.", "self", 0)
 TASKS = [Task(f"t{n}", "count", "reach the goal", "train", source=n) for n in range(4)]
@@ -133,3 +133,35 @@ def test_bad_plans_are_refused() -> None:
         play(4, [GroupPlan(TASKS[0], plain=1, skilled=1)])
     with pytest.raises(ConfigError, match="slots=0"):
         play(0, PLANS)
+
+
+def test_action_mask_marks_the_tokens_of_the_action() -> None:
+    class Spelling:
+        """One token a character; token 0 ends."""
+
+        def generate(self, requests, sampling):
+            text = "<a>up</a>"
+            ids = (*map(ord, text), 0)
+            return [Completion(text, (1,), (1,), ids, (0.0,) * len(ids)) for _ in requests]
+
+        def decode(self, ids):
+            return "".join(chr(i) for i in ids if i)
+
+    class Tagged(Prompter):
+        def parse(self, text):
+            return "up", True, (3, 5)
+
+    [group] = Rollout(Counter, Tagged(), Spelling(), sampling=Sampling()).play([GroupPlan(TASKS[0], plain=1)])
+    [turn] = group.trajectories[0].turns
+    marked = "".join(chr(i) for i, m in zip(turn.completion_ids, turn.action_mask, strict=True) if m)
+    assert marked == "up"
+    assert len(turn.action_mask) == len(turn.completion_ids)
+
+
+def test_action_mask_of_a_bare_command_leaves_out_the_stop_token() -> None:
+    class Bare:
+        def generate(self, requests, sampling):
+            return [Completion("up", (1,), (1,), (5, 6, 0), (0.0,) * 3) for _ in requests]
+
+    [group] = Rollout(Counter, Prompter(), Bare(), sampling=Sampling()).play([GroupPlan(TASKS[0], plain=1)])
+    assert group.trajectories[0].turns[0].action_mask == (True, True, False)

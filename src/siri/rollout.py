@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -205,14 +206,18 @@ class Rollout:
     def _mask(self, completion: Completion, span: tuple[int, int]) -> tuple[bool, ...]:
         """Which sampled tokens lie in the action's characters; the stop token never does."""
         ids = completion.completion_ids
+        words = len(ids) - completion.finished
         decode = getattr(self.policy, "decode", None)
         if span == (0, len(completion.text)) or decode is None:
-            return tuple(n + 1 < len(ids) or not completion.finished for n in range(len(ids)))
-        ends = [len(decode(ids[: n + 1])) for n in range(len(ids))]
-        starts = [0, *ends[:-1]]
-        return tuple(
-            start < span[1] and end > span[0] and end > start for start, end in zip(starts, ends, strict=True)
-        )
+            return tuple(n < words for n in range(len(ids)))
+
+        def end(token: int) -> int:
+            return len(decode(ids[: token + 1]))
+
+        # the text only grows with every token, so a bisection finds the span in a few decodes
+        first = bisect_right(range(words), span[0], key=end)
+        last = bisect_left(range(words), span[1], key=end)
+        return tuple(first <= n <= last and n < words for n in range(len(ids)))
 
     def _fault(self, episode: _Episode, fault: EnvironmentFault) -> None:
         """A broken environment is not used again."""

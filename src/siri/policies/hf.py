@@ -118,6 +118,10 @@ class HFPolicy:
         """Write model and tokenizer as a transformers checkpoint; ``folder`` never is half written."""
         save_checkpoint(self.model, self.tokenizer, Path(folder))
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """Token ids in words, as ``Completion.text`` has them."""
+        return self._encoder.decode(tuple(ids))
+
     def snapshot(self) -> HFPolicy:
         """A frozen copy: own weights in evaluation mode, no gradients, no sessions."""
         model = copy.deepcopy(self.model).eval().requires_grad_(False)
