@@ -93,7 +93,7 @@ def test_an_interrupt_keeps_what_was_done(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     out = tmp_path / "cut"
-    progress, seen = cli._progress, []
+    progress, seen = cli.run.show_progress, []
 
     def interrupt(*arguments: object) -> None:
         progress(*arguments)
@@ -101,10 +101,10 @@ def test_an_interrupt_keeps_what_was_done(
         if len(seen) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_progress", interrupt)
+    monkeypatch.setattr(cli.run, "show_progress", interrupt)
     assert siri(monkeypatch, "run", "--preset", "smoke", "--out", out) == 130
     assert "--resume" in capsys.readouterr().out
-    monkeypatch.setattr(cli, "_progress", progress)
+    monkeypatch.setattr(cli.run, "show_progress", progress)
     assert siri(monkeypatch, "run", "--resume", "--out", out) == 0
     assert metrics(out) == metrics(run)
     final = (json.loads((path / "summary.json").read_text())["final"] for path in (out, run))

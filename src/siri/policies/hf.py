@@ -21,6 +21,7 @@ from siri.policies.encoding import Encoder, Prompt, Transcript
 from siri.policies.sampling import sample, uniforms
 from siri.policies.support import (
     buckets,
+    cache_argument,
     common_prefix,
     evaluating,
     head_is_plain,
@@ -286,7 +287,7 @@ class HFPolicy:
             "attention_mask": mask,
             # padding may lie beyond the last position that the model knows
             "position_ids": positions.clamp(max=self.max_context - 1),
-            "past_key_values": self._cache,
+            cache_argument(self.model): self._cache,
             "use_cache": True,
         }
         if self._split_head is None:

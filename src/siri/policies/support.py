@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from siri.errors import ConfigError
 
 __all__ = [
     "buckets",
+    "cache_argument",
     "common_prefix",
     "evaluating",
     "head_is_plain",
@@ -44,6 +46,11 @@ def buckets(needs: Sequence[int], widest: int) -> Iterator[list[int]]:
             bucket = []
         bucket.append(n)
     yield sorted(bucket)
+
+
+def cache_argument(model: Any) -> str:
+    """What ``model.forward`` calls its KV cache: ``cache``, or ``past_key_values`` before transformers 5.24."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def common_prefix(old: Sequence[int], new: Sequence[int], limit: int) -> int:

@@ -1,0 +1,99 @@
+"""`siri run`."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.markup import escape
+
+from siri.cli.app import app, console
+from siri.cli.parts import load_policy, make_miner, make_suite
+from siri.cli.show import Remaining, show_progress, stage_line, summary_table
+from siri.errors import ConfigError
+
+
+@app.command()
+def run(
+    env: Annotated[str, typer.Option(help="Benchmark.")] = "alfworld",
+    policy: Annotated[str, typer.Option(help="'tiny', a model folder, or a name on the hub.")] = "tiny",
+    miner: Annotated[str, typer.Option(help="Who writes skills: self, openai or none (GiGPO).")] = "self",
+    preset: Annotated[str, typer.Option(help="embedded, smoke or alfworld-paper.")] = "embedded",
+    config: Annotated[Path | None, typer.Option(help="YAML file over the preset.")] = None,
+    set_: Annotated[list[str], typer.Option("--set", help="section.key=value over the file.")] = [],  # noqa: B006
+    data: Annotated[
+        str | None, typer.Option(help="ALFWorld's data folder; games are generated without.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything.")] = None,
+    match: Annotated[Path | None, typer.Option(help="Stop at the environment steps of this run.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    openai_base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint.")] = None,
+    openai_model: Annotated[str | None, typer.Option(help="Model that writes skills.")] = None,
+) -> None:
+    """Train. Example: siri run --out runs/first --seed 0"""
+    from siri.config import load_config, parse_config
+    from siri.config import preset as named
+    from siri.runs import RunDirectory, compose, execute
+
+    if resume:
+        if out is None:
+            raise ConfigError("got --resume without --out, expected the run to go on with; fix: --out RUN")
+        directory = RunDirectory(out)
+        described = directory.describe()
+        settings = parse_config(described["config"])
+        env, policy, miner, data = (described[key] for key in ("env", "policy", "miner", "data"))
+        openai_base_url, openai_model = described["openai_base_url"], described["openai_model"]
+        if directory.summary.exists():
+            console.print(f"{out} is finished; see {directory.summary}")
+            return
+    else:
+        changes = list(set_)
+        if seed is not None:
+            changes.append(f"seed={seed}")
+        if match is not None:
+            changes.append(f"max_env_steps={RunDirectory(match).results()['env_steps']}")
+        settings = load_config(named(preset), file=config, assignments=changes)
+        directory = RunDirectory(out or Path("runs") / f"{env}-{miner}-{settings.seed}")
+    suite = make_suite(settings, env, data)
+    agent = load_policy(policy, settings.rollout.slots)
+    writer = make_miner(miner, policy, settings, openai_base_url, openai_model)
+    if not resume:
+        directory.create(
+            {
+                "env": env,
+                "policy": policy,
+                "miner": miner,
+                "data": os.path.abspath(data) if data is not None else None,
+                "openai_base_url": openai_base_url,
+                "openai_model": openai_model,
+                "config": settings.model_dump(),
+            }
+        )
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    left = Remaining(settings, miner)
+    try:
+        summary = execute(
+            compose(suite, agent, writer, settings),
+            directory,
+            resume=resume,
+            report=lambda iteration, seconds: show_progress(iteration, seconds, left),
+            stage=lambda name, result: console.print(stage_line(name, result)),
+        )
+    except KeyboardInterrupt:
+        console.print(f"stopped; what was done is kept. Go on with: siri run --resume --out {directory.path}")
+        raise typer.Exit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    console.print(summary_table(summary, title=str(directory.path)))
+    active = [s for s in summary["skills"] if s["status"] == "active"]
+    console.print(f"{len(active)} active skills" + (":" if active else ""))
+    for skill in active:
+        console.print(f"  {escape(skill['text'])}  (u = {skill['utility']:+.2f}, {skill['uses']} groups)")
+
+
+def _interrupt(*_: Any) -> NoReturn:
+    raise KeyboardInterrupt

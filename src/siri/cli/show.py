@@ -1,0 +1,88 @@
+"""How results are shown: lines of progress and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from siri.cli.app import console
+
+__all__ = ["STAGES", "Remaining", "cell", "interval", "show_progress", "stage_line", "summary_table"]
+
+STAGES = {"base": "base", "warmup": "end of warm-up", "mining": "end of phase 1", "final": "final"}
+"""Stages of a summary, in order, in words."""
+
+
+class Remaining:
+    """An upper bound on the iterations that are left; phases may end earlier."""
+
+    def __init__(self, settings: Any, miner: str) -> None:
+        self.total = (
+            settings.warmup.max_iterations
+            + settings.mining.max_iterations
+            + settings.internalization.iterations
+        )
+        self.settings, self.miner, self.seconds = settings, miner, 0.0
+
+    def text(self, iteration: Any, seconds: float) -> str:
+        """At most how long the run goes on."""
+        self.seconds = seconds if not self.seconds else 0.7 * self.seconds + 0.3 * seconds
+        s, here = self.settings, iteration.index + 1
+        left = self.total - here
+        if iteration.phase.value == "mining":
+            left = s.mining.max_iterations + s.internalization.iterations
+        if iteration.phase.value == "internalization":
+            left = s.internalization.iterations
+        if s.max_env_steps is not None:
+            done = iteration.metrics["env/total_steps"]
+            left = min(left, max(0, round((s.max_env_steps - done) / max(1.0, done / here))))
+        return f"≤ {max(0, left) * self.seconds / 60:.0f} min left"
+
+
+def show_progress(iteration: Any, seconds: float, left: Remaining) -> None:
+    m = iteration.metrics
+    parts = [f"{iteration.index:3d} {iteration.phase.value:15s} plain {m.get('arm/plain/success', 0.0):.3f}"]
+    if "arm/skill/success" in m:
+        parts.append(f"skill {m['arm/skill/success']:.3f} Δ {m.get('arm/delta', 0.0):+.3f}")
+    if iteration.phase.value != "warmup":
+        parts.append(
+            "bank " + "/".join(f"{m.get(f'bank/{s}', 0):.0f}" for s in ("candidate", "active", "retired"))
+        )
+    if m.get("int/gate_frac"):
+        parts.append(f"gap {m['int/prompt_gap']:.3f}")
+    parts.append(f"{seconds:.1f} s, {left.text(iteration, seconds)}")
+    console.print("  ".join(parts))
+    for event in iteration.events:
+        console.print(f"    {escape(event)}")
+
+
+def stage_line(name: str, result: Mapping[str, Any]) -> str:
+    cells = "  ".join(f"{split} {escape(cell(row))}" for split, row in result.items())
+    return f"[bold]{STAGES[name]}[/bold]: plain success {cells}"
+
+
+def summary_table(summary: Mapping[str, Any], *, title: str) -> Table:
+    caption = (
+        f"{summary['env_steps']:,} environment steps, {summary['iterations']} iterations, "
+        f"{summary['seconds'] / 60:.1f} minutes"
+    )
+    table = Table("policy", "split", "plain", "95 % interval", "n", "skill arm", "Δ", caption=caption)
+    table.title = escape(title)
+    for stage, label in STAGES.items():
+        for split, row in summary.get(stage, {}).items():
+            skill = row.get("skill")
+            shown = ("–", "–") if skill is None else (f"{skill:.3f}", f"{skill - row['plain']:+.3f}")
+            bounds = escape(interval(row["interval"]))
+            table.add_row(label, split, f"{row['plain']:.3f}", bounds, str(row["n"]), *shown)
+    return table
+
+
+def cell(row: Mapping[str, Any] | None) -> str:
+    return "" if row is None else f"{row['plain']:.3f} {interval(row['interval'])} n={row['n']}"
+
+
+def interval(interval: Any) -> str:
+    return f"[{interval[0]:.3f}, {interval[1]:.3f}]"
