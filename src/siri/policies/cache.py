@@ -87,7 +87,7 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
 
 class SlotCache(Cache):
-    """A transformers KV cache with ``slots`` rows of their own length each. Call ``address`` before a pass."""
+    """A KV cache with ``slots`` rows of their own length each. Call ``address`` before a pass."""
 
     def __init__(self, layers: int, slots: int) -> None:
         self._address = _Address(slots)

@@ -49,7 +49,7 @@ def buckets(needs: Sequence[int], widest: int) -> Iterator[list[int]]:
 
 
 def cache_argument(model: Any) -> str:
-    """What ``model.forward`` calls its KV cache: ``cache``, or ``past_key_values`` before transformers 5.24."""
+    """The name of ``model.forward``'s cache: ``past_key_values`` before transformers 5.24, else ``cache``."""
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
