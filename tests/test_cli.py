@@ -43,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_run_directory(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
-    wanted = "config.json versions.json metrics.jsonl skills.json summary.json model checkpoints"
+    wanted = ".lock config.json versions.json metrics.jsonl skills.json summary.json model checkpoints"
     assert names == set(wanted.split())
     summary = json.loads((run / "summary.json").read_text())
     for stage in ("base", "warmup", "mining", "final"):

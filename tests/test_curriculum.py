@@ -15,7 +15,7 @@ from siri.batching import build_rows, collate, compute_advantages
 from siri.config import RunConfig, load_config, preset
 from siri.curriculum import Curriculum, Iteration, Phase
 from siri.envs.alfworld import WindowPrompter, alfworld_suite
-from siri.errors import CheckpointError, MinerFault
+from siri.errors import MinerFault
 from siri.policies import HFPolicy
 from siri.policies.tiny import base_path
 from siri.runs import compose
@@ -117,35 +117,6 @@ def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
         for a, b in zip(rest.policy.model.parameters(), whole.policy.model.parameters(), strict=True):
             assert torch.equal(a, b)
         assert rest.bank == whole.bank
-
-
-def test_damaged_checkpoints_are_named_and_passed_over(tmp_path: Path) -> None:
-    run = fresh(None)
-    old = checkpoint.save(run, tmp_path)
-    run.state.index = 1
-    new = checkpoint.save(run, tmp_path)
-    assert checkpoint.latest(tmp_path) == new
-    for name in ("weights.safetensors", "optimizer.pt", "skills.json", "state.json", "manifest.json"):
-        path = new / name
-        whole = path.read_bytes()
-        middle = len(whole) // 2
-        path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
-        assert checkpoint.latest(tmp_path) == old
-        with pytest.raises(CheckpointError, match=r"000001"):
-            checkpoint.restore(fresh(None), new)
-        path.write_bytes(whole)
-    (old / "state.json").unlink()
-    (new / "state.json").write_text("")
-    with pytest.raises(CheckpointError, match="no whole checkpoint"):
-        checkpoint.latest(tmp_path)
-
-
-def test_only_the_newest_checkpoints_stay(tmp_path: Path) -> None:
-    run = fresh(None)
-    for index in range(4):
-        run.state.index = index
-        checkpoint.save(run, tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["000002", "000003"]
 
 
 def test_a_silent_miner_is_an_event_and_the_run_goes_on() -> None:

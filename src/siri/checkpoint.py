@@ -1,17 +1,16 @@
 """Everything of a run, saved at once and restored to the same continuation.
 
-A checkpoint is a folder with weights (safetensors), optimizer state (tensors only, never unpickled code), the
-skill bank, and state.json. manifest.json is written last and holds a checksum of every file; the folder is
-written beside its place and renamed.
+A checkpoint is a sealed folder (``siri.storage``) of safetensors and JSON; nothing in it is code.
+docs/checkpoints.md lists what it holds.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
+import math
+import random
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,75 +18,94 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from siri.curriculum import Curriculum, Phase, State
 from siri.errors import CheckpointError
-from siri.skills import PairedValidator, SkillBank
+from siri.skills import SkillBank
+from siri.storage import is_sealed, sealed_folder, verify
 from siri.types import StopReason, Task, Trajectory, Turn
 
-__all__ = ["latest", "restore", "save", "write_atomic"]
+__all__ = ["latest", "restore", "save", "saved", "weights_of"]
 
-SCHEMA = 1
-_FILES = ("weights.safetensors", "optimizer.pt", "skills.json", "state.json")
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write ``text`` beside ``path`` and rename it into place."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
-    with fresh.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, path)
+SCHEMA = 2
+_STATEFUL = ("validator", "miner", "retriever")
+"""Parts of a run that may have ``state_dict`` (plain data) and ``load_state_dict``."""
 
 
-def save(run: Curriculum, folder: Path, *, extra: Mapping[str, Any] | None = None, keep: int = 2) -> Path:
-    """Save ``run`` into ``folder/<iteration>``; older ones beyond ``keep`` are removed.
+def save(
+    run: Curriculum,
+    folder: Path,
+    *,
+    extra: Mapping[str, Any] | None = None,
+    keep: int = 2,
+    score: float | None = None,
+) -> Path:
+    """Save ``run`` as ``folder/<iteration>``; of the older ones the last ``keep`` and the best stay.
 
     Args:
         run: between two iterations.
         folder: holds the checkpoints of one run.
         extra: plain data to store beside it; ``restore`` returns it.
-        keep: checkpoints that stay.
+        keep: newest checkpoints that stay, at least 1.
+        score: what "best" means, larger is better; None takes no part.
+
+    Raises:
+        CheckpointError: it could not be written; the older ones are intact.
     """
     target = folder / f"{run.state.index:06d}"
-    fresh = folder / f".{target.name}.{os.getpid()}.new"
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    weights = {name: p.detach().cpu().contiguous() for name, p in run.policy.model.named_parameters()}
-    save_file(weights, fresh / "weights.safetensors")
-    torch.save(run.learner.state_dict(), fresh / "optimizer.pt")
-    run.bank.save(fresh / "skills.json")
-    state = asdict(run.state) | {"phase": run.state.phase.value}
-    validator = run.validator.state_dict() if isinstance(run.validator, PairedValidator) else None
-    pool = {kind: [_to_json(t) for t in kept] for kind, kept in run.pool.items()}
-    body = {"schema": SCHEMA, "state": state, "validator": validator, "pool": pool, "extra": extra or {}}
-    write_atomic(fresh / "state.json", json.dumps(body))
-    sums = {name: _checksum(fresh / name) for name in _FILES}
-    write_atomic(fresh / "manifest.json", json.dumps({"schema": SCHEMA, "sha256": sums}, indent=1))
-    shutil.rmtree(target, ignore_errors=True)
-    os.replace(fresh, target)
-    for old in _complete(folder)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+    learner = run.learner.state_dict()
+    tensors, groups = _flattened(learner["optimizer"])
+    body = {
+        "schema": SCHEMA,
+        "score": score,
+        "state": asdict(run.state) | {"phase": run.state.phase.value},
+        "parts": {
+            name: part.state_dict() for name in _STATEFUL if hasattr(part := getattr(run, name), "state_dict")
+        },
+        "pool": {kind: [_to_json(t) for t in kept] for kind, kept in run.pool.items()},
+        "optimizer": groups,
+        "random": _random_state(),
+        "config": run.config.model_dump(mode="json"),
+        "extra": extra or {},
+    }
+    try:
+        with sealed_folder(target) as fresh:
+            save_file(run.learner.weights(), fresh / "weights.safetensors")
+            save_file(tensors, fresh / "optimizer.safetensors")
+            run.bank.save(fresh / "skills.json")
+            (fresh / "state.json").write_text(json.dumps(body), encoding="utf-8")
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"got {error} while writing {target}, expected room on the disk; what was saved before is "
+            "intact; fix: free the disk, then go on with --resume"
+        ) from error
+    _prune(folder, keep)
     return target
 
 
-def latest(folder: Path) -> Path:
+def latest(folder: Path, *, damaged: Callable[[str], None] = lambda _: None) -> Path:
     """The newest checkpoint of ``folder`` that is whole.
+
+    Args:
+        folder: holds the checkpoints of one run.
+        damaged: told of every newer one that was passed over, and why.
 
     Raises:
         CheckpointError: there is none; the message names every damaged one.
     """
-    damaged = []
-    for path in reversed(_complete(folder)):
+    refused = []
+    for path in reversed(saved(folder)):
         try:
-            _verify(path)
+            verify(path)
         except CheckpointError as error:
-            damaged.append(str(error))
+            refused.append(str(error))
             continue
+        for message in refused:
+            damaged(message)
         return path
     raise CheckpointError(
-        f"got no whole checkpoint in {folder}, expected at least one; fix: start anew. {' '.join(damaged)}"
+        f"got no whole checkpoint in {folder}, expected at least one; fix: start anew. {'; '.join(refused)}"
     )
 
 
@@ -98,59 +116,136 @@ def restore(run: Curriculum, path: Path) -> dict[str, Any]:
         What was given to ``save`` as ``extra``.
 
     Raises:
-        CheckpointError: the checkpoint is damaged, of another schema, or of another model.
+        CheckpointError: the checkpoint is damaged, of another schema, of another model or another config.
     """
-    _verify(path)
+    verify(path)
     try:
         body = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        weights = load_file(path / "weights.safetensors")
-        optimizer = torch.load(path / "optimizer.pt", weights_only=True)
-    except (OSError, ValueError, SafetensorError) as error:
+        if body["schema"] != SCHEMA:
+            raise CheckpointError(
+                f"got checkpoint {path} of schema {body['schema']}, expected {SCHEMA}; "
+                "fix: resume with the version of siri that wrote it"
+            )
+        tensors = load_file(path / "optimizer.safetensors")
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise CheckpointError(f"got checkpoint {path} that cannot be read ({error})") from error
-    own = dict(run.policy.model.named_parameters())
-    if set(own) != set(weights) or any(own[n].shape != w.shape for n, w in weights.items()):
-        raise CheckpointError(
-            f"got weights of another model in {path}; fix: resume with the policy it began with"
-        )
-    with torch.no_grad():
-        for name, value in weights.items():
-            own[name].copy_(value)
+    _compare(body["config"], run.config.model_dump(mode="json"), path)
+    run.learner.load_weights(weights_of(path))
     run.policy.reset_cache()
-    run.learner.load_state_dict(optimizer)
+    run.learner.load_state_dict({"optimizer": _unflattened(tensors, body["optimizer"])})
     bank = SkillBank.load(path / "skills.json")
     for record in bank.records():
         run.bank.add(record.skill)
         run.bank.replace(record)
-    if isinstance(run.validator, PairedValidator) and body["validator"] is not None:
-        run.validator.load_state_dict(body["validator"])
+    for name, state in body["parts"].items():
+        getattr(run, name).load_state_dict(state)
     run.state = State(**{**body["state"], "phase": Phase(body["state"]["phase"])})
     run.pool = {kind: [_from_json(t) for t in kept] for kind, kept in body["pool"].items()}
+    _set_random_state(body["random"])
     extra: dict[str, Any] = body["extra"]
     return extra
 
 
-def _complete(folder: Path) -> list[Path]:
-    """Checkpoints, oldest first; one that was not renamed into place does not count."""
-    return sorted(p for p in folder.glob("[0-9]*") if (p / "manifest.json").is_file())
+def weights_of(path: Path) -> dict[str, Tensor]:
+    """The weights in the checkpoint at ``path``, by parameter name, on the CPU.
 
-
-def _verify(path: Path) -> None:
+    Raises:
+        CheckpointError: they cannot be read.
+    """
     try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        schema, sums = manifest["schema"], manifest["sha256"]
-        wrong = [name for name in _FILES if _checksum(path / name) != sums[name]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"got damaged checkpoint {path} ({error!r}).") from error
-    if schema != SCHEMA:
-        raise CheckpointError(f"got checkpoint {path} of schema {schema}, expected {SCHEMA}.")
-    if wrong:
-        raise CheckpointError(
-            f"got damaged checkpoint {path}: {', '.join(wrong)} changed since it was saved."
-        )
+        return load_file(path / "weights.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"got checkpoint {path} that cannot be read ({error})") from error
 
 
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def saved(folder: Path) -> list[Path]:
+    """Checkpoints, oldest first, damaged ones among them; one that a kill cut short is none."""
+    return sorted(path for path in folder.glob("[0-9]*") if is_sealed(path))
+
+
+def _prune(folder: Path, keep: int) -> None:
+    found = saved(folder)
+    scores = {path: score for path in found if (score := _score(path)) is not None}
+    best = max(found, key=lambda path: scores.get(path, -math.inf)) if scores else None
+    for path in found[: -max(1, keep)]:
+        if path != best:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _score(path: Path) -> float | None:
+    """What a checkpoint was saved with; a damaged one is never the best."""
+    try:
+        score = json.loads((path / "state.json").read_text(encoding="utf-8"))["score"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return score if isinstance(score, float) and math.isfinite(score) else None
+
+
+def _flattened(optimizer: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """An optimizer's state as named tensors, and as plain data what is none."""
+    tensors: dict[str, Tensor] = {}
+    plain: dict[str, dict[str, Any]] = {}
+    for index, entries in optimizer["state"].items():
+        for name, value in entries.items():
+            if isinstance(value, Tensor):
+                tensors[f"{index}/{name}"] = value.detach().cpu().contiguous()
+            else:
+                plain.setdefault(str(index), {})[name] = value
+    return tensors, {"plain": plain, "groups": optimizer["param_groups"]}
+
+
+def _unflattened(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> dict[str, Any]:
+    state: dict[Any, dict[str, Any]] = {}
+    for key, value in tensors.items():
+        index, _, name = key.rpartition("/")
+        state.setdefault(_index(index), {})[name] = value
+    for index, entries in plain["plain"].items():
+        state.setdefault(_index(index), {}).update(entries)
+    return {"state": state, "param_groups": plain["groups"]}
+
+
+def _index(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+def _random_state() -> dict[str, Any]:
+    """siri draws from no global generator; a model's dropout or a user's environment may."""
+    kind, words, gauss = random.getstate()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {
+        "python": [kind, list(words), gauss],
+        "torch": _hex(torch.get_rng_state()),
+        "cuda": [_hex(state) for state in cuda],
+    }
+
+
+def _set_random_state(state: Mapping[str, Any]) -> None:
+    kind, words, gauss = state["python"]
+    random.setstate((kind, tuple(words), gauss))
+    torch.set_rng_state(_bytes(state["torch"]))
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([_bytes(text) for text in state["cuda"]])
+
+
+def _hex(state: Tensor) -> str:
+    return bytes(state.tolist()).hex()
+
+
+def _bytes(text: str) -> Tensor:
+    return torch.tensor(list(bytes.fromhex(text)), dtype=torch.uint8)
+
+
+def _compare(saved: Mapping[str, Any], own: Mapping[str, Any], path: Path, prefix: str = "") -> None:
+    """Refuse another configuration: the run would not go on, but turn into another one."""
+    for key in sorted({*saved, *own}):
+        before, now = saved.get(key), own.get(key)
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            _compare(before, now, path, f"{prefix}{key}.")
+        elif before != now:
+            raise CheckpointError(
+                f"got {prefix}{key}={now!r}, expected {before!r} as in {path}; fix: restore the setting, "
+                "or start a new run from RUN/model"
+            )
 
 
 def _to_json(trajectory: Trajectory) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from siri.errors import ConfigError
 __all__ = [
     "PRESETS",
     "AdvantageConfig",
+    "CheckpointConfig",
     "EnvConfig",
     "EvaluationConfig",
     "InternalizationConfig",
@@ -161,6 +162,17 @@ class EvaluationConfig(_Section):
     splits: tuple[str, ...] = ("valid_seen", "valid_unseen")
 
 
+class CheckpointConfig(_Section):
+    """When a run is saved, and what stays."""
+
+    every: Count = 1
+    """Iterations between two checkpoints; one is written at the end of each phase as well."""
+    keep: Count = 2
+    """Newest checkpoints that stay."""
+    best: bool = True
+    """Keep the one with the best plain success too (mean of the last five iterations)."""
+
+
 class RunConfig(_Section):
     """A whole run."""
 
@@ -176,6 +188,7 @@ class RunConfig(_Section):
     validation: ValidationConfig = ValidationConfig()
     internalization: InternalizationConfig = InternalizationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
 
 
 _EMBEDDED: dict[str, Any] = {

@@ -84,6 +84,7 @@ class Learner:
         self.recompute = recompute
         self._accelerator = accelerator or Accelerator()
         optimizer = torch.optim.AdamW(_parameter_groups(model, weight_decay), lr=lr, betas=betas)
+        self.model = model
         self._scorer: Any
         self._optimizer: Any
         self._scorer, self._optimizer = self._accelerator.prepare(_Scorer(model), optimizer)
@@ -121,8 +122,32 @@ class Learner:
             "learn/tokens": self._total(sum(row.tokens for row in rows)),
         }
 
+    def weights(self) -> dict[str, Tensor]:
+        """Parameters and persistent buffers by name, on the CPU; tied ones once."""
+        names = {name for name, _ in self.model.named_parameters()}
+        names |= {name for name, _ in self.model.named_buffers()}
+        found = self.model.state_dict()
+        return {name: found[name].detach().cpu().contiguous() for name in sorted(names & set(found))}
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Take back what ``weights`` returned.
+
+        Raises:
+            CheckpointError: they are those of another model.
+        """
+        own = self.weights()
+        if set(own) != set(weights) or any(own[name].shape != weights[name].shape for name in own):
+            raise CheckpointError(
+                f"got {len(weights)} weights of another model, expected the {len(own)} of the one in "
+                "training; fix: resume with the policy that the run began with"
+            )
+        with torch.no_grad():
+            for name, value in self.model.state_dict().items():
+                if name in weights:
+                    value.copy_(weights[name])
+
     def state_dict(self) -> dict[str, Any]:
-        """The optimizer's state; the weights belong to the model."""
+        """The optimizer's state; the weights are apart."""
         return {"optimizer": self._optimizer.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -16,25 +16,31 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from siri import checkpoint
 from siri.algos import SiriObjective
-from siri.checkpoint import write_atomic
 from siri.config import RunConfig
 from siri.curriculum import Curriculum, Iteration, Phase
-from siri.errors import ConfigError
+from siri.errors import CheckpointError, ConfigError
 from siri.evaluation import evaluate
 from siri.protocols import SkillMiner
 from siri.skills import Retriever, SkillBank
+from siri.storage import flush, remove_leftovers, write_atomic
 from siri.suite import Suite
 from siri.types import Sampling, Skill, SkillStatus, Task
 
 __all__ = ["RunDirectory", "compose", "execute", "shown_skills"]
 
+_LOCK = ".lock"
+_SMOOTHED = 5
+"""Iterations over which the score of a checkpoint is averaged."""
 STAGES = {Phase.WARMUP: "warmup", Phase.MINING: "mining", Phase.INTERNALIZATION: "final"}
 """Name in the summary of the policy at the end of each phase."""
 
@@ -52,6 +58,33 @@ class RunDirectory:
         self.model = path / "model"
         self.checkpoints = path / "checkpoints"
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder: no other process may train in it. A process that dies lets go.
+
+        Raises:
+            ConfigError: another process holds it, or it is no folder that can be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / _LOCK)
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise ConfigError(
+                f"got output folder {self.path} that another process trains in, expected a free one; "
+                "fix: wait until it ends, or another --out"
+            ) from None
+        except OSError as error:
+            raise ConfigError(
+                f"got output folder {self.path} that cannot be written ({error.strerror}); fix: --out"
+            ) from error
+        try:
+            for folder in (self.path, self.checkpoints):
+                remove_leftovers(folder)
+            yield
+        finally:
+            lock.release()
+
     def create(self, description: Mapping[str, Any]) -> None:
         """Start a run here.
 
@@ -63,18 +96,21 @@ class RunDirectory:
                 f"got output folder {self.path} that holds a run, expected a new one; "
                 "fix: another --out, or --resume to go on"
             )
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if self.path.exists() and (
+            not self.path.is_dir()
+            or any(path.name not in (_LOCK, self.versions.name) for path in self.path.iterdir())
+        ):
             raise ConfigError(
                 f"got output folder {self.path} that is not empty, expected a new one; fix: --out"
             )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_atomic(self.versions, json.dumps(_versions(), indent=1))
-            write_atomic(self.config, json.dumps(description, indent=1))
         except OSError as error:
             raise ConfigError(
                 f"got output folder {self.path} that cannot be written ({error.strerror}); fix: --out"
             ) from error
+        write_atomic(self.versions, json.dumps(_versions(), indent=1))
+        write_atomic(self.config, json.dumps(description, indent=1))
 
     def describe(self) -> dict[str, Any]:
         """What config.json says.
@@ -107,8 +143,15 @@ class RunDirectory:
             "events": list(iteration.events),
             "time": {"seconds": round(seconds, 3)},
         }
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+            flush(self.metrics)
+        except OSError as error:
+            raise CheckpointError(
+                f"got {error.strerror} while writing {self.metrics}, expected room and permission; fix: free "
+                "the disk or its permissions, then go on with --resume"
+            ) from error
 
     def _read(self, path: Path) -> dict[str, Any]:
         try:
@@ -143,43 +186,63 @@ def execute(
     resume: bool = False,
     report: Callable[[Iteration, float], None] = lambda *_: None,
     stage: Callable[[str, Mapping[str, Any]], None] = lambda *_: None,
+    interrupted: Callable[[], bool] = lambda: False,
+    damaged: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Carry a composed run to its end in ``directory``; return its summary.
 
-    After every iteration everything is saved, so an interruption loses at most one.
+    Killed at any instant, it goes on from the last checkpoint to the same end.
 
     Args:
         run: freshly composed.
-        directory: created, or holding checkpoints when ``resume``.
+        directory: created and held (``locked``), or holding checkpoints when ``resume``.
         resume: go on from the newest whole checkpoint.
         report: told of every iteration and its seconds.
         stage: told of every evaluation: its name and result.
+        interrupted: asked after every iteration; True saves everything and raises ``KeyboardInterrupt``.
+        damaged: told of every checkpoint that was refused when going on.
     """
-    progress: dict[str, Any] = {"stages": {}, "seconds": 0.0}
-    if resume and directory.checkpoints.is_dir():
-        progress = checkpoint.restore(run, checkpoint.latest(directory.checkpoints))
-        directory.truncate_metrics(run.state.index)
+    progress: dict[str, Any] = {"stages": {}, "seconds": 0.0, "due": "base", "recent": []}
+    if resume and checkpoint.saved(directory.checkpoints):
+        newest = checkpoint.latest(directory.checkpoints, damaged=damaged)
+        progress = checkpoint.restore(run, newest)
+    directory.truncate_metrics(run.state.index)
 
-    def measure(name: str) -> None:
-        if name not in progress["stages"]:
-            began = time.monotonic()
+    def measure() -> None:
+        """Evaluate the stage that is due. What is due is in the checkpoint, so a kill only repeats it."""
+        if progress["due"] is not None:
+            name, began = progress["due"], time.monotonic()
             progress["stages"][name] = _evaluate_stage(run, name)
             progress["seconds"] += time.monotonic() - began
+            progress["due"] = None
             stage(name, progress["stages"][name])
 
-    measure("base")
+    def save() -> None:
+        run.bank.save(directory.skills)
+        recent = progress["recent"]
+        score = sum(recent) / len(recent) if recent and run.config.checkpoint.best else None
+        checkpoint.save(
+            run, directory.checkpoints, extra=progress, keep=run.config.checkpoint.keep, score=score
+        )
+
+    measure()
     began = time.monotonic()
     for iteration in run:
         seconds = time.monotonic() - began
         progress["seconds"] += seconds
         directory.append_metrics(iteration, seconds)
         report(iteration, seconds)
+        plain = iteration.metrics.get("arm/plain/success")
+        progress["recent"] = [*progress["recent"], *([] if plain is None else [plain])][-_SMOOTHED:]
         if run.state.phase is not iteration.phase:
-            measure("final" if run.state.phase is Phase.DONE else STAGES[iteration.phase])
-        run.bank.save(directory.skills)
-        checkpoint.save(run, directory.checkpoints, extra=progress)
+            progress["due"] = "final" if run.state.phase is Phase.DONE else STAGES[iteration.phase]
+        stopping = interrupted()
+        if stopping or progress["due"] is not None or run.state.index % run.config.checkpoint.every == 0:
+            save()
+        if stopping:
+            raise KeyboardInterrupt
+        measure()
         began = time.monotonic()
-    measure("final")
     run.policy.save(directory.model)
     skills = [_skill_row(record) for record in run.bank.records()]
     summary = {

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from siri.cli.app import app, console
+from siri.cli.interrupts import Interrupts
 from siri.cli.parts import load_policy, make_miner, make_suite
 from siri.cli.show import Remaining, show_progress, stage_line, summary_table
 from siri.errors import ConfigError
@@ -61,39 +61,36 @@ def run(
     suite = make_suite(settings, env, data)
     agent = load_policy(policy, settings.rollout.slots)
     writer = make_miner(miner, policy, settings, openai_base_url, openai_model)
-    if not resume:
-        directory.create(
-            {
-                "env": env,
-                "policy": policy,
-                "miner": miner,
-                "data": os.path.abspath(data) if data is not None else None,
-                "openai_base_url": openai_base_url,
-                "openai_model": openai_model,
-                "config": settings.model_dump(),
-            }
-        )
-    previous = signal.signal(signal.SIGTERM, _interrupt)
+    description = {
+        "env": env,
+        "policy": policy,
+        "miner": miner,
+        "data": os.path.abspath(data) if data is not None else None,
+        "openai_base_url": openai_base_url,
+        "openai_model": openai_model,
+        "config": settings.model_dump(),
+    }
     left = Remaining(settings, miner)
-    try:
-        summary = execute(
-            compose(suite, agent, writer, settings),
-            directory,
-            resume=resume,
-            report=lambda iteration, seconds: show_progress(iteration, seconds, left),
-            stage=lambda name, result: console.print(stage_line(name, result)),
-        )
-    except KeyboardInterrupt:
-        console.print(f"stopped; what was done is kept. Go on with: siri run --resume --out {directory.path}")
-        raise typer.Exit(130) from None
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    with directory.locked(), Interrupts() as interrupts:
+        if not resume:
+            directory.create(description)
+        try:
+            summary = execute(
+                compose(suite, agent, writer, settings),
+                directory,
+                resume=resume,
+                report=lambda iteration, seconds: show_progress(iteration, seconds, left),
+                stage=lambda name, result: console.print(stage_line(name, result)),
+                interrupted=interrupts.requested,
+                damaged=lambda message: console.print(f"passed over: {escape(message)}"),
+            )
+        except KeyboardInterrupt:
+            console.print(
+                f"stopped; what was done is kept. Go on with: siri run --resume --out {directory.path}"
+            )
+            raise typer.Exit(130) from None
     console.print(summary_table(summary, title=str(directory.path)))
     active = [s for s in summary["skills"] if s["status"] == "active"]
     console.print(f"{len(active)} active skills" + (":" if active else ""))
     for skill in active:
         console.print(f"  {escape(skill['text'])}  (u = {skill['utility']:+.2f}, {skill['uses']} groups)")
-
-
-def _interrupt(*_: Any) -> NoReturn:
-    raise KeyboardInterrupt

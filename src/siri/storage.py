@@ -1,0 +1,138 @@
+"""Files that are either whole or absent: atomic writes, sealed folders, checksums.
+
+A sealed folder holds ``manifest.json``: the size and SHA-256 of every other file, and a digest of itself. It
+is filled beside its place, flushed to the disk and renamed: a reader sees all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from siri.errors import CheckpointError
+
+__all__ = ["flush", "is_sealed", "remove_leftovers", "sealed_folder", "verify", "write_atomic"]
+
+_MANIFEST = "manifest.json"
+_FRESH = ".new"
+_OLD = ".old"
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write ``text`` beside ``path``, flush it and rename it into place.
+
+    Raises:
+        CheckpointError: the disk is full, or the folder cannot be written; what was at ``path`` is as before.
+    """
+    fresh = path.with_name(f".{path.name}.{os.getpid()}{_FRESH}")
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        flush(fresh)
+        os.replace(fresh, path)
+        flush(path.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def sealed_folder(target: Path) -> Iterator[Path]:
+    """A folder to fill; on leaving it is sealed, flushed and renamed to ``target``.
+
+    Raises:
+        CheckpointError: the disk is full, or the place cannot be written; ``target`` is as before.
+    """
+    fresh = target.with_name(f".{target.name}.{os.getpid()}{_FRESH}")
+    old = target.with_name(f".{target.name}.{os.getpid()}{_OLD}")
+    try:
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        yield fresh
+        (fresh / _MANIFEST).write_text(_manifest(_entries(fresh)), encoding="utf-8")
+        for path in (*fresh.iterdir(), fresh):
+            flush(path)
+        if target.exists():
+            os.replace(target, old)
+        os.replace(fresh, target)
+        flush(target.parent)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def is_sealed(folder: Path) -> bool:
+    """Whether ``folder`` was renamed into place; says nothing of damage since."""
+    return not folder.name.startswith(".") and (folder / _MANIFEST).is_file()
+
+
+def verify(folder: Path) -> None:
+    """Compare every byte of a sealed folder with its manifest.
+
+    Raises:
+        CheckpointError: names the first file that is missing, added or changed.
+    """
+    try:
+        text = (folder / _MANIFEST).read_text(encoding="utf-8")
+        entries = json.loads(text)["files"]
+        found = _entries(folder)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"got damaged checkpoint {folder}: {_MANIFEST} ({error})") from error
+    if not isinstance(entries, dict) or text != _manifest(entries):
+        raise CheckpointError(f"got damaged checkpoint {folder}: {_MANIFEST} changed since it was saved")
+    for name in sorted({*entries, *found}):
+        if entries.get(name) != found.get(name):
+            missing, added = name not in found, name not in entries
+            what = "is missing" if missing else "was added" if added else "changed since it was saved"
+            raise CheckpointError(f"got damaged checkpoint {folder}: {name} {what}")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what writers that were killed left behind; only while nobody else writes here."""
+    for path in [*folder.glob(f".*{_FRESH}"), *folder.glob(f".*{_OLD}"), *folder.glob(".*.tmp")]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Have the operating system put a file, or the names in a folder, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _entries(folder: Path) -> dict[str, Any]:
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if path.name != _MANIFEST:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            found[path.name] = {"bytes": path.stat().st_size, "sha256": digest}
+    return found
+
+
+def _manifest(entries: dict[str, Any]) -> str:
+    """The one text for these entries: any other byte is damage."""
+    body = json.dumps(entries, sort_keys=True)
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    return json.dumps({"files": entries, "sha256": digest}, sort_keys=True, indent=1) + "\n"
+
+
+def _unwritable(path: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(
+        f"got {error.strerror or error} while writing {path}, expected room and permission; what was saved "
+        "before is intact; fix: free the disk or its permissions, then go on with --resume"
+    )
