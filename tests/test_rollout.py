@@ -10,29 +10,10 @@ from siri.errors import ConfigError, EnvironmentFault
 from siri.policies.scripted import ScriptedPolicy
 from siri.rollout import DropEpisode, GroupPlan, Rollout
 from siri.types import Completion, Message, Request, Sampling, Skill, StopReason, Task
+from tests.worlds import Counter
 
 SKILL = Skill("s", "count", "counting", "say up.", "self", 0)
 TASKS = [Task(f"t{n}", "count", "reach the goal", "train", source=n) for n in range(4)]
-
-
-class Counter:
-    """Solved when ``up`` was said ``source + 1`` times; five steps at most; ``crash`` breaks it."""
-
-    def reset(self, *, seed=None, options=None):
-        self.count, self.steps, self.goal, self.seed = 0, 0, options["task"].source + 1, seed
-        return f"seed {seed}", self.info(True)
-
-    def step(self, action):
-        if action == "crash":
-            raise EnvironmentFault("broken")
-        self.steps += 1
-        self.count += action == "up"
-        won = self.count >= self.goal
-        return f"at {self.count}", 10.0 * won, won, not won and self.steps >= 5, self.info(action == "up")
-
-    def info(self, valid):
-        won = self.count >= self.goal
-        return {"admissible": ["up"], "success": won, "anchor": self.count, "valid": valid}
 
 
 class Prompter:
@@ -165,3 +146,64 @@ def test_action_mask_of_a_bare_command_leaves_out_the_stop_token() -> None:
 
     [group] = Rollout(Counter, Prompter(), Bare(), sampling=Sampling()).play([GroupPlan(TASKS[0], plain=1)])
     assert group.trajectories[0].turns[0].action_mask == (True, True, False)
+
+
+class Short:
+    """A policy whose context holds so many characters."""
+
+    def __init__(self, context: int) -> None:
+        self.context = context
+        self.asked: list[str] = []
+
+    def generate(self, requests, sampling):
+        done = []
+        for request in requests:
+            text = "/".join(message["content"] for message in request.messages)
+            fits = len(text) <= self.context
+            if fits:
+                self.asked.append(text)
+            done.append(Completion("up", (1,), (1,), (2,)) if fits else Completion("", finished=False))
+        return done
+
+
+@pytest.mark.parametrize(("context", "stop"), [(14, StopReason.SUCCESS), (5, StopReason.CONTEXT_LIMIT)])
+def test_a_prompt_that_does_not_fit_loses_its_oldest_turns(context: int, stop: StopReason) -> None:
+    plan = GroupPlan(Task("t", "count", "", "train", source=4), plain=1, seed=1)
+    policy = Short(context)
+
+    class Brief(Prompter):
+        def messages(self, task, turns, observation, admissible, skills=()):
+            return [{"role": "user", "content": turn.observation[-1]} for turn in turns] + [
+                {"role": "user", "content": observation[-4:]}
+            ]
+
+    def run(overflow):
+        rollout = Rollout(Counter, Brief(), policy, sampling=Sampling(), overflow=overflow)
+        [group] = rollout.play([plan])
+        return group.trajectories[0]
+
+    ended = run("end")
+    assert ended.stop is (StopReason.CONTEXT_LIMIT if context < 11 else StopReason.SUCCESS)
+    policy.asked.clear()
+    trajectory = run("drop_oldest")
+    assert trajectory.stop is stop
+    assert all(len(text) <= context for text in policy.asked)
+
+
+def test_dropping_keeps_the_first_turn_and_the_newest() -> None:
+    policy = Short(24)
+    plan = GroupPlan(Task("t", "count", "", "train", source=4), plain=1)
+
+    class Past(Prompter):
+        def messages(self, task, turns, observation, admissible, skills=()):
+            past = " ".join(turn.observation.removeprefix("at ") for turn in turns)
+            return [{"role": "user", "content": f"{past}|{observation}"}]
+
+    rollout = Rollout(Counter, Past(), policy, sampling=Sampling(), overflow="drop_oldest")
+    [group] = rollout.play([plan])
+    [trajectory] = group.trajectories
+    assert trajectory.success
+    first = trajectory.turns[0].observation
+    assert all(text.startswith(first) for text in policy.asked[1:])
+    assert policy.asked[-1].endswith(" 3|at 4")
+    assert " 1 " not in policy.asked[-1]

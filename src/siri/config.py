@@ -74,6 +74,14 @@ class RolloutConfig(_Section):
     max_tokens: Count = 512
     slots: Count = 128
     """Episodes played side by side."""
+    on_fault: Literal["drop", "stop"] = "drop"
+    """An environment that raises or hangs costs its episode (``env/faults``), or stops the run."""
+    overflow: Literal["end", "drop_oldest"] = "end"
+    """A prompt that does not fit ends its episode as truncated, or loses its oldest turns after the first."""
+    processes: bool = False
+    """Give each environment a process of its own: for slow ones, and for ones that may hang."""
+    timeout: Positive = 120.0
+    """Seconds that one reset or step may take; needs ``processes``."""
 
 
 class AdvantageConfig(_Section):

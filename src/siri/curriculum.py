@@ -17,12 +17,13 @@ from siri.algos import linear_warmup
 from siri.batching import Row, beneficial, build_rows, collate, compute_advantages, micro_batches
 from siri.config import RunConfig
 from siri.errors import MinerFault, SplitError
+from siri.faults import DropEpisode, FailFast
 from siri.learner import Learner
 from siri.protocols import Objective, SkillMiner, Validator
 from siri.rollout import GroupPlan, Rollout, derive_seed
 from siri.scoring import logprobs_only
 from siri.skills import PairedValidator, Retriever, SkillBank
-from siri.suite import Suite
+from siri.suite import Suite, in_processes
 from siri.types import Group, Sampling, SkillStatus, Task, Trajectory
 
 __all__ = ["Curriculum", "Iteration", "Phase", "State"]
@@ -82,7 +83,9 @@ class Curriculum:
         validator: Validator | None = None,
         retriever: Retriever | None = None,
     ) -> None:
-        self.suite, self.policy, self.miner, self.config = suite, policy, miner, config
+        r = config.rollout
+        self.suite = in_processes(suite, timeout=r.timeout) if r.processes else suite
+        self.policy, self.miner, self.config = policy, miner, config
         self.bank = SkillBank()
         v, o = config.validation, config.optimizer
         self.validator = validator or PairedValidator(
@@ -111,13 +114,14 @@ class Curriculum:
             reference=reference,
             recompute=o.recompute,
         )
-        r = config.rollout
         self.rollout = Rollout(
-            suite.make_env,
+            self.suite.make_env,
             suite.prompter,
             policy,
             sampling=Sampling(temperature=r.temperature, top_p=r.top_p, max_tokens=r.max_tokens),
             slots=r.slots,
+            on_fault=DropEpisode() if r.on_fault == "drop" else FailFast(),
+            overflow=r.overflow,
         )
         self.state = State()
         self.pool: dict[str, list[Trajectory]] = {}
@@ -136,9 +140,11 @@ class Curriculum:
         if phase is not Phase.WARMUP and (k - state.since) % self.config.mining.every == 0:
             events.append(self._mine(k))
         groups = self.rollout.play(self._plans(k))
+        faults, said = self._faults()
+        events += said
         self._remember(groups)
         events += self._observe(groups, k)
-        metrics = {**self._outcomes(groups), **self._learn(groups, k)}
+        metrics = {**self._outcomes(groups), **faults, **self._learn(groups, k)}
         metrics |= {f"bank/{name}": float(count) for name, count in self.bank.counts().items()}
         state.env_steps += int(metrics["env/steps"])
         metrics["env/total_steps"] = float(state.env_steps)
@@ -183,6 +189,16 @@ class Curriculum:
         report = getattr(self.miner, "last_report", None)
         refused = f", refused {dict(report.rejected)}" if report is not None and report.rejected else ""
         return f"mined {len(mined)} skills from {len(pool)} episodes, {added} new{refused}"
+
+    def _faults(self) -> tuple[dict[str, float], list[str]]:
+        """How many episodes of this iteration were lost, and to what."""
+        policy = self.rollout.on_fault
+        if not isinstance(policy, DropEpisode):
+            return {}, []
+        counts = {"env/faults": float(policy.dropped), "env/timeouts": float(policy.timeouts)}
+        policy.dropped = policy.timeouts = 0
+        reasons = policy.take_reasons()
+        return counts, [f"{len(reasons)} episodes lost, the first to {reasons[0]}"] if reasons else []
 
     def _remember(self, groups: Sequence[Group]) -> None:
         for group in groups:

@@ -6,6 +6,7 @@
     ├── GameError(ValueError)        a game file is corrupt, truncated or of an unknown kind
     ├── SplitError(ValueError)       validation data reached a place that may see training data only
     ├── EnvironmentFault             an environment broke while it was played
+    │   └── EnvironmentTimeout       it did not answer in time
     ├── PolicyFault                  a policy or its engine broke while it generated
     ├── MinerFault                   a skill miner could not be reached or broke
     ├── CheckpointError              a checkpoint is missing, damaged or of another version
@@ -20,6 +21,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "EnvironmentFault",
+    "EnvironmentTimeout",
     "GameError",
     "MinerFault",
     "MissingExtra",
@@ -52,6 +54,10 @@ class SplitError(SiriError, ValueError):
 
 class EnvironmentFault(SiriError):
     """An environment broke while it was played."""
+
+
+class EnvironmentTimeout(EnvironmentFault):
+    """An environment did not answer in time."""
 
 
 class PolicyFault(SiriError):

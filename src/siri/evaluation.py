@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from siri.faults import DropEpisode
 from siri.protocols import Policy
 from siri.rollout import GroupPlan, Rollout, derive_seed
 from siri.skills.stats import wilson
@@ -25,6 +26,8 @@ class Evaluation:
     env_steps: int
     by_kind: Mapping[str, tuple[int, int]]
     """(successes, n) of each kind."""
+    faults: int = 0
+    """Episodes whose environment broke; they count as failures, so that every task counts once."""
 
     @property
     def rate(self) -> float:
@@ -61,12 +64,14 @@ def evaluate(
         shown = tuple(skills(task)) if skills is not None else ()
         task_seed = derive_seed("evaluate", seed, task.id)
         plans.append(GroupPlan(task, plain=not shown, skilled=bool(shown), skills=shown, seed=task_seed))
-    rollout = Rollout(suite.make_env, suite.prompter, policy, sampling=sampling, slots=slots)
+    faults = DropEpisode()
+    rollout = Rollout(suite.make_env, suite.prompter, policy, sampling=sampling, slots=slots, on_fault=faults)
     episodes = [t for group in rollout.play(plans) for t in group.trajectories]
-    total, won = Counter(t.task.kind for t in episodes), Counter(t.task.kind for t in episodes if t.success)
+    total, won = Counter(p.task.kind for p in plans), Counter(t.task.kind for t in episodes if t.success)
     return Evaluation(
         successes=sum(won.values()),
-        n=len(episodes),
+        n=len(plans),
         env_steps=sum(len(t.turns) for t in episodes),
         by_kind={kind: (won[kind], n) for kind, n in total.items()},
+        faults=faults.dropped,
     )

@@ -6,9 +6,11 @@ import hashlib
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from siri.errors import ConfigError, EnvironmentFault, PolicyFault
+from siri.faults import DropEpisode, FailFast, FaultPolicy, call
 from siri.protocols import Environment, Policy, Prompter
 from siri.types import (
     Arm,
@@ -44,25 +46,6 @@ class GroupPlan:
     seed: int = 0
 
 
-class FailFast:
-    """An environment's fault ends the rollout."""
-
-    def __call__(self, fault: EnvironmentFault, task: Task) -> None:
-        """Raise ``fault``, naming the task."""
-        raise EnvironmentFault(f"task {task.id!r}: {fault}") from fault
-
-
-@dataclass
-class DropEpisode:
-    """An environment's fault drops its episode; the count is kept."""
-
-    dropped: int = 0
-
-    def __call__(self, fault: EnvironmentFault, task: Task) -> None:  # noqa: ARG002
-        """Count it and go on."""
-        self.dropped += 1
-
-
 @dataclass(slots=True)
 class _Episode:
     group: int
@@ -75,11 +58,20 @@ class _Episode:
     observation: str = ""
     info: Info | None = None
     turns: list[Turn] = field(default_factory=list)
+    hidden: int = 0
+    """Turns after the first that prompts no longer show."""
+    pending: Callable[[], Any] | None = None
+    """Waits for what the environment is doing."""
     stop: StopReason | None = None
 
     @property
     def skills(self) -> tuple[Skill, ...]:
         return self.plan.skills if self.arm == "skill" else ()
+
+    @property
+    def shown(self) -> list[Turn]:
+        """The first turn often says what the task is, so it stays."""
+        return self.turns[:1] + self.turns[1 + self.hidden :]
 
 
 class Rollout:
@@ -94,7 +86,9 @@ class Rollout:
         policy: samples completions.
         sampling: how.
         slots: episodes played side by side.
-        on_fault: told of every ``EnvironmentFault``; raises or lets the episode be dropped.
+        on_fault: told of every environment that raised; raises or lets the episode be dropped.
+        overflow: what happens when a prompt does not fit the policy's context: ``end`` the episode
+            (``StopReason.CONTEXT_LIMIT``), or ``drop_oldest`` turns after the first until it fits.
     """
 
     def __init__(
@@ -105,7 +99,8 @@ class Rollout:
         *,
         sampling: Sampling,
         slots: int = 128,
-        on_fault: Callable[[EnvironmentFault, Task], None] | None = None,
+        on_fault: FaultPolicy | None = None,
+        overflow: Literal["end", "drop_oldest"] = "end",
     ) -> None:
         if slots < 1:
             raise ConfigError(f"got slots={slots}, expected at least 1; fix: raise it")
@@ -115,6 +110,7 @@ class Rollout:
         self.sampling = sampling
         self.slots = slots
         self.on_fault = on_fault or FailFast()
+        self.overflow = overflow
         self._idle: list[Environment] = []
 
     def play(self, plans: Sequence[GroupPlan]) -> list[Group]:
@@ -123,43 +119,82 @@ class Rollout:
         active: list[_Episode] = []
         done: list[list[_Episode]] = [[] for _ in plans]
         while waiting or active:
-            while waiting and len(active) < self.slots:
-                episode = waiting.popleft()
+            fresh = [waiting.popleft() for _ in range(min(len(waiting), self.slots - len(active)))]
+            for episode in fresh:
                 self._start(episode)
-                if episode.stop is None:
-                    active.append(episode)
-                else:
-                    self._finish(episode, done)
-            if not active:
-                continue
-            completions = self.policy.generate([self._request(e) for e in active], self.sampling)
-            if len(completions) != len(active):
-                raise PolicyFault(
-                    f"got {len(completions)} completions, expected one for each of {len(active)} requests"
-                )
-            for episode, completion in zip(active, completions, strict=True):
-                self._advance(episode, completion)
+            for episode in fresh:
+                self._open(episode)
+            active += fresh
+            playing = [e for e in active if e.stop is None]
+            for episode, completion in zip(playing, self._complete(playing), strict=True):
+                self._act(episode, completion)
+            for episode in playing:
+                self._observe(episode)
+            for episode in active:
                 if episode.stop is not None:
                     self._finish(episode, done)
             active = [e for e in active if e.stop is None]
+        played = getattr(self.on_fault, "played", None)
+        if played is not None:
+            stops = [episode.stop for episodes in done for episode in episodes]
+            played(len(stops), stops.count(StopReason.ENVIRONMENT_FAULT))
         return [_group(plan, episodes) for plan, episodes in zip(plans, done, strict=True)]
 
     def _start(self, episode: _Episode) -> None:
-        episode.env = self._idle.pop() if self._idle else self.make_env()
         seed = derive_seed("env", episode.plan.seed, episode.number) % 2**31
         try:
-            episode.observation, episode.info = episode.env.reset(
-                seed=seed, options={"task": episode.plan.task}
-            )
+            episode.env = self._idle.pop() if self._idle else call(self.make_env)
+            episode.pending = _begin(episode.env, "reset", seed=seed, options={"task": episode.plan.task})
         except EnvironmentFault as fault:
             self._fault(episode, fault)
-            return
-        if episode.info["success"]:
-            episode.stop = StopReason.SUCCESS
+
+    def _open(self, episode: _Episode) -> None:
+        answer = self._answer(episode)
+        if answer is not None:
+            episode.observation, info = answer
+            episode.info = info
+            if info["success"]:
+                episode.stop = StopReason.SUCCESS
+
+    def _answer(self, episode: _Episode) -> Any:
+        """What the environment said; None when it broke."""
+        pending, episode.pending = episode.pending, None
+        if pending is None:
+            return None
+        try:
+            return pending()
+        except EnvironmentFault as fault:
+            self._fault(episode, fault)
+            return None
+
+    def _complete(self, episodes: Sequence[_Episode]) -> list[Completion]:
+        """One completion for each episode; one whose prompt does not fit may get a shorter one."""
+        done = self._generate(episodes)
+        while self.overflow == "drop_oldest":
+            long = [n for n, e in enumerate(episodes) if _unfit(done[n]) and e.hidden < len(e.turns) - 1]
+            if not long:
+                break
+            for n in long:
+                # a quarter at a time: few retries, and the cache serves several turns before the next cut
+                left = len(episodes[n].turns) - 1 - episodes[n].hidden
+                episodes[n].hidden += max(1, left // 4)
+            for n, completion in zip(long, self._generate([episodes[n] for n in long]), strict=True):
+                done[n] = completion
+        return done
+
+    def _generate(self, episodes: Sequence[_Episode]) -> list[Completion]:
+        if not episodes:
+            return []
+        completions = self.policy.generate([self._request(e) for e in episodes], self.sampling)
+        if len(completions) != len(episodes):
+            raise PolicyFault(
+                f"got {len(completions)} completions, expected one for each of {len(episodes)} requests"
+            )
+        return completions
 
     def _request(self, episode: _Episode) -> Request:
         info = _known(episode.info)
-        state = (episode.plan.task, episode.turns, episode.observation, info["admissible"])
+        state = (episode.plan.task, episode.shown, episode.observation, info["admissible"])
         return Request(
             messages=self.prompter.messages(*state, episode.skills),
             session=episode.session,
@@ -167,28 +202,21 @@ class Rollout:
             seed=derive_seed("sample", episode.plan.seed, episode.number, len(episode.turns)),
         )
 
-    def _advance(self, episode: _Episode, completion: Completion) -> None:
-        """Give the completion's action to the environment."""
-        if not completion.finished and not completion.completion_ids and not completion.text:
+    def _act(self, episode: _Episode, completion: Completion) -> None:
+        """Give the completion's action to the environment, which may take its time."""
+        if _unfit(completion):
             episode.stop = StopReason.CONTEXT_LIMIT
             return
-        env, before = episode.env, _known(episode.info)
+        before = _known(episode.info)
         action, well_formed, span = self.prompter.parse(completion.text)
-        if env is None:
-            raise EnvironmentFault("got an episode without an environment, expected a started one")
-        try:
-            observation, reward, terminated, truncated, info = env.step(action)
-        except EnvironmentFault as fault:
-            self._fault(episode, fault)
-            return
         episode.turns.append(
             Turn(
                 observation=episode.observation,
                 admissible=tuple(before["admissible"]),
                 action=action,
                 text=completion.text,
-                valid=well_formed and info["valid"],
-                reward=float(reward),
+                valid=well_formed,
+                reward=0.0,
                 anchor=before["anchor"],
                 prompt_ids=completion.prompt_ids,
                 plain_prompt_ids=completion.plain_prompt_ids,
@@ -197,6 +225,16 @@ class Rollout:
                 action_mask=self._mask(completion, span),
             )
         )
+        episode.pending = _begin(episode.env, "step", action)
+
+    def _observe(self, episode: _Episode) -> None:
+        """Take what the environment said to the last action."""
+        answer = self._answer(episode)
+        if answer is None:
+            return
+        observation, reward, terminated, truncated, info = answer
+        turn = episode.turns[-1]
+        episode.turns[-1] = replace(turn, valid=turn.valid and info["valid"], reward=float(reward))
         episode.observation, episode.info = observation, info
         if terminated:
             episode.stop = StopReason.SUCCESS if info["success"] else StopReason.FAILURE
@@ -242,6 +280,20 @@ def _episodes(plans: Sequence[GroupPlan]) -> Iterator[_Episode]:
             for number in range(count):
                 session = f"{plan.seed}/{group}/{plan.task.id}/{arm}/{number}"
                 yield _Episode(group, number, arm, plan, session)
+
+
+def _begin(env: Any, name: str, *arguments: Any, **named: Any) -> Callable[[], Any]:
+    """Start a call into ``env``; one in this process is carried out when it is waited for."""
+    begin = getattr(env, "begin", None)
+    if begin is None:
+        return lambda: call(getattr(env, name), *arguments, **named)
+    waiting: Callable[[], Any] = begin(name, *arguments, **named)
+    return waiting
+
+
+def _unfit(completion: Completion) -> bool:
+    """Whether the prompt did not fit the context."""
+    return not completion.finished and not completion.completion_ids and not completion.text
 
 
 def _known(info: Info | None) -> Info:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from siri.errors import ConfigError
 from siri.protocols import Environment, Prompter
 from siri.types import Task
 
-__all__ = ["Suite"]
+__all__ = ["Suite", "in_processes"]
 
 
 @dataclass(frozen=True)
@@ -34,3 +34,10 @@ class Suite:
                 f"got split {name!r}, expected one of {sorted(self.tasks)} that has tasks; fix: choose one"
             )
         return found
+
+
+def in_processes(suite: Suite, *, timeout: float = 120.0) -> Suite:
+    """``suite`` with each environment in a process of its own; ``timeout`` is that of one reset or step."""
+    from siri.workers import ProcessEnvironment
+
+    return replace(suite, make_env=lambda: ProcessEnvironment(suite.make_env, timeout=timeout))
