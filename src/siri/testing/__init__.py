@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from siri.errors import ContractBroken
     from siri.policies.scripted import ScriptedPolicy
+    from siri.testing.advantages import check_advantages
     from siri.testing.environments import check_environment
     from siri.testing.fakes import (
         ScriptedEnvironment,
@@ -26,21 +27,25 @@ if TYPE_CHECKING:
         make_turn,
         scripted_suite,
     )
+    from siri.testing.losses import check_loss
     from siri.testing.miners import check_miner
     from siri.testing.objectives import check_objective
     from siri.testing.policies import check_policy
     from siri.testing.prompters import check_prompter
-    from siri.testing.strategies import scored_batches
+    from siri.testing.strategies import Rollouts, masks, rollouts, scored_batches, skills
     from siri.testing.validators import check_validator
 
 _HOMES = {
     "ContractBroken": "siri.errors",
+    "Rollouts": "siri.testing.strategies",
     "ScriptedEnvironment": "siri.testing.fakes",
     "ScriptedMiner": "siri.testing.fakes",
     "ScriptedPolicy": "siri.policies.scripted",
     "ScriptedPrompter": "siri.testing.fakes",
     "ScriptedValidator": "siri.testing.fakes",
+    "check_advantages": "siri.testing.advantages",
     "check_environment": "siri.testing.environments",
+    "check_loss": "siri.testing.losses",
     "check_miner": "siri.testing.miners",
     "check_objective": "siri.testing.objectives",
     "check_policy": "siri.testing.policies",
@@ -51,18 +56,24 @@ _HOMES = {
     "make_task": "siri.testing.fakes",
     "make_trajectory": "siri.testing.fakes",
     "make_turn": "siri.testing.fakes",
+    "masks": "siri.testing.strategies",
+    "rollouts": "siri.testing.strategies",
     "scored_batches": "siri.testing.strategies",
     "scripted_suite": "siri.testing.fakes",
+    "skills": "siri.testing.strategies",
 }
 
 __all__ = [
     "ContractBroken",
+    "Rollouts",
     "ScriptedEnvironment",
     "ScriptedMiner",
     "ScriptedPolicy",
     "ScriptedPrompter",
     "ScriptedValidator",
+    "check_advantages",
     "check_environment",
+    "check_loss",
     "check_miner",
     "check_objective",
     "check_policy",
@@ -73,8 +84,11 @@ __all__ = [
     "make_task",
     "make_trajectory",
     "make_turn",
+    "masks",
+    "rollouts",
     "scored_batches",
     "scripted_suite",
+    "skills",
 ]
 
 

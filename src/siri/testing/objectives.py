@@ -56,14 +56,14 @@ def objective_laws(objective: Objective) -> list[Law[Case]]:
         Law("loss", "Loss(value: a scalar tensor, metrics: names to floats)", laws.loss),
         Law("purity", "a pure function: equal inputs give equal results and stay as they were", laws.purity),
         Law(
-            "finite",
-            "finite value and gradient, for any finite log-probs; fix: bound log-ratios before exp()",
-            laws.finite,
-        ),
-        Law(
             "empty",
             "0 with a zero gradient when no token counts, never NaN; fix: divide by max(tokens, 1)",
             laws.empty,
+        ),
+        Law(
+            "finite",
+            "finite value and gradient, for any finite log-probs; fix: bound log-ratios before exp()",
+            laws.finite,
         ),
         Law(
             "masked_tokens", "no gradient where no mask is set; fix: multiply by the mask", laws.masked_tokens
@@ -137,7 +137,10 @@ class _Laws:
         for old, new in zip(before, _tensors(batch, scores), strict=True):
             if not torch.equal(old, new):
                 return "it changed a tensor that it was given"
-        if not torch.equal(first.value, second.value) or first.metrics != second.metrics:
+        if (
+            not torch.equal(first.value.nan_to_num(), second.value.nan_to_num())
+            or first.metrics != second.metrics
+        ):
             return f"it returned {first.value:.6g} and then {second.value:.6g}"
         return None
 
