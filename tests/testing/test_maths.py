@@ -133,7 +133,7 @@ def labelled(rewards, *, group, episode):
 
 
 def raw(rewards, *, group, episode):
-    return rewards.detach() * (len(rewards) > 1)
+    return rewards.detach() * torch.stack([(group == g).sum() > 1 for g in group])
 
 
 def unbaselined(rewards, *, group, episode):
