@@ -90,7 +90,7 @@ def test_prefix_merge_and_internalisation_rows() -> None:
 
 def test_gated_tokens_of_zero_weight_still_count() -> None:
     rows = build_rows([make_group()], advantages=[0.0, 0.0, -1.0, 1.0], internalize=beneficial({"k"}))
-    assert Totals.of(rows) == Totals(6.0, 3.0)
+    assert Totals.of(rows) == Totals(6.0, 3.0, 4.0)
     assert rows[3].spans[0].weight == 0.0
 
 

@@ -7,14 +7,16 @@ transcript becomes one row per episode, a windowed prompt one row per turn, thro
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+import re
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
 from siri.algos.advantages import Normalize, Statistics, gigpo_advantages
+from siri.algos.anchors import similarity_anchors
 from siri.algos.objectives import TokenBatch
 from siri.errors import ConfigError, ShapeError
 from siri.types import Group, Trajectory, Turn
@@ -32,10 +34,13 @@ __all__ = [
     "minibatches",
     "turn_arrays",
     "utility",
+    "word_counts",
 ]
 
 Kind = Literal["rl", "int"]
-Estimator = Literal["joint", "per_arm"]
+Estimator = Literal["joint", "per_arm", "plain_baseline"]
+UtilityLevel = Literal["episode", "group", "skill"]
+"""Whose benefit opens the gate: that of the rollout (U_i), of its group (Δ), or of the skill (u)."""
 Scope = Literal["response", "action_span"]
 Internalize: TypeAlias = Callable[[Group, Trajectory], bool]
 
@@ -53,6 +58,8 @@ class Span:
     """Internalisation weight w; 0 in RL rows."""
     mask: tuple[bool, ...] | None = None
     """Tokens that count; None means all."""
+    rollout: tuple[float, ...] | None = None
+    """As the engine reported them, where ``logprobs`` were recomputed by the trainer; None: the same."""
 
     @property
     def tokens(self) -> int:
@@ -80,12 +87,15 @@ class Totals:
 
     rl_tokens: float
     int_tokens: float
+    rl_turns: float = 0.0
+    """Completions in RL rows."""
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Totals:
-        """Count the tokens of both kinds."""
+        """Count the tokens of both kinds, and the completions."""
         rl = sum(row.tokens for row in rows if row.kind == "rl")
-        return cls(float(rl), float(sum(row.tokens for row in rows) - rl))
+        turns = sum(span.tokens > 0 for row in rows if row.kind == "rl" for span in row.spans)
+        return cls(float(rl), float(sum(row.tokens for row in rows) - rl), float(turns))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,47 +142,96 @@ def compute_advantages(
     statistics: Statistics = "per_turn",
     invalid_penalty: float = 0.1,
     max_return: float = 10.0,
+    similarity: float | None = None,
 ) -> Tensor:
-    """GiGPO advantages of every turn, [N] in the order of ``turn_arrays``.
+    """GiGPO advantages of every turn, [N] in the order of ``turn_arrays``; empty without a turn.
 
     ``joint`` compares all rollouts of a task with each other; ``per_arm`` only those of the same arm, which
-    gives 0 exactly where every skill rollout wins.
+    gives 0 exactly where every skill rollout wins; ``plain_baseline`` all with the mean of the plain arm, so
+    that a skill rollout's A_E is its treatment effect in units of the joint σ. ``similarity`` is the cosine
+    of word counts from which on two observations are one anchor; None takes the environment's anchors.
     """
-    if estimator not in ("joint", "per_arm"):
-        raise ConfigError(f"got estimator={estimator!r}, expected 'joint' or 'per_arm'; fix: use 'joint'")
+    if estimator not in get_args(Estimator):
+        raise ConfigError(
+            f"got estimator={estimator!r}, expected one of {get_args(Estimator)}; fix: use 'joint'"
+        )
     turns = turn_arrays(groups)
-    group = turns.group if estimator == "joint" else 2 * turns.group + turns.skill.long()
+    if not turns.rewards.numel():
+        return turns.rewards
+    group = 2 * turns.group + turns.skill.long() if estimator == "per_arm" else turns.group
+    anchor = turns.anchor
+    if similarity is not None:
+        seen = [turn.observation for g in groups for t in g.trajectories for turn in t.turns]
+        anchor = similarity_anchors(word_counts(seen), group=group, threshold=similarity)
     return gigpo_advantages(
         turns.rewards,
         group=group,
         episode=turns.episode,
-        anchor=turns.anchor,
+        anchor=anchor,
         gamma=gamma,
         omega=omega,
         normalize=normalize,
         statistics=statistics,
         invalid=turns.invalid,
         invalid_penalty=invalid_penalty,
+        baseline=~turns.skill if estimator == "plain_baseline" else None,
         max_return=max_return,
     )
 
 
-def utility(group: Group, trajectory: Trajectory) -> float:
-    """U_i = s_i − mean_plain(s); 0 for a plain trajectory or a group without a plain arm."""
+def word_counts(texts: Sequence[str]) -> Tensor:
+    """How often each word of ``texts`` occurs in each of them: float32 [N, D], lower case, words in order."""
+    words = [re.findall(r"\w+", text.lower()) for text in texts]
+    column = {word: n for n, word in enumerate(sorted({word for some in words for word in some}))}
+    counts = torch.zeros(len(texts), max(len(column), 1))
+    places = [(row, column[word]) for row, some in enumerate(words) for word in some]
+    where = torch.tensor(places, dtype=torch.int64).reshape(-1, 2).unbind(1)
+    return counts.index_put(where, torch.ones(len(places)), accumulate=True)
+
+
+def utility(group: Group, trajectory: Trajectory, *, level: Literal["episode", "group"] = "episode") -> float:
+    """U_i = s_i − mean_plain(s), or Δ = mean_skill(s) − mean_plain(s) at the level of the group.
+
+    0 for a plain trajectory or a group without a plain arm.
+    """
     plain = group.arm("plain")
     if trajectory.arm != "skill" or not plain:
         return 0.0
-    return float(trajectory.success) - sum(other.success for other in plain) / len(plain)
+    treated = (trajectory,) if level == "episode" else group.arm("skill")
+    return _success(treated) - _success(plain)
 
 
-def beneficial(active: Collection[str]) -> Internalize:
-    """The default gate on trajectories: U_i > 0, and every skill shown is in ``active``."""
+def beneficial(
+    active: Collection[str],
+    *,
+    level: UtilityLevel = "episode",
+    utilities: Mapping[str, float] | None = None,
+) -> Internalize:
+    """The gate on trajectories: the skill helped, and every skill shown is in ``active``.
+
+    Args:
+        active: ids of the active skills.
+        level: helped this rollout (U_i > 0), its group (Δ > 0), or so far (u > 0 of every skill shown).
+        utilities: u by skill, for the last of these; a skill that is missing has u = 0.
+    """
+    if level not in get_args(UtilityLevel) or (level == "skill" and utilities is None):
+        raise ConfigError(
+            f"got level={level!r} and utilities={utilities!r}, expected one of {get_args(UtilityLevel)}, and "
+            f"utilities with 'skill'; fix: use 'episode'"
+        )
 
     def internalize(group: Group, trajectory: Trajectory) -> bool:
-        shown = bool(trajectory.skills) and all(skill in active for skill in trajectory.skills)
-        return shown and utility(group, trajectory) > 0
+        if not trajectory.skills or not all(skill in active for skill in trajectory.skills):
+            return False
+        if level == "skill" and utilities is not None:
+            return all(utilities.get(skill, 0.0) > 0 for skill in trajectory.skills)
+        return utility(group, trajectory, level="group" if level == "group" else "episode") > 0
 
     return internalize
+
+
+def _success(trajectories: Sequence[Trajectory]) -> float:
+    return sum(trajectory.success for trajectory in trajectories) / len(trajectories)
 
 
 def build_rows(
@@ -244,7 +303,8 @@ def collate(
     shape = (len(rows), max((len(row.ids) for row in rows), default=0))
     ids = torch.full(shape, pad_id, dtype=torch.int64)
     masks = {name: torch.zeros(shape, dtype=torch.bool) for name in ("attention_mask", "rl_mask", "int_mask")}
-    floats = {name: torch.zeros(shape) for name in ("old_logprobs", "advantages", "weights")}
+    names = ("old_logprobs", "rollout_logprobs", "advantages", "weights")
+    floats = {name: torch.zeros(shape) for name in names}
     for number, row in enumerate(rows):
         ids[number, : len(row.ids)] = torch.tensor(row.ids, dtype=torch.int64)
         masks["attention_mask"][number, : len(row.ids)] = True
@@ -253,6 +313,7 @@ def collate(
             mask = torch.tensor(True if span.mask is None else span.mask)
             masks[f"{row.kind}_mask"][where] = mask
             floats["old_logprobs"][where] = torch.tensor(span.logprobs)
+            floats["rollout_logprobs"][where] = torch.tensor(span.rollout or span.logprobs)
             floats["advantages"][where] = span.advantage
             floats["weights"][where] = span.weight * mask
     return TokenBatch(
@@ -261,9 +322,15 @@ def collate(
         rl_tokens=totals.rl_tokens,
         int_tokens=totals.int_tokens,
         response_tokens=totals.rl_tokens,
+        rl_turns=totals.rl_turns,
         int_scale=int_scale,
-        **masks,
-        **floats,
+        attention_mask=masks["attention_mask"],
+        rl_mask=masks["rl_mask"],
+        int_mask=masks["int_mask"],
+        old_logprobs=floats["old_logprobs"],
+        rollout_logprobs=floats["rollout_logprobs"],
+        advantages=floats["advantages"],
+        weights=floats["weights"],
     )
 
 
@@ -271,7 +338,7 @@ def _span(turn: Turn, advantage: float) -> Span:
     size = len(turn.completion_ids)
     if len(turn.logprobs) != size:
         raise ShapeError(f"got {len(turn.logprobs)} log-probs, expected one for each of {size} tokens")
-    return Span(len(turn.prompt_ids), turn.logprobs, advantage)
+    return Span(len(turn.prompt_ids), turn.logprobs, advantage, rollout=turn.logprobs)
 
 
 def _plain_span(turn: Turn, advantage: float, scope: Scope, max_weight: float) -> Span:

@@ -87,12 +87,15 @@ class RolloutConfig(_Section):
 class AdvantageConfig(_Section):
     """GiGPO, as ``siri.algos.gigpo_advantages`` takes it."""
 
-    estimator: Literal["joint", "per_arm"] = "joint"
+    estimator: Literal["joint", "per_arm", "plain_baseline"] = "joint"
+    """Whom a rollout is compared with: its whole group, its own arm, or the mean of the plain arm."""
     gamma: Share = 0.95
     omega: NotNegative = 1.0
     normalize: Literal["mean_std", "mean"] = "mean_std"
     statistics: Literal["per_turn", "per_trajectory"] = "per_turn"
     invalid_penalty: NotNegative = 0.1
+    similarity: Share | None = None
+    """Least cosine of word counts at which two observations are one anchor; None: the environment's."""
 
 
 class OptimizerConfig(_Section):
@@ -107,6 +110,12 @@ class OptimizerConfig(_Section):
     clip_low: Positive = 0.2
     clip_high: Positive = 0.2
     dual_clip: Annotated[float, Field(gt=1)] | None = 3.0
+    ratio: Literal["token", "sequence"] = "token"
+    """Importance ratios of tokens, or of whole completions (GSPO)."""
+    aggregation: Literal["token", "sequence"] = "token"
+    """Whether every token weighs the same in the surrogate, or every completion."""
+    importance_limit: Positive | None = None
+    """Largest weight π_trainer / π_engine of a token, against engine mismatch; None: no weights."""
     kl: NotNegative = 0.01
     entropy: NotNegative = 0.001
     recompute: bool = True
@@ -161,6 +170,10 @@ class InternalizationConfig(_Section):
     max_weight: Positive = 2.0
     floor: Share = 0.02
     scope: Literal["response", "action_span"] = "response"
+    level: Literal["episode", "group", "skill"] = "episode"
+    """Whose benefit opens the gate: that of the rollout, of its group, or of the skill so far."""
+    token_clip: NotNegative | None = None
+    """ε of an importance ratio in L_int, for an ablation; None: cross-entropy."""
 
 
 class EvaluationConfig(_Section):

@@ -240,9 +240,13 @@ class Curriculum:
             normalize=a.normalize,
             statistics=a.statistics,
             invalid_penalty=a.invalid_penalty,
+            similarity=a.similarity,
         )
         active = {record.skill.id for record in self.bank.records(SkillStatus.ACTIVE)}
-        internalize = beneficial(active) if self.state.phase is Phase.INTERNALIZATION else None
+        internalize = None
+        if self.state.phase is Phase.INTERNALIZATION:
+            utilities = {record.skill.id: record.evidence.utility for record in self.bank.records()}
+            internalize = beneficial(active, level=i.level, utilities=utilities)
         return build_rows(
             groups, advantages=advantages, internalize=internalize, scope=i.scope, max_weight=i.max_weight
         )

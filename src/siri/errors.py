@@ -10,6 +10,7 @@
     ├── PolicyFault                  a policy or its engine broke while it generated
     ├── MinerFault                   a skill miner could not be reached or broke
     ├── CheckpointError              a checkpoint is missing, damaged or of another version
+    ├── ContractBroken(AssertionError)  an implementation breaks a law of its contract (siri.testing)
     └── MissingExtra(ImportError)    an optional package is not installed
 
 Messages follow one form: what was got, what was expected, how to mend it.
@@ -20,6 +21,7 @@ from __future__ import annotations
 __all__ = [
     "CheckpointError",
     "ConfigError",
+    "ContractBroken",
     "EnvironmentFault",
     "EnvironmentTimeout",
     "GameError",
@@ -70,6 +72,14 @@ class MinerFault(SiriError):
 
 class CheckpointError(SiriError):
     """A checkpoint is missing, damaged or of another schema version."""
+
+
+class ContractBroken(SiriError, AssertionError):
+    """A check of ``siri.testing`` found a law that an implementation breaks; ``law`` names it."""
+
+    def __init__(self, law: str, subject: str, trouble: str, claim: str) -> None:
+        super().__init__(f"law {law!r} is broken: got {subject} where {trouble}; expected: {claim}")
+        self.law = law
 
 
 class MissingExtra(SiriError, ImportError):

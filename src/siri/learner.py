@@ -69,11 +69,10 @@ class Learner:
         ):
             if count < 1:
                 raise ConfigError(f"got {name}={count}, expected at least 1; fix: use a positive number")
-        kl = getattr(objective, "kl", 0)
-        if kl and reference is None:
+        if getattr(objective, "needs_reference", False) and reference is None:
             raise ConfigError(
-                f"got an objective with kl={kl} and no reference, expected the frozen "
-                f"initial model; fix: pass reference=..., or an objective with kl=0"
+                f"got an objective with a KL term ({objective}) and no reference, expected the frozen "
+                f"initial model; fix: pass reference=..., or an objective without the term (kl=0)"
             )
         self.objective = objective
         self.grad_clip = grad_clip
@@ -161,7 +160,7 @@ class Learner:
 
     def _step(self, rows: Sequence[Row], int_scale: float, *, measure_gap: bool) -> dict[str, float]:
         own = Totals.of(rows)
-        totals = Totals(self._total(own.rl_tokens), self._total(own.int_tokens))
+        totals = Totals(*map(self._total, (own.rl_tokens, own.int_tokens, own.rl_turns)))
         metrics: defaultdict[str, float] = defaultdict(float)
         parts = micro_batches(rows, max_tokens=self.max_tokens)
         # Every process must run equally many passes: the shorter ones repeat a part with nothing to learn.

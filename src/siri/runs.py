@@ -175,6 +175,10 @@ def compose(suite: Suite, policy: Any, miner: SkillMiner | None, config: RunConf
         kl=o.kl,
         entropy=o.entropy,
         floor=config.internalization.floor,
+        token_clip=config.internalization.token_clip,
+        ratio=o.ratio,
+        aggregation=o.aggregation,
+        importance_limit=o.importance_limit,
     )
     return Curriculum(suite, policy, miner=miner, objective=objective, config=config)
 

@@ -155,7 +155,7 @@ def test_permutation_and_relabelling_change_nothing(
     base = episode_advantages(scores, **data.ids(), **kwargs)  # type: ignore[arg-type]
     moved = episode_advantages(
         scores[order],
-        group=rename[data.ids()["group"][order]] - 7,
+        group=rename[data.ids()["group"][order]] + 7,
         episode=rename[data.ids()["episode"][order]],
         **kwargs,  # type: ignore[arg-type]
     )
@@ -213,8 +213,10 @@ def test_dtypes_and_empty_input(dtype: torch.dtype) -> None:
     assert got.dtype is dtype
     assert got.isfinite().all()
     nothing = {name: key[:0] for name, key in common.items()}
-    assert gigpo_advantages(rewards[:0], **nothing, anchor=ids[:0]).shape == (0,)
-    assert rloo_advantages(rewards[:0], **nothing).shape == (0,)
+    with pytest.raises(ShapeError, match="got no rewards, expected at least one row"):
+        gigpo_advantages(rewards[:0], **nothing, anchor=ids[:0])
+    with pytest.raises(ShapeError, match="got no rewards"):
+        rloo_advantages(rewards[:0], **nothing)
 
 
 @pytest.mark.parametrize(

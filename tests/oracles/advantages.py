@@ -24,26 +24,38 @@ def scores(rewards: Rows, episode: Ids, invalid: Sequence[bool], cost: float) ->
     return [value - cost * bad for value, bad in zip(total, invalid, strict=True)]
 
 
-def normalized(x: float, sample: Rows, alone: bool, normalize: str, ceiling: float) -> float:
-    """(x − μ) / (σ + 1e-6), 0 without a peer or without spread."""
+def normalized(
+    x: float, sample: Rows, alone: bool, normalize: str, ceiling: float, centre: Rows = ()
+) -> float:
+    """(x − μ) / (σ + 1e-6), 0 without a peer or without spread; μ of ``centre`` where there is one."""
     if alone or len(sample) < 2 or stdev(sample) < 1e-3 * ceiling:
         return 0.0
-    return (x - fmean(sample)) / (stdev(sample) + 1e-6 if normalize == "mean_std" else 1.0)
+    return (x - fmean(centre or sample)) / (stdev(sample) + 1e-6 if normalize == "mean_std" else 1.0)
 
 
 def episode_part(
-    values: Rows, group: Ids, episode: Ids, normalize: str, statistics: str, ceiling: float = 10.0
+    values: Rows,
+    group: Ids,
+    episode: Ids,
+    normalize: str,
+    statistics: str,
+    ceiling: float = 10.0,
+    baseline: Sequence[bool] | None = None,
 ) -> list[float]:
-    """A_E."""
+    """A_E; with a baseline, μ over its rows (or its episodes)."""
     out = []
     for x, g in zip(values, group, strict=True):
         rows = [n for n in range(len(values)) if group[n] == g]
         members = sorted({episode[n] for n in rows})
+        kept = [n for n in rows if baseline is not None and baseline[n]]
         if statistics == "per_turn":
             sample = [values[n] for n in rows]
+            centre = [values[n] for n in kept]
         else:
-            sample = [fmean(values[n] for n in rows if episode[n] == m) for m in members]
-        out.append(normalized(x, sample, len(members) < 2, normalize, ceiling))
+            mean = {m: fmean(values[n] for n in rows if episode[n] == m) for m in members}
+            sample = list(mean.values())
+            centre = [mean[m] for m in sorted({episode[n] for n in kept})]
+        out.append(normalized(x, sample, len(members) < 2, normalize, ceiling, centre))
     return out
 
 
@@ -65,3 +77,39 @@ def leave_one_out(values: Rows, group: Ids, episode: Ids) -> list[float]:
         means = [fmean(values[m] for m in range(len(values)) if episode[m] == other) for other in others]
         out.append(values[n] - fmean(means) if means else 0.0)
     return out
+
+
+def utility(success: Sequence[bool], group: Ids, skill: Sequence[bool], level: str) -> list[float]:
+    """U of each episode: own or mean skill success, minus the mean of the plain arm of the same group."""
+    out = []
+    for i in range(len(success)):
+        peers = [j for j in range(len(success)) if group[j] == group[i]]
+        plain = [float(success[j]) for j in peers if not skill[j]]
+        treated = [float(success[j]) for j in peers if skill[j]]
+        if not skill[i] or not plain:
+            out.append(0.0)
+        else:
+            out.append((float(success[i]) if level == "episode" else fmean(treated)) - fmean(plain))
+    return out
+
+
+def clusters(features: Sequence[Rows], group: Ids, threshold: float) -> list[int]:
+    """Leaders: commonest rows first, then the smaller features; a row joins the first that is near enough."""
+
+    def cosine(a: Rows, b: Rows) -> float:
+        norms = sum(x * x for x in a) ** 0.5 * sum(x * x for x in b) ** 0.5
+        return sum(x * y for x, y in zip(a, b, strict=True)) / norms if norms else 0.0
+
+    kinds = sorted({(g, tuple(f)) for g, f in zip(group, features, strict=True)})
+    count = {k: sum((g, tuple(f)) == k for g, f in zip(group, features, strict=True)) for k in kinds}
+    leaders: list[tuple[int, tuple[float, ...]]] = []
+    home: dict[tuple[int, tuple[float, ...]], int] = {}
+    for kind in sorted(kinds, key=lambda k: -count[k]):
+        for number, leader in enumerate(leaders):
+            if leader[0] == kind[0] and cosine(leader[1], kind[1]) >= threshold:
+                home[kind] = number
+                break
+        else:
+            home[kind] = len(leaders)
+            leaders.append(kind)
+    return [home[(g, tuple(f))] for g, f in zip(group, features, strict=True)]

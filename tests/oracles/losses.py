@@ -1,50 +1,144 @@
-"""Slow losses over flat lists of tokens, written from the equations. No torch, no siri."""
+"""Slow losses over rows of tokens, written from the equations. No torch, no siri.
+
+Rows are lists of lists; ``mask`` says which tokens count. Z is the number of them unless it is given.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import exp
+from collections.abc import Iterator, Sequence
+from math import exp, log, tanh
 
-Row = Sequence[float]
+Rows = Sequence[Sequence[float]]
+Flags = Sequence[Sequence[bool]]
+
+
+def tokens(mask: Flags) -> list[tuple[int, int]]:
+    """Places of the tokens that count."""
+    return [(b, t) for b, row in enumerate(mask) for t, on in enumerate(row) if on]
+
+
+def completions(mask: Flags) -> Iterator[list[tuple[int, int]]]:
+    """Each uninterrupted stretch of a row."""
+    for b, row in enumerate(mask):
+        stretch: list[tuple[int, int]] = []
+        for t, on in enumerate([*row, False]):
+            if on:
+                stretch.append((b, t))
+            elif stretch:
+                yield stretch
+                stretch = []
+
+
+def mean(terms: Sequence[float], z: float | None) -> float:
+    """Σ / Z, 0 for nothing."""
+    z = len(terms) if z is None else z
+    return sum(terms) / z if z else 0.0
 
 
 def surrogate(
-    logp: Row, old: Row, advantage: Row, mask: Sequence[bool], low: float, high: float, dual: float
+    logp: Rows,
+    old: Rows,
+    advantage: Rows,
+    mask: Flags,
+    low: float,
+    high: float,
+    dual: float | None,
+    ratio: str = "token",
+    aggregation: str = "token",
+    importance: Rows | None = None,
+    z: float | None = None,
 ) -> float:
     """Mean of max(−A r, −A clip r), bounded by −A c when A < 0."""
-    terms = []
-    for lp, lo, a, m in zip(logp, old, advantage, mask, strict=True):
-        if not m:
-            continue
-        r = exp(lp - lo)
-        term = max(-a * r, -a * min(max(r, 1 - low), 1 + high))
-        terms.append(min(term, -a * dual) if a < 0 else term)
-    return sum(terms) / max(len(terms), 1)
+    each = []
+    for stretch in completions(mask):
+        gaps = [logp[b][t] - old[b][t] for b, t in stretch]
+        whole = exp(sum(gaps) / len(gaps))
+        terms = []
+        for (b, t), gap in zip(stretch, gaps, strict=True):
+            a = advantage[b][t]
+            r = whole if ratio == "sequence" else exp(gap)
+            term = max(-a * r, -a * min(max(r, 1 - low), 1 + high))
+            if a < 0 and dual is not None:
+                term = min(term, -a * dual)
+            terms.append(term * (importance[b][t] if importance is not None else 1.0))
+        each += [sum(terms) / len(terms)] if aggregation == "sequence" else terms
+    return mean(each, z)
 
 
-def kl(logp: Row, reference: Row, mask: Sequence[bool], estimator: str) -> float:
-    """Mean of the k1, k2 or k3 estimate, clamped to ±10."""
-    terms = []
-    for lp, lr, m in zip(logp, reference, mask, strict=True):
-        if m:
-            log_r = lr - lp
-            value = {"k1": -log_r, "k2": log_r**2 / 2, "k3": exp(log_r) - 1 - log_r}[estimator]
-            terms.append(max(-10.0, min(10.0, value)))
-    return sum(terms) / max(len(terms), 1)
+def truncated(old: Rows, rollout: Rows, mask: Flags, limit: float) -> list[list[float]]:
+    """min(π_old / π_rollout, C) inside the mask."""
+    return [
+        [min(exp(a - b), limit) if on else 0.0 for a, b, on in zip(*rows, strict=True)]
+        for rows in zip(old, rollout, mask, strict=True)
+    ]
+
+
+def kl_token(lp: float, lr: float, estimator: str) -> float:
+    """k1, k2 or k3 of one token."""
+    if estimator == "k1":
+        return lp - lr
+    return (lp - lr) ** 2 / 2 if estimator == "k2" else exp(lr) / exp(lp) - 1 - (lr - lp)
+
+
+def kl(logp: Rows, reference: Rows, mask: Flags, estimator: str, z: float | None = None) -> float:
+    """Mean of the estimate, clamped to ±10."""
+    terms = [kl_token(logp[b][t], reference[b][t], estimator) for b, t in tokens(mask)]
+    return mean([max(-10.0, min(10.0, term)) for term in terms], z)
+
+
+def entropy(logits: Sequence[float]) -> float:
+    """−Σ p log p."""
+    total = sum(exp(x) for x in logits)
+    return -sum(exp(x) / total * log(exp(x) / total) for x in logits)
+
+
+def average(values: Rows, mask: Flags, z: float | None = None) -> float:
+    """Mean of the masked values."""
+    return mean([values[b][t] for b, t in tokens(mask)], z)
+
+
+def gate(used: Flags, utility: Rows, action: Flags) -> list[list[bool]]:
+    """Skill used ∧ beneficial ∧ action token."""
+    return [
+        [s and u > 0 and j for s, u, j in zip(*rows, strict=True)]
+        for rows in zip(used, utility, action, strict=True)
+    ]
 
 
 def internalization(
-    logp: Row,
-    advantage: Row,
-    used: Sequence[bool],
-    utility: Row,
-    action: Sequence[bool],
-    response: Sequence[bool],
+    logp: Rows,
+    advantage: Rows,
+    chosen: Flags,
+    response: Flags,
     cap: float,
     floor: float,
+    clip: float | None = None,
+    old: Rows | None = None,
 ) -> float:
-    """−(1/Z) Σ gate·clip(A, 0, cap)·log π, with Z = max(Σ gate, floor·Σ response)."""
-    gate = [s and u > 0 and j for s, u, j in zip(used, utility, action, strict=True)]
-    total = sum(min(max(a, 0.0), cap) * lp for g, a, lp in zip(gate, advantage, logp, strict=True) if g)
-    z = max(sum(gate), floor * sum(response))
+    """−(1/Z) Σ gate·clip(A, 0, cap)·log π (or min(r, 1 + ε)), with Z = max(Σ gate, floor·Σ response)."""
+    total = 0.0
+    for b, t in tokens(chosen):
+        weight = min(max(advantage[b][t], 0.0), cap)
+        value = logp[b][t]
+        if clip is not None and old is not None:
+            value = min(exp(value - old[b][t]), 1 + clip)
+        total += weight * value
+    z = max(len(tokens(chosen)), floor * len(tokens(response)))
     return -total / z if z else 0.0
+
+
+def reverse_kl(student: Rows, teacher: Rows, mask: Flags, z: float | None = None) -> float:
+    """Mean of ½ (log π_S − log π_T)²."""
+    return mean([0.5 * (student[b][t] - teacher[b][t]) ** 2 for b, t in tokens(mask)], z)
+
+
+def gated(
+    student: Rows, teacher: Rows, mask: Flags, sharpness: float | None, z: float | None = None
+) -> float:
+    """Mean of sigmoid(κ Δ) Δ with Δ = log π_T − log π_S; g = 1 without κ."""
+    terms = []
+    for b, t in tokens(mask):
+        gap = teacher[b][t] - student[b][t]
+        opening = 1.0 if sharpness is None else 0.5 * (1 + tanh(0.5 * sharpness * gap))
+        terms.append(opening * gap)
+    return mean(terms, z)

@@ -7,24 +7,40 @@ from siri.algos.advantages import (
     discounted_returns,
     episode_advantages,
     gigpo_advantages,
-    grpo_advantages,
-    rloo_advantages,
     step_advantages,
 )
-from siri.algos.divergence import DivergenceStats, kl_divergence, mean_entropy, token_entropy
+from siri.algos.anchors import similarity_anchors
+from siri.algos.baselines import dr_grpo_advantages, grpo_advantages, rloo_advantages
+from siri.algos.distillation import (
+    DistillationStats,
+    cross_entropy,
+    gated_distillation,
+    reverse_kl_distillation,
+)
+from siri.algos.divergence import (
+    DivergenceStats,
+    kl_divergence,
+    kl_estimate,
+    mean_entropy,
+    token_entropy,
+)
 from siri.algos.internalization import (
     InternalizationStats,
     internalization_gate,
     internalization_loss,
     internalization_weights,
+    treatment_utility,
 )
 from siri.algos.masked import masked_mean, masked_sum
 from siri.algos.objectives import (
     ClippedSurrogate,
+    CrossEntropy,
     EntropyBonus,
+    GatedDistillation,
     Internalization,
     KLPenalty,
     Loss,
+    ReverseKLDistillation,
     Scaled,
     SiriObjective,
     Sum,
@@ -32,17 +48,21 @@ from siri.algos.objectives import (
     TokenBatch,
     TokenScores,
 )
-from siri.algos.schedules import linear_warmup
-from siri.algos.surrogate import SurrogateStats, clipped_surrogate
+from siri.algos.schedules import cosine_decay, linear_decay, linear_warmup
+from siri.algos.surrogate import SurrogateStats, clipped_surrogate, truncated_importance_weights
 
 __all__ = [
     "ClippedSurrogate",
+    "CrossEntropy",
+    "DistillationStats",
     "DivergenceStats",
     "EntropyBonus",
+    "GatedDistillation",
     "Internalization",
     "InternalizationStats",
     "KLPenalty",
     "Loss",
+    "ReverseKLDistillation",
     "Scaled",
     "SiriObjective",
     "Sum",
@@ -51,19 +71,29 @@ __all__ = [
     "TokenBatch",
     "TokenScores",
     "clipped_surrogate",
+    "cosine_decay",
+    "cross_entropy",
     "discounted_returns",
+    "dr_grpo_advantages",
     "episode_advantages",
+    "gated_distillation",
     "gigpo_advantages",
     "grpo_advantages",
     "internalization_gate",
     "internalization_loss",
     "internalization_weights",
     "kl_divergence",
+    "kl_estimate",
+    "linear_decay",
     "linear_warmup",
     "masked_mean",
     "masked_sum",
     "mean_entropy",
+    "reverse_kl_distillation",
     "rloo_advantages",
+    "similarity_anchors",
     "step_advantages",
     "token_entropy",
+    "treatment_utility",
+    "truncated_importance_weights",
 ]

@@ -1,13 +1,26 @@
-"""Shape and dtype checks for the first lines of a public function. They read no values: no device sync."""
+"""Checks for the first lines of a public function.
+
+Those of shapes and dtypes read no values, so a loss never waits for its device. ``require_rows`` reads them:
+advantages are computed once per iteration, and a NaN reward would spoil it silently.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from siri.errors import ConfigError, ShapeError
 
-__all__ = ["require_choice", "require_dtype", "require_rank", "require_same_shape"]
+__all__ = [
+    "require_choice",
+    "require_dtype",
+    "require_rank",
+    "require_rows",
+    "require_same_shape",
+    "require_share",
+]
 
 
 def require_rank(rank: int, **tensors: Tensor) -> None:
@@ -41,7 +54,39 @@ def require_dtype(kind: str, **tensors: Tensor) -> None:
             )
 
 
-def require_choice(value: str, choices: tuple[str, ...], name: str) -> None:
+def require_rows(name: str, values: Tensor, **labels: Tensor) -> None:
+    """Raise ShapeError unless ``values`` are finite float [N], N ≥ 1, and every label is int64 [N] ≥ 0."""
+    require_rank(1, **{name: values})
+    require_dtype("float", **{name: values})
+    require_same_shape(**{name: values}, **labels)
+    require_dtype("int64", **labels)
+    if values.numel() == 0:
+        raise ShapeError(
+            f"got no {name}, expected at least one row; fix: skip the update when nothing was played"
+        )
+    # One transfer for all checks.
+    bad = torch.stack([~values.isfinite().all(), *(label.min() < 0 for label in labels.values())]).tolist()
+    if bad[0]:
+        row = int((~values.isfinite()).nonzero()[0])
+        raise ShapeError(
+            f"got {name}[{row}] = {float(values[row])}, expected finite numbers; fix: the reward of that turn"
+        )
+    for label, negative in zip(labels, bad[1:], strict=True):
+        if negative:
+            raise ShapeError(
+                f"got {label} = {int(labels[label].min())}, expected labels of 0 or more; "
+                f"fix: number them from 0, and drop rows of padding"
+            )
+
+
+def require_choice(value: str, choices: Sequence[str], name: str) -> None:
     """Raise ConfigError unless ``value`` is one of ``choices``."""
     if value not in choices:
-        raise ConfigError(f"got {name}={value!r}, expected one of {choices}; fix: choose one of them")
+        raise ConfigError(f"got {name}={value!r}, expected one of {tuple(choices)}; fix: choose one of them")
+
+
+def require_share(**numbers: float) -> None:
+    """Raise ConfigError unless every number lies in 0…1."""
+    for name, number in numbers.items():
+        if not 0.0 <= number <= 1.0:
+            raise ConfigError(f"got {name}={number}, expected 0…1; fix: its value")

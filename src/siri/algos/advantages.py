@@ -1,20 +1,23 @@
-"""Advantages of agent turns: GiGPO and its relatives, as segment operations on flat rows.
+"""Advantages of agent turns: GiGPO, as segment operations on flat rows (its relatives are in ``baselines``).
 
 Notation: N turns (rows) of any number of episodes and groups, in any order unless said otherwise.
-``group``, ``episode`` and ``anchor`` are int64 [N] labels; an episode is named by its (group, episode) pair.
-Statistics are taken in float64 and returned in the dtype of the input.
+``group``, ``episode`` and ``anchor`` are int64 [N] labels ≥ 0; an episode is named by its (group, episode)
+pair. Statistics are taken in float64 and returned in the dtype of the input, without gradient. Every
+function raises ``ShapeError`` for a wrong rank, length or dtype, for no row at all, for a value that is not
+finite and for a negative label.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from siri.algos._checks import require_choice, require_dtype, require_rank, require_same_shape
-from siri.algos.masked import segment_count, segment_ids, segment_mean, segment_std, segment_sum
-from siri.algos.returns import discounted_returns
+from siri.algos._checks import require_choice, require_dtype, require_rows, require_same_shape, require_share
+from siri.algos.masked import segment_count, segment_ids, segment_mean, segment_moments, segment_sum
+from siri.algos.returns import discounted_returns, precise, returns_of
 
 __all__ = [
     "Normalize",
@@ -22,8 +25,6 @@ __all__ = [
     "discounted_returns",
     "episode_advantages",
     "gigpo_advantages",
-    "grpo_advantages",
-    "rloo_advantages",
     "step_advantages",
 ]
 
@@ -37,6 +38,52 @@ FLAT = 1e-3
 """σ below FLAT · R_max is noise (float rounding, or one lone penalty) and counts as 0."""
 
 
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How values become advantages."""
+
+    normalize: Normalize = "mean_std"
+    statistics: Statistics = "per_turn"
+    max_return: float = 10.0
+
+    def __post_init__(self) -> None:
+        require_choice(self.normalize, ("mean_std", "mean"), "normalize")
+        require_choice(self.statistics, ("per_turn", "per_trajectory"), "statistics")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Episodes:
+    """Rows by group and by episode."""
+
+    groups: Tensor
+    """int64 [N], the group of each row, in 0…G−1."""
+    group_count: int
+    rows: Tensor
+    """int64 [N], the episode of each row, in 0…E−1."""
+    count: int
+    parents: Tensor
+    """int64 [E], the group of each episode."""
+
+    @classmethod
+    def of(cls, group: Tensor, episode: Tensor) -> Episodes:
+        """Number both."""
+        groups, group_count = segment_ids(group)
+        rows, count = segment_ids(groups, episode)
+        return cls(groups, group_count, rows, count, groups.new_zeros(count).index_copy(0, rows, groups))
+
+    def means(self, values: Tensor) -> Tensor:
+        """[N] → [E]."""
+        return segment_mean(values, self.rows, self.count)
+
+    def totals(self, values: Tensor) -> Tensor:
+        """Sum over the episode, at each of its rows: [N] → [N]."""
+        return segment_sum(values, self.rows, self.count)[self.rows]
+
+    def sizes(self) -> Tensor:
+        """Episodes of each group, [G]."""
+        return segment_count(self.parents, self.group_count)
+
+
 def episode_advantages(
     scores: Tensor,
     *,
@@ -44,9 +91,10 @@ def episode_advantages(
     episode: Tensor,
     normalize: Normalize = "mean_std",
     statistics: Statistics = "per_turn",
+    baseline: Tensor | None = None,
     max_return: float = 10.0,
 ) -> Tensor:
-    """Group-relative advantage of whole episodes (GRPO; GiGPO Eq. 3, arXiv 2505.10978).
+    """Group-relative advantage of whole episodes (GRPO, arXiv 2402.03300; GiGPO Eq. 3, arXiv 2505.10978).
 
         A_E[i,t] = (S[i,t] − μ_group) / (σ_group + 1e-6)
 
@@ -57,23 +105,19 @@ def episode_advantages(
         group: int64 [N].
         episode: int64 [N].
         normalize: ``"mean"`` sets the divisor to 1.
-        statistics: ``"per_turn"`` takes μ and σ over the rows of the group; ``"per_trajectory"`` over its
-            episodes, each counted once with the mean score of its turns.
+        statistics: ``"per_turn"`` takes μ and σ over the rows of the group (verl-agent);
+            ``"per_trajectory"`` over its episodes, each once, with the mean score of its turns (Eq. 3).
+        baseline: bool [N], the rows that μ is taken over, whole episodes; σ is still that of all rows. None,
+            or a group without such a row: all rows.
         max_return: R_max, the largest return of the task in the units of ``scores``.
 
     Returns:
         float [N].
     """
-    _check_rows("scores", scores, group=group, episode=episode)
-    require_choice(normalize, ("mean_std", "mean"), "normalize")
-    require_choice(statistics, ("per_turn", "per_trajectory"), "statistics")
-    values = scores.detach().double()
-    groups, size = segment_ids(group)
-    episode_scores, owner, _ = _by_episode(values, groups, episode)
-    sample, segment = (values, groups) if statistics == "per_turn" else (episode_scores, owner)
-    mean, std = segment_mean(sample, segment, size), segment_std(sample, segment, size)
-    alone = segment_count(owner, size) < 2
-    return _standardize(values, groups, mean, std, alone, normalize, max_return).to(scores.dtype)
+    require_rows("scores", scores, group=group, episode=episode)
+    _require_flags(scores, baseline=baseline)
+    rule = Rule(normalize, statistics, max_return)
+    return episode_part(precise(scores), Episodes.of(group, episode), rule, baseline).to(scores.dtype)
 
 
 def step_advantages(
@@ -84,7 +128,7 @@ def step_advantages(
     normalize: Normalize = "mean_std",
     max_return: float = 10.0,
 ) -> Tensor:
-    """Advantage of a turn among the turns of its group taken in the same state (GiGPO, arXiv 2505.10978).
+    """Advantage of a turn among the turns of its group in the same state (GiGPO Eq. 6–7, arXiv 2505.10978).
 
         A_S[i,t] = (G[i,t] − μ_cluster) / (σ_cluster + 1e-6),   cluster = same group and equal anchor
 
@@ -93,20 +137,16 @@ def step_advantages(
     Args:
         returns: float [N], G: the discounted step returns.
         group: int64 [N].
-        anchor: int64 [N], the state in which the turn's action was chosen.
+        anchor: int64 [N], the state in which the turn's action was chosen; see also ``similarity_anchors``.
         normalize: ``"mean"`` sets the divisor to 1.
         max_return: R_max, the largest return of the task in the units of ``returns``.
 
     Returns:
         float [N].
     """
-    _check_rows("returns", returns, group=group, anchor=anchor)
-    require_choice(normalize, ("mean_std", "mean"), "normalize")
-    values = returns.detach().double()
-    index, size = segment_ids(group, anchor)
-    mean, std = segment_mean(values, index, size), segment_std(values, index, size)
-    alone = segment_count(index, size) < 2
-    return _standardize(values, index, mean, std, alone, normalize, max_return).to(returns.dtype)
+    require_rows("returns", returns, group=group, anchor=anchor)
+    rule = Rule(normalize, max_return=max_return)
+    return step_part(precise(returns), *segment_ids(group, anchor), rule).to(returns.dtype)
 
 
 def gigpo_advantages(
@@ -121,6 +161,7 @@ def gigpo_advantages(
     statistics: Statistics = "per_turn",
     invalid: Tensor | None = None,
     invalid_penalty: float = 0.1,
+    baseline: Tensor | None = None,
     max_return: float = 10.0,
 ) -> Tensor:
     """Group-in-group advantage (GiGPO, arXiv 2505.10978).
@@ -140,145 +181,64 @@ def gigpo_advantages(
         statistics: see ``episode_advantages``.
         invalid: bool [N], True where the action was invalid; None when all were valid.
         invalid_penalty: c, in reward units.
+        baseline: see ``episode_advantages``; used for A_E only.
         max_return: R_max in reward units.
 
     Returns:
         float [N], the same value for every token of the turn.
     """
-    _check_rows("rewards", rewards, group=group, episode=episode, anchor=anchor)
-    penalty = _penalty(rewards, invalid, invalid_penalty)
-    owner, _ = segment_ids(group, episode)
-    scores = _episode_returns(rewards, owner) - penalty
-    returns = discounted_returns(rewards.double(), episode=owner, gamma=gamma) - penalty
-    per_episode = episode_advantages(
-        scores,
-        group=group,
-        episode=episode,
-        normalize=normalize,
-        statistics=statistics,
-        max_return=max_return,
-    )
-    per_step = step_advantages(
-        returns, group=group, anchor=anchor, normalize=normalize, max_return=max_return
-    )
-    return (per_episode + omega * per_step).to(rewards.dtype)
+    require_rows("rewards", rewards, group=group, episode=episode, anchor=anchor)
+    require_share(gamma=gamma)
+    _require_flags(rewards, invalid=invalid, baseline=baseline)
+    rule = Rule(normalize, statistics, max_return)
+    episodes = Episodes.of(group, episode)
+    values = precise(rewards)
+    cost = penalty(values, invalid, invalid_penalty)
+    whole = episode_part(episodes.totals(values) - cost, episodes, rule, baseline)
+    returns = returns_of(values, episodes.rows, episodes.count, gamma) - cost
+    step = step_part(returns, *segment_ids(episodes.groups, anchor), rule)
+    return (whole + omega * step).to(rewards.dtype)
 
 
-def grpo_advantages(
-    rewards: Tensor,
-    *,
-    group: Tensor,
-    episode: Tensor,
-    normalize: Normalize = "mean_std",
-    statistics: Statistics = "per_turn",
-    invalid: Tensor | None = None,
-    invalid_penalty: float = 0.1,
-    max_return: float = 10.0,
-) -> Tensor:
-    """Group-relative advantage (GRPO, arXiv 2402.03300): GiGPO without its step-level part.
-
-        A[i,t] = A_E[i,t]
-
-    Args:
-        rewards: float [N], the environment's rewards.
-        group: int64 [N].
-        episode: int64 [N].
-        normalize: see ``episode_advantages``; ``"mean"`` is Dr. GRPO's choice.
-        statistics: see ``episode_advantages``.
-        invalid: bool [N], True where the action was invalid; None when all were valid.
-        invalid_penalty: c, in reward units, from the invalid turn's own score.
-        max_return: R_max in reward units.
-
-    Returns:
-        float [N].
-    """
-    _check_rows("rewards", rewards, group=group, episode=episode)
-    owner, _ = segment_ids(group, episode)
-    scores = _episode_returns(rewards, owner) - _penalty(rewards, invalid, invalid_penalty)
-    advantages = episode_advantages(
-        scores,
-        group=group,
-        episode=episode,
-        normalize=normalize,
-        statistics=statistics,
-        max_return=max_return,
-    )
-    return advantages.to(rewards.dtype)
+def episode_part(values: Tensor, episodes: Episodes, rule: Rule, baseline: Tensor | None) -> Tensor:
+    """``episode_advantages`` of checked rows."""
+    sample, segment = values, episodes.groups
+    if rule.statistics == "per_trajectory":
+        sample, segment = episodes.means(values), episodes.parents
+    mean, std, _ = segment_moments(sample, segment, episodes.group_count)
+    if baseline is not None:
+        chosen = baseline
+        if rule.statistics == "per_trajectory":
+            chosen = segment_count(episodes.rows[baseline], episodes.count) > 0
+        other, _, found = segment_moments(sample[chosen], segment[chosen], episodes.group_count)
+        mean = torch.where(found > 0, other, mean)
+    return _standardize(values, episodes.groups, mean, std, episodes.sizes() < 2, rule)
 
 
-def rloo_advantages(
-    rewards: Tensor,
-    *,
-    group: Tensor,
-    episode: Tensor,
-    invalid: Tensor | None = None,
-    invalid_penalty: float = 0.1,
-) -> Tensor:
-    """Leave-one-out advantage (RLOO, arXiv 2402.14740): the baseline is the mean of the other episodes.
-
-        A[i,t] = S[i,t] − 1/(n−1) Σ_{j≠i} S̄[j],   S̄[j] = mean over the turns of episode j
-
-    A group of one episode has A = 0.
-
-    Args:
-        rewards: float [N], the environment's rewards.
-        group: int64 [N].
-        episode: int64 [N].
-        invalid: bool [N], True where the action was invalid; None when all were valid.
-        invalid_penalty: c, in reward units, from the invalid turn's own score.
-
-    Returns:
-        float [N].
-    """
-    _check_rows("rewards", rewards, group=group, episode=episode)
-    groups, size = segment_ids(group)
-    owner, _ = segment_ids(group, episode)
-    scores = _episode_returns(rewards, owner) - _penalty(rewards, invalid, invalid_penalty)
-    episode_scores, parent, member = _by_episode(scores, groups, episode)
-    episodes = segment_count(parent, size)[groups].double()
-    mean = segment_mean(episode_scores, parent, size)[groups]
-    own = episode_scores[member]
-    # S̄ᵢ − mean of the others = n/(n−1) · (S̄ᵢ − μ), which is exactly 0 when all are equal.
-    advantages = (scores - own) + episodes / (episodes - 1).clamp(min=1) * (own - mean)
-    return torch.where(episodes < 2, 0.0, advantages).to(rewards.dtype)
+def step_part(values: Tensor, index: Tensor, size: int, rule: Rule) -> Tensor:
+    """``step_advantages`` of checked rows in numbered clusters."""
+    mean, std, count = segment_moments(values, index, size)
+    return _standardize(values, index, mean, std, count < 2, rule)
 
 
-def _check_rows(name: str, values: Tensor, **labels: Tensor) -> None:
-    require_rank(1, **{name: values})
-    require_dtype("float", **{name: values})
-    require_same_shape(**{name: values}, **labels)
-    require_dtype("int64", **labels)
-
-
-def _penalty(rewards: Tensor, invalid: Tensor | None, cost: float) -> Tensor:
+def penalty(values: Tensor, invalid: Tensor | None, cost: float) -> Tensor:
+    """c where the action was invalid: [N], or 0 when all were valid."""
     if invalid is None:
-        return rewards.new_zeros((), dtype=torch.float64)
-    require_same_shape(rewards=rewards, invalid=invalid)
-    require_dtype("bool", invalid=invalid)
-    return cost * invalid.double()
+        return values.new_zeros(())
+    _require_flags(values, invalid=invalid)
+    return cost * invalid.to(values.dtype)
 
 
-def _episode_returns(rewards: Tensor, owner: Tensor) -> Tensor:
-    size = int(owner.max()) + 1 if owner.numel() else 0
-    return segment_sum(rewards.detach().double(), owner, size)[owner]
-
-
-def _by_episode(values: Tensor, groups: Tensor, episode: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(mean value [E] of each episode, its group [E], the episode [N] of each row)."""
-    member, size = segment_ids(groups, episode)
-    parent = groups.new_zeros(size).index_copy(0, member, groups)
-    return segment_mean(values, member, size), parent, member
+def _require_flags(values: Tensor, **flags: Tensor | None) -> None:
+    for name, flag in flags.items():
+        if flag is not None:
+            require_same_shape(values=values, **{name: flag})
+            require_dtype("bool", **{name: flag})
 
 
 def _standardize(
-    values: Tensor,
-    index: Tensor,
-    mean: Tensor,
-    std: Tensor,
-    alone: Tensor,
-    normalize: Normalize,
-    max_return: float,
+    values: Tensor, index: Tensor, mean: Tensor, std: Tensor, alone: Tensor, rule: Rule
 ) -> Tensor:
-    flat = alone | (std < FLAT * max_return)
-    divisor = std + EPSILON if normalize == "mean_std" else torch.ones_like(std)
-    return torch.where(flat[index], 0.0, (values - mean[index]) / divisor[index])
+    scale = 1.0 / (std + EPSILON) if rule.normalize == "mean_std" else torch.ones_like(std)
+    scale = torch.where(alone | (std < FLAT * rule.max_return), 0.0, scale)
+    return (values - mean[index]) * scale[index]

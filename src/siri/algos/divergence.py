@@ -9,10 +9,17 @@ import torch
 from torch import Tensor
 
 from siri.algos._checks import require_choice, require_dtype, require_same_shape
-from siri.algos.masked import masked_mean
+from siri.algos.masked import masked_mean, widen
 from siri.errors import ShapeError
 
-__all__ = ["DivergenceStats", "Estimator", "kl_divergence", "mean_entropy", "token_entropy"]
+__all__ = [
+    "DivergenceStats",
+    "Estimator",
+    "kl_divergence",
+    "kl_estimate",
+    "mean_entropy",
+    "token_entropy",
+]
 
 Estimator = Literal["k1", "k2", "k3"]
 
@@ -30,6 +37,32 @@ class DivergenceStats:
     """Share of tokens whose estimate was clamped, and so has no gradient."""
 
 
+def kl_estimate(logprobs: Tensor, *, reference: Tensor, estimator: Estimator = "k3") -> Tensor:
+    """KL(π_θ ‖ π_ref) of each sampled token, y[j] ~ π_θ (J. Schulman, "Approximating KL divergence", 2020).
+
+        d = log π_ref(y[j]) − log π_θ(y[j])
+        k1 = −d        k2 = ½ d²        k3 = exp(d) − 1 − d
+
+    k1 and k3 have the right mean, k3 with the smaller variance and never below 0; k2 is biased, and
+    never below 0. d is bounded to ±20 first. As losses they are another matter: see ``kl_divergence``.
+
+    Args:
+        logprobs: float, any shape, log π_θ(y[j]).
+        reference: float, same shape, log π_ref(y[j]); constant.
+        estimator: ``"k1"``, ``"k2"`` or ``"k3"``.
+
+    Returns:
+        float32 or wider, same shape, gradient attached.
+    """
+    require_same_shape(logprobs=logprobs, reference=reference)
+    require_dtype("float", logprobs=logprobs, reference=reference)
+    require_choice(estimator, ("k1", "k2", "k3"), "estimator")
+    d = (widen(reference.detach()) - widen(logprobs)).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    if estimator == "k1":
+        return -d
+    return 0.5 * d.square() if estimator == "k2" else torch.expm1(d) - d
+
+
 def kl_divergence(
     logprobs: Tensor,
     *,
@@ -38,13 +71,21 @@ def kl_divergence(
     estimator: Estimator = "k3",
     normalizer: float | None = None,
 ) -> tuple[Tensor, DivergenceStats]:
-    """Sampled estimate of KL(π_θ ‖ π_ref), per token (J. Schulman, "Approximating KL divergence", 2020).
+    """Penalty on the divergence from a reference: ``kl_estimate`` clamped to ±10, then a token mean.
 
-        d = log π_ref(y[j]) − log π_θ(y[j])
-        k1 = −d        k2 = ½ d²        k3 = exp(d) − 1 − d,        each clamped to ±10
-        L = (1/Z) Σ_j mask[j] k[j]
+        L = (1/Z) Σ_j mask[j] clamp(k[j], −10, 10)
 
-    k2 and k3 are ≥ 0. As a loss, k1 has a gradient of mean 0: use it to measure only.
+    What its gradient is on average, for tokens sampled from π_θ (d as in ``kl_estimate``):
+
+    ==== ============================== ====================================================
+    loss gradient of a token            its mean
+    ==== ============================== ====================================================
+    k1   ∇log π_θ                       0: no penalty at all, use it to measure only
+    k2   −d ∇log π_θ                    ∇ KL(π_θ ‖ π_ref), the reverse divergence, exactly
+    k3   (1 − exp(d)) ∇log π_θ          ∇ KL(π_ref ‖ π_θ), the forward divergence, exactly
+    ==== ============================== ====================================================
+
+    k2 and k3 agree to first order where the two policies are close. A clamped token has gradient 0.
 
     Args:
         logprobs: float [B, T], log π_θ with gradient.
@@ -54,23 +95,16 @@ def kl_divergence(
         normalizer: Z, tokens of the global mini-batch. Default: the tokens of this mask.
 
     Returns:
-        (float32 scalar L, DivergenceStats normalised by the same Z).
+        (scalar L in float32 or wider, DivergenceStats normalised by the same Z).
     """
     require_same_shape(logprobs=logprobs, reference=reference, mask=mask)
     require_dtype("float", logprobs=logprobs, reference=reference)
     require_dtype("bool", mask=mask)
-    require_choice(estimator, ("k1", "k2", "k3"), "estimator")
-    d = torch.where(mask, reference.detach().float() - logprobs.float(), 0.0)
-    d = d.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
-    if estimator == "k1":
-        estimate = -d
-    elif estimator == "k2":
-        estimate = 0.5 * d.square()
-    else:
-        estimate = torch.expm1(d) - d
+    inside = torch.where(mask, logprobs, 0.0), torch.where(mask, reference, 0.0)
+    estimate = kl_estimate(inside[0], reference=inside[1], estimator=estimator)
     bounded = estimate.clamp(-ESTIMATE_LIMIT, ESTIMATE_LIMIT)
     loss = masked_mean(bounded, mask, normalizer=normalizer)
-    clamped = (estimate.detach().abs() > ESTIMATE_LIMIT).float()
+    clamped = (estimate.detach().abs() > ESTIMATE_LIMIT).to(loss.dtype)
     stats = DivergenceStats(mean=loss.detach(), clamp_frac=masked_mean(clamped, mask, normalizer=normalizer))
     return loss, stats
 
@@ -78,18 +112,20 @@ def kl_divergence(
 def token_entropy(logits: Tensor) -> Tensor:
     """Entropy of the next-token distribution: H = −Σ_v p[v] log p[v], in nats.
 
+    Gradient by the logits: ∂H/∂z[v] = −p[v] (log p[v] + H).
+
     Args:
         logits: float [..., V]; −∞ marks a forbidden token.
 
     Returns:
-        float32 [...], in 0…log V.
+        float32 or wider [...], in 0…log V.
     """
-    if logits.ndim < 1:
+    if logits.ndim < 1 or logits.shape[-1] == 0:
         raise ShapeError(
             f"got logits of shape {tuple(logits.shape)}, expected [..., V]; fix: pass all logits"
         )
     require_dtype("float", logits=logits)
-    logp = torch.log_softmax(logits.float(), dim=-1)
+    logp = torch.log_softmax(widen(logits), dim=-1)
     # 0 · log 0 = 0; a finite stand-in keeps −∞ out of the gradient as well.
     return -(logp.exp() * logp.clamp(min=torch.finfo(torch.float32).min)).sum(dim=-1)
 
@@ -103,8 +139,8 @@ def mean_entropy(entropy: Tensor, *, mask: Tensor, normalizer: float | None = No
         normalizer: Z, tokens of the global mini-batch. Default: the tokens of this mask.
 
     Returns:
-        float32 scalar.
+        scalar in float32 or wider.
     """
     require_same_shape(entropy=entropy, mask=mask)
     require_dtype("float", entropy=entropy)
-    return masked_mean(entropy.float(), mask, normalizer=normalizer)
+    return masked_mean(entropy, mask, normalizer=normalizer)

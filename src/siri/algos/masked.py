@@ -13,12 +13,21 @@ from siri.algos._checks import require_dtype, require_rank, require_same_shape
 __all__ = [
     "masked_mean",
     "masked_sum",
+    "run_ids",
+    "run_means",
     "segment_count",
     "segment_ids",
     "segment_mean",
+    "segment_moments",
     "segment_std",
     "segment_sum",
+    "widen",
 ]
+
+
+def widen(values: Tensor) -> Tensor:
+    """``values`` in float32 or wider, gradient attached."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def masked_sum(values: Tensor, mask: Tensor) -> Tensor:
@@ -35,7 +44,7 @@ def masked_sum(values: Tensor, mask: Tensor) -> Tensor:
     """
     require_same_shape(values=values, mask=mask)
     require_dtype("bool", mask=mask)
-    wide = values.to(torch.promote_types(values.dtype, torch.float32))
+    wide = widen(values)
     return torch.where(mask, wide, torch.zeros_like(wide)).sum()
 
 
@@ -70,10 +79,27 @@ def segment_ids(*keys: Tensor) -> tuple[Tensor, int]:
     require_rank(1, **named)
     require_same_shape(**named)
     require_dtype("int64", **named)
-    if keys[0].numel() == 0:
-        return keys[0].clone(), 0
-    labels, index = torch.unique(torch.stack(keys, dim=1), dim=0, return_inverse=True)
-    return index, labels.shape[0]
+    index, size = _compact(keys[0])
+    for key in keys[1:]:
+        other, count = _compact(key)
+        index, size = _compact(index * count + other)
+    return index, size
+
+
+def _compact(labels: Tensor) -> tuple[Tensor, int]:
+    """Ids 0…K−1 in the order of the labels, and K."""
+    if labels.numel() == 0:
+        return labels.clone(), 0
+    low, high = (int(end) for end in torch.stack(labels.aminmax()).tolist())
+    span = high - low + 1
+    if span > 4 * labels.numel() + 1024:
+        # Far-flung labels, e.g. hashes: sort them. A table of this span would not be linear in N.
+        distinct, index = torch.unique(labels, return_inverse=True)
+        return index, distinct.numel()
+    shifted = labels - low
+    present = torch.zeros(span, dtype=torch.int64, device=labels.device).index_fill_(0, shifted, 1)
+    rank = present.cumsum(0)
+    return rank[shifted] - 1, int(rank[-1])
 
 
 def segment_sum(values: Tensor, index: Tensor, size: int) -> Tensor:
@@ -86,16 +112,59 @@ def segment_count(index: Tensor, size: int) -> Tensor:
     return torch.bincount(index, minlength=size)
 
 
-def segment_mean(values: Tensor, index: Tensor, size: int) -> Tensor:
-    """Mean of each segment; exactly x when all its values are x. [N], [N] → [K]; 0 for an empty segment."""
+def segment_moments(values: Tensor, index: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(mean, unbiased standard deviation, rows) of each segment. [N], [N] → [K] each.
+
+    The mean is exactly x when all values of a segment are x, and 0 for an empty one; the deviation
+    √(Σ (x−μ)² / (n−1)) is 0 when n < 2.
+    """
     # Summing distances from the largest value keeps equal values exact, which "equal returns give 0" needs.
     top = values.new_zeros(size).scatter_reduce(0, index, values, reduce="amax", include_self=False)
-    count = segment_count(index, size).clamp(min=1)
-    return top + segment_sum(values - top[index], index, size) / count
+    count = segment_count(index, size)
+    mean = top + segment_sum(values - top[index], index, size) / count.clamp(min=1)
+    spread = segment_sum((values - mean[index]).square(), index, size)
+    return mean, (spread / (count - 1).clamp(min=1)).sqrt(), count
+
+
+def segment_mean(values: Tensor, index: Tensor, size: int) -> Tensor:
+    """Mean of each segment. [N], [N] → [K]; 0 for an empty segment."""
+    return segment_moments(values, index, size)[0]
 
 
 def segment_std(values: Tensor, index: Tensor, size: int) -> Tensor:
-    """Unbiased standard deviation of each segment, √(Σ (x−μ)² / (n−1)). [N], [N] → [K]; 0 when n < 2."""
-    centred = values - segment_mean(values, index, size)[index]
-    freedom = (segment_count(index, size) - 1).clamp(min=1)
-    return (segment_sum(centred.square(), index, size) / freedom).sqrt()
+    """Unbiased standard deviation of each segment. [N], [N] → [K]; 0 when n < 2."""
+    return segment_moments(values, index, size)[1]
+
+
+def run_ids(mask: Tensor) -> Tensor:
+    """Number the runs of True of each row: the completions of its turns, which prompts keep apart.
+
+    Args:
+        mask: bool [B, T].
+
+    Returns:
+        int64 [B, T]: 1, 2, … in runs, each with a number of its own in the whole batch; 0 elsewhere.
+    """
+    require_rank(2, mask=mask)
+    require_dtype("bool", mask=mask)
+    before = torch.nn.functional.pad(mask, (1, 0))[:, :-1]
+    number = (mask & ~before).flatten().cumsum(0).view(mask.shape)
+    return torch.where(mask, number, 0)
+
+
+def run_means(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of each run of the mask, at each of its tokens, and the run's length; 0 outside.
+
+    Args:
+        values: float [B, T], gradient attached.
+        mask: bool [B, T].
+
+    Returns:
+        (float [B, T], the same dtype [B, T]).
+    """
+    index = run_ids(mask).flatten()
+    flat = torch.where(mask, values, torch.zeros_like(values)).flatten()
+    size = mask.numel() + 1  # an upper bound that needs no transfer
+    length = segment_sum(mask.flatten().to(values.dtype), index, size)
+    mean = segment_sum(flat, index, size) / length.clamp(min=1)
+    return mean[index].view(mask.shape), length[index].view(mask.shape)

@@ -15,7 +15,7 @@ __all__ = ["Loss", "TokenBatch", "TokenScores"]
 _INTEGER = ("input_ids",)
 _BOOLEAN = ("attention_mask", "rl_mask", "int_mask")
 _FLOATING = ("old_logprobs", "reference_logprobs", "advantages", "weights")
-_TENSORS = _INTEGER + _BOOLEAN + _FLOATING
+_OPTIONAL = ("rollout_logprobs", "teacher_logprobs")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +46,12 @@ class TokenBatch:
     """All sampled response tokens of the global mini-batch."""
     int_scale: float = 1.0
     """λ(k) of this iteration; 0 switches the internalisation loss off, its metrics stay."""
+    rl_turns: float = 0.0
+    """Completions (runs of ``rl_mask``) of the global mini-batch; needed for means over sequences."""
+    rollout_logprobs: Tensor | None = None
+    """float; as the engine reported them, where ``old_logprobs`` are the trainer's own; None: the same."""
+    teacher_logprobs: Tensor | None = None
+    """float; of the RL tokens under the skill prompt, for distillation terms; None when unused."""
 
     def __post_init__(self) -> None:
         tensors = self._tensors()
@@ -53,7 +59,9 @@ class TokenBatch:
         require_same_shape(**tensors)
         require_dtype("int64", **{name: tensors[name] for name in _INTEGER})
         require_dtype("bool", **{name: tensors[name] for name in _BOOLEAN})
-        require_dtype("float", **{name: tensors[name] for name in _FLOATING})
+        require_dtype(
+            "float", **{name: tensors[name] for name in (*_FLOATING, *_OPTIONAL) if name in tensors}
+        )
 
     def rows(self, index: Tensor | slice | Sequence[int]) -> TokenBatch:
         """The chosen rows as a part of the same mini-batch: the normalisers stay."""
@@ -65,7 +73,8 @@ class TokenBatch:
         return replace(self, **{name: tensor.to(device) for name, tensor in self._tensors().items()})  # type: ignore[arg-type]
 
     def _tensors(self) -> dict[str, Tensor]:
-        return {name: getattr(self, name) for name in _TENSORS}
+        found = {name: getattr(self, name) for name in _INTEGER + _BOOLEAN + _FLOATING + _OPTIONAL}
+        return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +82,8 @@ class TokenScores:
     """What the current policy says about a batch's tokens: tensors [B, T]."""
 
     logprobs: Tensor
-    """float, gradient attached: log π(input_ids[b, j] | input_ids[b, :j]); 0 where neither mask is set."""
+    """float, gradient attached: log π(input_ids[b, j] | input_ids[b, :j]); meaningless where neither mask is
+    set (0, as ``siri.scoring`` gives them)."""
     entropy: Tensor
     """float; entropy of the distribution that token j was drawn from."""
 

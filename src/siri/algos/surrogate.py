@@ -1,17 +1,21 @@
-"""The clipped policy-gradient surrogate with asymmetric and dual clipping."""
+"""The clipped policy-gradient surrogate: asymmetric and dual clipping, ratios of tokens or of sequences."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from siri.algos._checks import require_dtype, require_same_shape
-from siri.algos.masked import masked_mean
+from siri.algos._checks import require_choice, require_dtype, require_rank, require_same_shape
+from siri.algos.masked import masked_mean, run_means, widen
 from siri.errors import ConfigError
 
-__all__ = ["SurrogateStats", "clipped_surrogate"]
+__all__ = ["SurrogateStats", "Unit", "clipped_surrogate", "truncated_importance_weights"]
+
+Unit = Literal["token", "sequence"]
+"""A sequence is a run of masked tokens: the completion of one turn."""
 
 LOG_RATIO_LIMIT = 20.0
 """exp(20) ≈ 5e8 is far outside every clip range and still finite in float32."""
@@ -19,7 +23,7 @@ LOG_RATIO_LIMIT = 20.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SurrogateStats:
-    """Token means of the surrogate, detached scalars."""
+    """Means of the surrogate over what the loss is a mean of, detached scalars."""
 
     clip_frac: Tensor
     """Share of tokens whose gradient a clip has stopped."""
@@ -38,39 +42,58 @@ def clipped_surrogate(
     clip_low: float = 0.2,
     clip_high: float = 0.2,
     dual_clip: float | None = 3.0,
+    ratio: Unit = "token",
+    aggregation: Unit = "token",
+    importance: Tensor | None = None,
     normalizer: float | None = None,
 ) -> tuple[Tensor, SurrogateStats]:
-    """PPO's pessimistic clipped surrogate, per token (arXiv 1707.06347; dual clip arXiv 1912.09729).
+    """Pessimistic clipped surrogate (PPO, arXiv 1707.06347; dual clip, 1912.09729; GSPO, 2507.18071).
 
-        r    = π_θ(y[j]) / π_old(y[j])
+        r[j] = π_θ(y[j]) / π_old(y[j])                                  ratio = token
+        r[j] = exp( 1/|y| Σ_k log π_θ(y[k]) − log π_old(y[k]) )         ratio = sequence (GSPO Eq. 7)
         ℓ[j] = max(−A r, −A clip(r, 1−ε_low, 1+ε_high)),   and for A < 0   ℓ[j] = min(ℓ[j], −A c)
-        L    = (1/Z) Σ_j mask[j] ℓ[j]
+        L    = (1/Z) Σ_j mask[j] ρ[j] ℓ[j]                              aggregation = token, Z tokens
+        L    = (1/Z) Σ_y 1/|y| Σ_j ρ[j] ℓ[j]                            aggregation = sequence, Z sequences
+
+    Gradient where no clip is active: −A r ∇log π_θ(y[j]) per token; with sequence ratios the mean over the
+    sequence, −A r · 1/|y| Σ_k ∇log π_θ(y[k]).
 
     Args:
         logprobs: float [B, T], log π_θ with gradient.
         old_logprobs: float [B, T], log π_old; constant.
-        advantages: float [B, T], A; constant.
+        advantages: float [B, T], A; constant, and equal within a sequence where ratios are of sequences.
         mask: bool [B, T], the tokens that count; elsewhere the inputs may hold anything.
-        clip_low: ε_low.
-        clip_high: ε_high (larger than ε_low: "clip higher", arXiv 2503.14476).
+        clip_low: ε_low ≥ 0. GSPO's ranges are far smaller: 3e-4 and 4e-4.
+        clip_high: ε_high ≥ 0 (larger than ε_low: "clip higher", DAPO, arXiv 2503.14476).
         dual_clip: c > 1; None switches it off.
-        normalizer: Z, tokens of the global mini-batch. Default: the tokens of this mask.
+        ratio: of tokens, or of sequences.
+        aggregation: every token weighs the same (DAPO, SIRI), or every sequence (GRPO, GSPO).
+        importance: float [B, T], ρ ≥ 0; constant: ``truncated_importance_weights``. None is 1.
+        normalizer: Z over the global mini-batch: its tokens, or its sequences. Default: those of this mask.
 
     Returns:
-        (float32 scalar L, SurrogateStats normalised by the same Z).
-    """
-    require_same_shape(logprobs=logprobs, old_logprobs=old_logprobs, advantages=advantages, mask=mask)
-    require_dtype("float", logprobs=logprobs, old_logprobs=old_logprobs, advantages=advantages)
-    require_dtype("bool", mask=mask)
-    if dual_clip is not None and dual_clip <= 1.0:
-        raise ConfigError(f"got dual_clip={dual_clip}, expected more than 1; fix: use 3.0, or None for none")
-    log_ratio = torch.where(mask, logprobs.float() - old_logprobs.detach().float(), 0.0)
-    log_ratio = log_ratio.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
-    advantage = torch.where(mask, advantages.detach().float(), 0.0)
-    ratio = log_ratio.exp()
+        (scalar L in float32 or wider, SurrogateStats normalised by the same Z).
 
-    free = -advantage * ratio
-    clipped = -advantage * ratio.clamp(1.0 - clip_low, 1.0 + clip_high)
+    Raises:
+        ShapeError: tensors that do not fit each other. ConfigError: an option out of range.
+    """
+    constants = {"old_logprobs": old_logprobs, "advantages": advantages}
+    if importance is not None:
+        constants["importance"] = importance
+    require_rank(2, logprobs=logprobs)
+    require_same_shape(logprobs=logprobs, mask=mask, **constants)
+    require_dtype("float", logprobs=logprobs, **constants)
+    require_dtype("bool", mask=mask)
+    _check_options(clip_low, clip_high, dual_clip, ratio, aggregation)
+    log_ratio = torch.where(mask, widen(logprobs) - widen(old_logprobs.detach()), 0.0)
+    if ratio == "sequence":
+        log_ratio, _ = run_means(log_ratio, mask)
+    log_ratio = log_ratio.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    advantage = torch.where(mask, widen(advantages.detach()), 0.0)
+    r = log_ratio.exp()
+
+    free = -advantage * r
+    clipped = -advantage * r.clamp(1.0 - clip_low, 1.0 + clip_high)
     loss = torch.maximum(free, clipped)
     stopped = clipped > free
     if dual_clip is not None:
@@ -78,11 +101,63 @@ def clipped_surrogate(
         beyond = (advantage < 0) & (loss > ceiling)
         loss = torch.where(beyond, ceiling, loss)
         stopped = stopped | beyond
+    if importance is not None:
+        loss = loss * torch.where(mask, widen(importance.detach()), 0.0)
+
+    share = torch.ones_like(r)
+    if aggregation == "sequence":
+        _, length = run_means(r.detach(), mask)
+        share = 1.0 / length.clamp(min=1)
+        normalizer = (
+            float(masked_mean(share, mask, normalizer=1.0).round()) if normalizer is None else normalizer
+        )
+
+    def mean(values: Tensor) -> Tensor:
+        return masked_mean(values * share, mask, normalizer=normalizer)
 
     with torch.no_grad():
         stats = SurrogateStats(
-            clip_frac=masked_mean(stopped.float(), mask, normalizer=normalizer),
-            approx_kl=masked_mean(ratio - 1.0 - log_ratio, mask, normalizer=normalizer),
-            ratio_mean=masked_mean(ratio, mask, normalizer=normalizer),
+            clip_frac=mean(stopped.to(r.dtype)),
+            approx_kl=mean(r - 1.0 - log_ratio),
+            ratio_mean=mean(r),
         )
-    return masked_mean(loss, mask, normalizer=normalizer), stats
+    return mean(loss), stats
+
+
+def truncated_importance_weights(
+    old_logprobs: Tensor, *, rollout_logprobs: Tensor, mask: Tensor, limit: float = 2.0
+) -> Tensor:
+    """Correct for an engine that samples with other numbers than the trainer (TIS; Yao et al. 2025, "Your
+    Efficient RL Framework Secretly Brings You Off-Policy RL Training").
+
+        ρ[j] = min( π_old(y[j]) / π_rollout(y[j]), C )
+
+    Both are the same weights under the same prompt: the ratio differs from 1 by precision and kernels only.
+
+    Args:
+        old_logprobs: float [B, T], of the sampled tokens under the trainer, before the update.
+        rollout_logprobs: float [B, T], as the engine reported them when it sampled.
+        mask: bool [B, T].
+        limit: C > 0.
+
+    Returns:
+        float [B, T] in float32 or wider, without gradient; 0 outside the mask.
+    """
+    require_same_shape(old_logprobs=old_logprobs, rollout_logprobs=rollout_logprobs, mask=mask)
+    require_dtype("float", old_logprobs=old_logprobs, rollout_logprobs=rollout_logprobs)
+    require_dtype("bool", mask=mask)
+    if limit <= 0:
+        raise ConfigError(f"got limit={limit}, expected more than 0; fix: use 2.0")
+    gap = widen(old_logprobs.detach()) - widen(rollout_logprobs.detach())
+    return torch.where(mask, gap.clamp(max=LOG_RATIO_LIMIT).exp().clamp(max=limit), 0.0)
+
+
+def _check_options(low: float, high: float, dual_clip: float | None, ratio: str, aggregation: str) -> None:
+    if not 0.0 <= low <= 1.0 or high < 0.0:
+        raise ConfigError(
+            f"got clip_low={low}, clip_high={high}; expected 0…1 and at least 0; fix: use 0.2 for both"
+        )
+    if dual_clip is not None and dual_clip <= 1.0:
+        raise ConfigError(f"got dual_clip={dual_clip}, expected more than 1; fix: use 3.0, or None for none")
+    require_choice(ratio, ("token", "sequence"), "ratio")
+    require_choice(aggregation, ("token", "sequence"), "aggregation")

@@ -1,0 +1,110 @@
+"""Arithmetic of losses: ``a + b``, ``a - b``, ``0.5 * a``, ``-a``, ``a / 2`` and ``sum([a, b])``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from siri.algos.records import Loss, TokenBatch, TokenScores
+from siri.errors import ConfigError
+
+__all__ = ["LossFunction", "Scaled", "Sum", "Term", "report"]
+
+LossFunction: TypeAlias = Callable[[TokenBatch, TokenScores], Loss]
+
+
+class Term:
+    """Mixin of a loss that can be added to others and scaled. Scaling leaves the metrics as they are.
+
+    Any function of a batch and its scores can stand beside a term in a sum.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
+        """The loss of ``batch`` under ``scores``."""
+        raise NotImplementedError
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether ``batch.reference_logprobs`` must be those of a reference model."""
+        return False
+
+    def __add__(self, other: LossFunction) -> Sum:
+        return Sum((*_parts(self), *_parts(other)))
+
+    def __radd__(self, other: LossFunction | int) -> Sum:
+        return Sum((*(() if other == 0 else _parts(other)), *_parts(self)))  # type: ignore[arg-type]
+
+    def __sub__(self, other: LossFunction) -> Sum:
+        return self + Scaled(other, -1.0)
+
+    def __mul__(self, factor: float) -> Scaled:
+        return Scaled(self, float(factor))
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> Scaled:
+        return Scaled(self, 1.0 / divisor)
+
+    def __neg__(self) -> Scaled:
+        return Scaled(self, -1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Sum(Term):
+    """Σ of terms; their metrics side by side. Two terms may not report one name."""
+
+    terms: tuple[LossFunction, ...]
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether any term does."""
+        return any(getattr(term, "needs_reference", False) for term in self.terms)
+
+    def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
+        """Add the values and join the metrics."""
+        value = torch.zeros((), device=scores.logprobs.device)
+        metrics: dict[str, float] = {}
+        for term in self.terms:
+            loss = term(batch, scores)
+            if twice := metrics.keys() & loss.metrics.keys():
+                raise ConfigError(
+                    f"got two terms that report {sorted(twice)}, expected distinct metric names; "
+                    f"fix: drop one of the terms"
+                )
+            value = value + loss.value
+            metrics.update(loss.metrics)
+        return Loss(value, metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled(Term):
+    """factor · term, with the metrics of the unscaled term."""
+
+    term: LossFunction
+    factor: float
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the term does, and counts."""
+        return self.factor != 0 and bool(getattr(self.term, "needs_reference", False))
+
+    def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
+        """Scale the value."""
+        loss = self.term(batch, scores)
+        return Loss(self.factor * loss.value, loss.metrics)
+
+
+def report(value: Tensor, metrics: Mapping[str, Tensor]) -> Loss:
+    """A loss whose metrics are read in one transfer; a ``.item()`` each would stall an accelerator."""
+    numbers = torch.stack([metric.detach().float() for metric in metrics.values()]).tolist()
+    return Loss(value, dict(zip(metrics, numbers, strict=True)))
+
+
+def _parts(term: LossFunction) -> tuple[LossFunction, ...]:
+    return term.terms if isinstance(term, Sum) else (term,)

@@ -1,0 +1,203 @@
+"""The terms of training losses, each on one of the two kinds of tokens of a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from siri.algos.composition import Term, report
+from siri.algos.distillation import Gate, cross_entropy, gated_distillation, reverse_kl_distillation
+from siri.algos.divergence import Estimator, kl_divergence, mean_entropy
+from siri.algos.internalization import internalization_loss
+from siri.algos.masked import masked_mean
+from siri.algos.records import Loss, TokenBatch, TokenScores
+from siri.algos.surrogate import Unit, clipped_surrogate, truncated_importance_weights
+from siri.errors import ConfigError
+
+__all__ = [
+    "ClippedSurrogate",
+    "CrossEntropy",
+    "EntropyBonus",
+    "GatedDistillation",
+    "Internalization",
+    "KLPenalty",
+    "ReverseKLDistillation",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ClippedSurrogate(Term):
+    """Policy-gradient loss on the RL tokens; see ``clipped_surrogate``."""
+
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    dual_clip: float | None = 3.0
+    ratio: Unit = "token"
+    aggregation: Unit = "token"
+    importance_limit: float | None = None
+    """C of ``truncated_importance_weights``; None for no correction."""
+
+    def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
+        """Report ``policy/`` loss, clip_frac, approx_kl, ratio_mean, and importance_mean where it is used."""
+        turns = batch.rl_turns if self.aggregation == "sequence" else None
+        if turns == 0.0 and batch.rl_tokens:
+            raise ConfigError(
+                "got aggregation='sequence' and a batch with rl_turns=0, expected the completions of the "
+                "global mini-batch; fix: set TokenBatch.rl_turns"
+            )
+        importance = self._importance(batch)
+        value, stats = clipped_surrogate(
+            scores.logprobs,
+            old_logprobs=batch.old_logprobs,
+            advantages=batch.advantages,
+            mask=batch.rl_mask,
+            clip_low=self.clip_low,
+            clip_high=self.clip_high,
+            dual_clip=self.dual_clip,
+            ratio=self.ratio,
+            aggregation=self.aggregation,
+            importance=importance,
+            normalizer=batch.rl_tokens if turns is None else turns,
+        )
+        metrics = {
+            "policy/loss": value,
+            "policy/clip_frac": stats.clip_frac,
+            "policy/approx_kl": stats.approx_kl,
+            "policy/ratio_mean": stats.ratio_mean,
+        }
+        if importance is not None:
+            mean = masked_mean(importance, batch.rl_mask, normalizer=batch.rl_tokens)
+            metrics["policy/importance_mean"] = mean
+        return report(value, metrics)
+
+    def _importance(self, batch: TokenBatch) -> Tensor | None:
+        if self.importance_limit is None or batch.rollout_logprobs is None:
+            return None
+        return truncated_importance_weights(
+            batch.old_logprobs,
+            rollout_logprobs=batch.rollout_logprobs,
+            mask=batch.rl_mask,
+            limit=self.importance_limit,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class KLPenalty(Term):
+    """Divergence from the initial model on the RL tokens; see ``kl_divergence``."""
+
+    estimator: Estimator = "k3"
+
+    @property
+    def needs_reference(self) -> bool:
+        """Always."""
+        return True
+
+    def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
+        """Report ``kl/reference``."""
+        value, stats = kl_divergence(
+            scores.logprobs,
+            reference=batch.reference_logprobs,
+            mask=batch.rl_mask,
+            estimator=self.estimator,
+            normalizer=batch.rl_tokens,
+        )
+        return report(value, {"kl/reference": stats.mean})
+
+
+@dataclass(frozen=True, slots=True)
+class EntropyBonus(Term):
+    """Minus the mean entropy of the RL tokens: minimising it keeps the policy random."""
+
+    def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
+        """Report ``policy/entropy``, which is positive."""
+        entropy = mean_entropy(scores.entropy, mask=batch.rl_mask, normalizer=batch.rl_tokens)
+        return report(-entropy, {"policy/entropy": entropy})
+
+
+@dataclass(frozen=True, slots=True)
+class Internalization(Term):
+    """λ(k) · L_int on the gated tokens under the plain prompt; see ``internalization_loss``.
+
+    λ(k) is ``batch.int_scale``: the learner must know it, to leave out the rows of L_int when it is 0.
+    """
+
+    floor: float = 0.02
+    token_clip: float | None = None
+    """ε of the ablation with an importance ratio; None for none."""
+
+    def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
+        """Report ``int/loss`` (before λ) and ``int/`` nll_plain, prompt_gap, weight_mean, gate_frac."""
+        value, stats = internalization_loss(
+            scores.logprobs,
+            weights=batch.weights,
+            response_mask=batch.rl_mask,
+            floor=self.floor,
+            gate=batch.int_mask,
+            gate_tokens=batch.int_tokens,
+            response_tokens=batch.response_tokens,
+            token_clip=self.token_clip,
+            old_logprobs=batch.old_logprobs,
+        )
+        gap = batch.old_logprobs.detach().float() - scores.logprobs.detach().float()
+        return report(
+            batch.int_scale * value,
+            {
+                "int/loss": value,
+                "int/nll_plain": stats.nll_plain,
+                "int/prompt_gap": masked_mean(gap, batch.int_mask, normalizer=batch.int_tokens),
+                "int/weight_mean": stats.weight_mean,
+                "int/gate_frac": stats.gate_frac,
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CrossEntropy(Term):
+    """λ(k) · imitation of the gated tokens under the plain prompt, all alike: L_int without its weights."""
+
+    def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
+        """Report ``sft/loss`` (before λ)."""
+        value = cross_entropy(scores.logprobs, mask=batch.int_mask, normalizer=batch.int_tokens)
+        return report(batch.int_scale * value, {"sft/loss": value})
+
+
+@dataclass(frozen=True, slots=True)
+class ReverseKLDistillation(Term):
+    """On-policy self-distillation, given ``batch.teacher_logprobs``; see ``reverse_kl_distillation``."""
+
+    def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
+        """Report ``distill/loss`` and ``distill/gap``."""
+        value, stats = reverse_kl_distillation(
+            scores.logprobs, teacher=_teacher(batch), mask=batch.rl_mask, normalizer=batch.rl_tokens
+        )
+        return report(value, {"distill/loss": value, "distill/gap": stats.gap})
+
+
+@dataclass(frozen=True, slots=True)
+class GatedDistillation(Term):
+    """SDAR's term on the RL tokens, given ``batch.teacher_logprobs``; see ``gated_distillation``."""
+
+    gate: Gate = "sigmoid"
+    sharpness: float = 1.0
+
+    def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
+        """Report ``distill/loss``, ``distill/gap`` and ``distill/gate``."""
+        value, stats = gated_distillation(
+            scores.logprobs,
+            teacher=_teacher(batch),
+            mask=batch.rl_mask,
+            gate=self.gate,
+            sharpness=self.sharpness,
+            normalizer=batch.rl_tokens,
+        )
+        return report(value, {"distill/loss": value, "distill/gap": stats.gap, "distill/gate": stats.gate})
+
+
+def _teacher(batch: TokenBatch) -> Tensor:
+    if batch.teacher_logprobs is None:
+        raise ConfigError(
+            "got a batch without teacher_logprobs, expected those of the RL tokens under the skill prompt; "
+            "fix: dataclasses.replace(batch, teacher_logprobs=...)"
+        )
+    return batch.teacher_logprobs
