@@ -7,7 +7,7 @@ property of the current state, which can be undone. Microseconds per step; any n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Set
+from collections.abc import Callable, Iterable, Set
 
 from siri.envs.alfworld.game import Game
 from siri.envs.alfworld.moves import Move, find_moves
@@ -69,7 +69,7 @@ class State:
         """Receptacles where the agent stands, in listing order."""
         return self.game.receptacles_at.get(self.location, ())
 
-    def anchor(self) -> Hashable:
+    def anchor(self) -> frozenset[Fact]:
         """The dynamic state: equal for two states of one game if and only if the same facts hold.
 
         Only the facts that differ from the start are kept, which is exact and small.

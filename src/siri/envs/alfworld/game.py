@@ -5,6 +5,7 @@ Rules of naming and order: TextWorld 1.7.0 (sorted propositions) and alfworld 0.
 
 from __future__ import annotations
 
+import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,6 +17,7 @@ from typing import Any
 from siri.envs.alfworld.goals import DYNAMIC, Clause, Grounder
 from siri.envs.alfworld.grammar import TASK_PREFIX, Grammar, read_grammar
 from siri.envs.alfworld.pddl import Fact, Problem, read_problem, strip_comments
+from siri.envs.alfworld.variants import check_known
 from siri.errors import GameError
 
 __all__ = ["Game", "parse_game"]
@@ -71,8 +73,13 @@ class Game:
         )
 
 
-def parse_game(content: Mapping[str, Any]) -> Game:
+def parse_game(content: Mapping[str, Any], *, shuffle: int | None = None) -> Game:
     """Build a game from the decoded JSON of its file.
+
+    Args:
+        content: the decoded JSON.
+        shuffle: seed of alfworld's ``domain_randomization``, which numbers things at random ("mug 2" may
+            be any mug); None numbers them as alfworld's evaluation does.
 
     Raises:
         GameError: a part is missing, malformed or of an unknown kind.
@@ -90,6 +97,8 @@ def parse_game(content: Mapping[str, Any]) -> Game:
     agent, start = _agent(by)
     place_of = _places(by)
     ids = sorted({word for fact in facts for word in fact[1:]})
+    if shuffle is not None:
+        random.Random(shuffle).shuffle(ids)
     names = _names(ids)
     ordered = sorted(ids, key=lambda i: (problem.objects[i] != "object", problem.objects[i], i))
     rank = {name: number for number, name in enumerate(ordered)}
@@ -121,6 +130,7 @@ def parse_game(content: Mapping[str, Any]) -> Game:
 
 
 def _grammar(text: str, domain: str) -> Grammar:
+    check_known(domain, text)
     grammar = read_grammar(text)
     # An action needs both: its rule in the domain and its words in the grammar.
     return grammar if "(:action help" in strip_comments(domain) else replace(grammar, help=None)
