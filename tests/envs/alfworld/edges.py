@@ -1,6 +1,6 @@
 """Odd things that a game file may hold, added to a generated game's text.
 
-Each feature takes the decoded JSON and an RNG and returns it changed, or None when the game has no room for it.
+Each feature takes the text of the problem and an RNG, and returns the text changed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 Content = dict[str, Any]
-Feature = Callable[[str, random.Random], "str | None"]
+Feature = Callable[[str, random.Random], str]
 
 FOOD = "pickupable cleanable heatable coolable sliceable"
 
@@ -52,7 +52,11 @@ def thing(
 ) -> str:
     """One more object, in a receptacle that may contain its class."""
     name = f"{kind}_bar__plus_{rng.randrange(99):02d}_dot_{rng.randrange(99):02d}_bar_x{rng.randrange(10**6)}"
-    init = [f"objectType {name} {kind}Type", f"inReceptacle {name} {at[0]}", f"objectAtLocation {name} {at[2]}"]
+    init = [
+        f"objectType {name} {kind}Type",
+        f"inReceptacle {name} {at[0]}",
+        f"objectAtLocation {name} {at[2]}",
+    ]
     init += [f"{word} {name}" for word in words.split()]
     init += [f"canContain {at[1]} {kind}Type"]
     init += [fact.replace("IT", name) for fact in extra]
@@ -133,9 +137,7 @@ def two_places(problem: str, rng: random.Random) -> str:
 def unreachable(problem: str, rng: random.Random) -> str:
     """A receptacle at no location; one that looks openable and is not; one that is open."""
     name = f"Shelf_bar_{rng.randrange(10**6)}"
-    problem = add(
-        problem, objects=(f"{name} - receptacle",), init=(f"receptacleType {name} ShelfType",)
-    )
+    problem = add(problem, objects=(f"{name} - receptacle",), init=(f"receptacleType {name} ShelfType",))
     can_open = [a[0] for a in facts(problem, "openable")]
     if can_open:
         problem = add(problem, init=(f"opened {rng.choice(can_open)}",))
@@ -218,7 +220,7 @@ def with_features(content: Content, names: list[str], rng: random.Random) -> Con
     """The game with the named features, in this order."""
     problem = content["pddl_problem"]
     for name in names:
-        problem = FEATURES[name](problem, rng) or problem
+        problem = FEATURES[name](problem, rng)
     return content | {"pddl_problem": problem}
 
 

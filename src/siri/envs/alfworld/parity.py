@@ -116,7 +116,10 @@ def compare_game(
         ever = ever or mine.won
         explore = len(moments) <= _EXPLORE * steps or ever
         command = next_command(native, expert, rng, explore=explore)
-        mine, its = _moment(native, command, *native.step(command)), _moment(other, command, *other.step(command))
+        mine, its = (
+            _moment(native, command, *native.step(command)),
+            _moment(other, command, *other.step(command)),
+        )
         moments.append(its)
     return Comparison(tuple(moments), difference)
 

@@ -42,7 +42,7 @@ class Reference:
 
         Args:
             content: the decoded JSON of a game file, or a game file's parts.
-            shuffle: seed of the demangler's shuffle (alfworld's ``domain_randomization``); None leaves it off.
+            shuffle: seed of the demangler's shuffle (``domain_randomization``); None leaves it off.
 
         Raises:
             EnvironmentFault: the engine broke on it.
@@ -51,14 +51,14 @@ class Reference:
         original = self._misc.random
         try:
             with _undisturbed():
-                # The demangler shuffles with the global module; this instance draws the same from a seed of ours.
+                # The demangler shuffles with the global module; this one draws from a seed of ours.
                 self._misc.random = random.Random(shuffle)
                 self._env.load(dict(content))
                 return ReferenceState(self._env, self._env.reset())
         except _BROKEN as error:
             raise EnvironmentFault(
-                f"got {type(error).__name__} ({error}) from TextWorld while it loaded a game, expected a game "
-                "that it can play; fix: leave the game out, its goal cannot be reached"
+                f"got {type(error).__name__} ({error}) from TextWorld while it loaded a game, expected one "
+                "that it can play; fix: leave the game out, most likely its goal cannot be reached"
             ) from error
         finally:
             self._misc.random = original
@@ -99,7 +99,7 @@ class ReferenceState:
         return str(self._state.feedback), valid
 
     def anchor(self) -> frozenset[Fact]:
-        """The dynamic facts that differ from the start; without isOn, which TextWorld's facts do not follow."""
+        """The dynamic facts that differ from the start, but for isOn, which TextWorld does not report."""
         return frozenset(self._facts() ^ self._start)
 
     def _facts(self) -> frozenset[Fact]:

@@ -15,7 +15,16 @@ from importlib.resources import files
 from siri.envs.alfworld.pddl import strip_comments
 from siri.errors import GameError
 
-__all__ = ["DOMAINS", "GRAMMARS", "TASK_RULE", "VARIANTS", "check_known", "fingerprints", "logic", "read_data"]
+__all__ = [
+    "DOMAINS",
+    "GRAMMARS",
+    "TASK_RULE",
+    "VARIANTS",
+    "check_known",
+    "fingerprints",
+    "logic",
+    "read_data",
+]
 
 VARIANTS = ("current", "2.1.1", "2.1.2")
 
