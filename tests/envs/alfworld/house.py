@@ -1,13 +1,11 @@
-"""A tiny hand-written house, as the text of a game file.
-
-``grammar.twl2`` and ``domain.pddl`` beside it are shortened from ``alfworld/data`` of alfworld 0.4.2
-(MIT licence): comments and the rules that nothing uses are left out.
-"""
+"""A tiny hand-written house, as the text of a game file."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+
+from siri.envs.alfworld.variants import logic
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -74,13 +72,7 @@ GOALS = {
 
 def grammar(task: str, *, old: bool = False) -> str:
     """The grammar text; ``old`` gives that of data 2.1.1."""
-    text = (FIXTURES / "grammar.twl2").read_text(encoding="utf-8").replace("UNKNOWN GOAL.", task)
-    if old:
-        text = text[: text.index("\naction help")]
-        text = text.replace("You arrive at {r.name}", "You arrive at {lend.name}")
-        text = text.replace("You move the {o.name} to the", "You put the {o.name} in/on the")
-        text = text.replace("move {o} to {r}", "put {o} in/on {r}")
-    return text
+    return logic("2.1.1" if old else "current")[1].replace("UNKNOWN GOAL.", task)
 
 
 def problem(goal: str, *, extra: str = "") -> str:
@@ -109,9 +101,8 @@ def problem(goal: str, *, extra: str = "") -> str:
 def content(kind: str, *, old: bool = False, extra: str = "") -> dict[str, object]:
     """The decoded JSON of a game file for one kind of task."""
     task, goal = GOALS[kind]
-    domain = (FIXTURES / "domain.pddl").read_text(encoding="utf-8")
     return {
-        "pddl_domain": domain.partition("(:action help")[0] + ")" if old else domain,
+        "pddl_domain": logic("2.1.1" if old else "current")[0],
         "grammar": grammar(task, old=old),
         "pddl_problem": problem(goal, extra=extra),
         "solvable": True,

@@ -28,7 +28,19 @@ class State:
     commands after a win, as the reference does; stopping is up to the environment.
     """
 
-    __slots__ = ("_actions", "_changed", "_contents", "_facts", "_gone", "game", "held", "location", "won")
+    __slots__ = (
+        "_changed",
+        "_commands",
+        "_contents",
+        "_facts",
+        "_gone",
+        "_moves",
+        "_undecided",
+        "_won",
+        "game",
+        "held",
+        "location",
+    )
 
     def __init__(self, game: Game) -> None:
         self.game = game
@@ -37,14 +49,11 @@ class State:
         self._facts = set(game.dynamic)
         self._changed: set[Fact] = set()
         self._gone: set[tuple[str, str]] = set()
-        self._actions: dict[str, Move] | None = None
-        self._contents: dict[str, list[str]] = {}
-        for fact in game.dynamic:
-            if fact[0] == "inreceptacle":
-                self._contents.setdefault(fact[2], []).append(fact[1])
-        for items in self._contents.values():
-            items.sort(key=game.rank.__getitem__)
-        self.won = self._test_goal()
+        self._contents = dict(game.contents)
+        self._commands: list[str] | None = None
+        self._moves: dict[str, Move] = {}
+        self._won = False
+        self._undecided = True
 
     # What can be asked
 
@@ -59,30 +68,48 @@ class State:
 
     def contents(self, receptacle: str) -> tuple[str, ...]:
         """Objects in ``receptacle`` now, seen or not, in listing order."""
-        return tuple(self._contents.get(receptacle, ()))
+        return self._contents.get(receptacle, ())
 
     def shown(self, receptacle: str) -> bool:
         """True when the contents can be seen and reached: not openable, or opened."""
-        return not self.game.has("openable", receptacle) or ("opened", receptacle) in self._facts
+        return receptacle not in self.game.able["openable"] or ("opened", receptacle) in self._facts
 
     def here(self) -> tuple[str, ...]:
         """Receptacles where the agent stands, in listing order."""
         return self.game.receptacles_at.get(self.location, ())
 
-    def anchor(self) -> Hashable:
+    def anchor(self) -> frozenset[Fact]:
         """The dynamic state: equal for two states of one game if and only if the same facts hold.
 
         Only the facts that differ from the start are kept, which is exact and small.
         """
         return frozenset(self._changed)
 
+    @property
+    def won(self) -> bool:
+        """True when the goal holds now. Not sticky: undoing the task undoes the win."""
+        if self._undecided:
+            self._won, self._undecided = self._test_goal(), False
+        return self._won
+
+    def observable(self) -> Hashable:
+        """What can be seen from here, and what is in hand: equal where nobody could tell the difference.
+
+        The place; of each receptacle at it, what it shows; the thing in hand and how it was treated.
+        """
+        places = tuple((r, self.contents(r) if self.shown(r) else None) for r in self.here())
+        words = ("ishot", "iscool", "isclean", "issliced")
+        treated = tuple(self.has(word, self.held) for word in words) if self.held is not None else ()
+        return self.location, places, self.held, treated
+
     def admissible(self) -> list[str]:
         """Commands that are valid now, in TextWorld's order (plain string order)."""
-        return list(self._moves())
+        return list(self._known())
 
     def moves(self) -> dict[str, Move]:
         """Admissible commands with their meaning: command → (verb, object, receptacle), as identifiers."""
-        return dict(self._moves())
+        ways = self.game.ways_from(self.location)
+        return {c: self._moves.get(c) or ("go to", "", ways[c]) for c in self._known()}
 
     def opening(self) -> str:
         """The first observation: heading, surroundings, task."""
@@ -93,24 +120,34 @@ class State:
 
     def step(self, command: str) -> tuple[str, bool]:
         """Carry out ``command``; return (feedback, was it admissible?)."""
-        move = self._moves().get(command.strip())
-        if move is None:
-            return NOTHING_HAPPENS, False
-        verb, item, other = move
-        return _HANDLERS[verb](self, item, other), True
+        command = command.strip()
+        self._known()
+        move = self._moves.get(command)
+        if move is not None:
+            verb, item, other = move
+            return _HANDLERS[verb](self, item, other), True
+        receptacle = self.game.ways_from(self.location).get(command)
+        return (NOTHING_HAPPENS, False) if receptacle is None else (self._go(receptacle), True)
+
+    def _known(self) -> list[str]:
+        if self._commands is None:
+            self._commands, self._moves = find_moves(self)
+        return self._commands
 
     def _set(self, fact: Fact, value: bool) -> None:
-        if (fact in self._facts) == value:
+        facts = self._facts
+        if (fact in facts) == value:
             return
         if value:
-            self._facts.add(fact)
+            facts.add(fact)
         else:
-            self._facts.discard(fact)
-        self._changed ^= {fact}
-
-    def _done(self) -> None:
-        """After a change: test the goal."""
-        self.won = self._test_goal()
+            facts.remove(fact)
+        if fact in self._changed:
+            self._changed.remove(fact)
+        else:
+            self._changed.add(fact)
+        if fact in self.game.goal_facts:
+            self._undecided = True
 
     def _test_goal(self) -> bool:
         facts = self._facts
@@ -122,56 +159,49 @@ class State:
                 return False
         return True
 
-    def _go(self, _item: str, receptacle: str) -> str:
+    def _go(self, receptacle: str) -> str:
         game = self.game
         target = game.place_of[receptacle]
         self._set(("atlocation", game.agent, self.location), False)
         self._set(("atlocation", game.agent, target), True)
         self.location = target
-        self._actions = None
-        self._done()
+        self._commands = None
         arrived = game.names[target if game.grammar.arrive_at_location else receptacle]
         return f"You arrive at {arrived}. {self._examine_receptacle(receptacle)}"
 
     def _open(self, _item: str, receptacle: str) -> str:
         self._set(("opened", receptacle), True)
-        self._actions = None
-        self._done()
+        self._commands = None
         return f"You open the {self.game.names[receptacle]}. {self._examine_receptacle(receptacle)}"
 
     def _close(self, _item: str, receptacle: str) -> str:
         self._set(("opened", receptacle), False)
-        self._actions = None
-        self._done()
+        self._commands = None
         return f"You close the {self.game.names[receptacle]}."
 
     def _take(self, item: str, receptacle: str) -> str:
         agent = self.game.agent
-        self._contents[receptacle].remove(item)
+        self._contents[receptacle] = tuple(i for i in self._contents[receptacle] if i != item)
         self._gone.add((item, receptacle))
         self._set(("inreceptacle", item, receptacle), False)
         self._set(("objectatlocation", item, self.location), False)
         self._set(("holds", agent, item), True)
         self._set(("holdsany", agent), True)
         self.held = item
-        self._actions = None
-        self._done()
+        self._commands = None
         return f"You pick up the {self.game.names[item]} from the {self.game.names[receptacle]}."
 
     def _put(self, item: str, receptacle: str) -> str:
         game = self.game
-        inside = self._contents.setdefault(receptacle, [])
-        if item not in inside:
-            inside.append(item)
-            inside.sort(key=game.rank.__getitem__)
+        inside = {*self._contents.get(receptacle, ()), item}
+        self._contents[receptacle] = tuple(sorted(inside, key=game.rank.__getitem__))
         self._gone.discard((item, receptacle))
         self._set(("inreceptacle", item, receptacle), True)
         self._set(("objectatlocation", item, self.location), True)
         self._set(("holds", game.agent, item), False)
         self._set(("holdsany", game.agent), False)
         self.held = None
-        self._actions = None
-        self._done()
+        self._commands = None
         return game.grammar.put_feedback.format(o=game.names[item], r=game.names[receptacle])
 
     def _clean(self, item: str, receptacle: str) -> str:
@@ -189,18 +219,15 @@ class State:
         return self._treated("cool", item, receptacle)
 
     def _treated(self, verb: str, item: str, receptacle: str) -> str:
-        self._done()
         return f"You {verb} the {self.game.names[item]} using the {self.game.names[receptacle]}."
 
     def _use(self, item: str, _receptacle: str) -> str:
         self._set(("ison", item), ("ison", item) not in self._facts)
         self._set(("istoggled", item), True)
-        self._done()
         return f"You turn on the {self.game.names[item]}."
 
     def _slice(self, item: str, knife: str) -> str:
         self._set(("issliced", item), True)
-        self._done()
         return f"You sliced the {self.game.names[item]} with the {self.game.names[knife]}."
 
     # What it says
@@ -228,7 +255,7 @@ class State:
         if not self.shown(receptacle):
             return f"The {name} is closed."
         inside = _join([f"a {self.game.names[item]}" for item in self._contents.get(receptacle, ())])
-        if self.game.has("openable", receptacle):
+        if receptacle in self.game.able["openable"]:
             return f"The {name} is open. In it, you see {inside}."
         return f"On the {name}, you see {inside}."
 
@@ -261,13 +288,6 @@ class State:
     def _help(self, _item: str, _other: str) -> str:
         return self.game.grammar.help or ""
 
-    # What is admissible
-
-    def _moves(self) -> dict[str, Move]:
-        if self._actions is None:
-            self._actions = find_moves(self)
-        return self._actions
-
 
 def _join(names: list[str]) -> str:
     """ "nothing"; "X"; "X, and Y"; "X, Y, and Z"."""
@@ -282,7 +302,6 @@ _HANDLERS: dict[str, Callable[[State, str, str], str]] = {
     "cool": State._cool,
     "examine": lambda state, _item, receptacle: state._examine_receptacle(receptacle),
     "examine object": State._examine_object,
-    "go to": State._go,
     "heat": State._heat,
     "help": State._help,
     "inventory": State._inventory,

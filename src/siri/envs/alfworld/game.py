@@ -5,6 +5,7 @@ Rules of naming and order: TextWorld 1.7.0 (sorted propositions) and alfworld 0.
 
 from __future__ import annotations
 
+import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,9 +17,15 @@ from typing import Any
 from siri.envs.alfworld.goals import DYNAMIC, Clause, Grounder
 from siri.envs.alfworld.grammar import TASK_PREFIX, Grammar, read_grammar
 from siri.envs.alfworld.pddl import Fact, Problem, read_problem, strip_comments
+from siri.envs.alfworld.variants import check_known
 from siri.errors import GameError
 
-__all__ = ["Game", "parse_game"]
+__all__ = ["LONGEST", "LONGEST_COMMAND", "Game", "parse_game"]
+
+LONGEST = 65_536
+"""No observation is longer."""
+LONGEST_COMMAND = 1_024
+"""No admissible command is longer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +56,13 @@ class Game:
     """Object that holds objects (bowl, box) → its contents, which never change."""
     sinks: frozenset[str]
     """Receptacle types in which things can be cleaned."""
-    goto: Mapping[str, tuple[tuple[str, str], ...]] = field(repr=False)
-    """Location → (command, receptacle) of every receptacle elsewhere, in text order."""
+    able: Mapping[str, frozenset[str]]
+    """Affordance ("openable", "pickupable", …) → the things that have it."""
+    contents: Mapping[str, tuple[str, ...]]
+    """Receptacle → objects in it at reset, in listing order."""
+    goal_facts: frozenset[Fact]
+    """Every fact that the goal speaks of."""
+    _ways: dict[str, Mapping[str, str]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def task(self) -> str:
@@ -70,9 +82,30 @@ class Game:
             for kind in self.object_types.get(item, ())
         )
 
+    def ways_from(self, location: str) -> Mapping[str, str]:
+        """ "go to" command → receptacle, of every receptacle elsewhere, in text order."""
+        ways = self._ways.get(location)
+        if ways is None:
+            found = sorted(
+                (f"go to {self.names[r]}", r) for r, place in self.place_of.items() if place != location
+            )
+            ways = self._ways[location] = dict(found)
+        return ways
 
-def parse_game(content: Mapping[str, Any]) -> Game:
+    def renamed(self, seed: int) -> Game:
+        """The same game with things numbered at random, as alfworld's ``domain_randomization`` does."""
+        ids = sorted(self.names)
+        random.Random(seed).shuffle(ids)
+        return replace(self, names=MappingProxyType(_names(ids)))
+
+
+def parse_game(content: Mapping[str, Any], *, shuffle: int | None = None) -> Game:
     """Build a game from the decoded JSON of its file.
+
+    Args:
+        content: the decoded JSON.
+        shuffle: seed of alfworld's ``domain_randomization``, which numbers things at random ("mug 2" may
+            be any mug); None numbers them as alfworld's evaluation does.
 
     Raises:
         GameError: a part is missing, malformed or of an unknown kind.
@@ -96,9 +129,8 @@ def parse_game(content: Mapping[str, Any]) -> Game:
     at: dict[str, list[str]] = {}
     for receptacle in sorted(place_of, key=rank.__getitem__):
         at.setdefault(place_of[receptacle], []).append(receptacle)
-    commands = sorted((f"go to {names[r]}", r) for r in place_of)
-    locations = {start, *at}
-    return Game(
+    goal = Grounder(problem.objects, facts).ground(problem.goal)
+    game = Game(
         grammar=_grammar(content["grammar"], content["pddl_domain"]),
         agent=agent,
         start=start,
@@ -107,26 +139,33 @@ def parse_game(content: Mapping[str, Any]) -> Game:
         rank=MappingProxyType(rank),
         static=frozenset(fact for fact in facts if fact[0] not in DYNAMIC),
         dynamic=frozenset(fact for fact in facts if fact[0] in DYNAMIC),
-        goal=Grounder(problem.objects, facts).ground(problem.goal),
+        goal=goal,
         place_of=MappingProxyType(place_of),
         receptacles_at=MappingProxyType({place: tuple(found) for place, found in at.items()}),
         receptacle_types=_types(by.get("receptacletype", ())),
         object_types=_types(by.get("objecttype", ())),
         inside=_inside(by.get("inreceptacleobject", ()), rank),
         sinks=_sinks(content["pddl_domain"]),
-        goto=MappingProxyType(
-            {here: tuple(pair for pair in commands if place_of[pair[1]] != here) for here in locations}
+        able=MappingProxyType(
+            {a: frozenset(f[1] for f in by.get(a, ()) if len(f) == 2) for a in _AFFORDANCES}
         ),
+        contents=_contents(by.get("inreceptacle", ()), rank),
+        goal_facts=frozenset(f for clause in goal for case in clause for part in case for f in part),
     )
+    _check_length(game)
+    return game if shuffle is None else game.renamed(shuffle)
 
 
 def _grammar(text: str, domain: str) -> Grammar:
+    check_known(domain, text)
     grammar = read_grammar(text)
     # An action needs both: its rule in the domain and its words in the grammar.
     return grammar if "(:action help" in strip_comments(domain) else replace(grammar, help=None)
 
 
+_AFFORDANCES = ("openable", "pickupable", "toggleable", "cleanable", "heatable", "coolable", "sliceable")
 _ARITY = {"atlocation": 2, "receptacleatlocation": 2, "objectatlocation": 2, "inreceptacle": 2, "holds": 2}
+_ARITY |= dict.fromkeys(_AFFORDANCES, 1)
 _ARITY |= {"inreceptacleobject": 2, "receptacletype": 2, "objecttype": 2, "cancontain": 2}
 
 
@@ -138,6 +177,10 @@ def _declared(problem: Problem) -> frozenset[Fact]:
             if word not in problem.objects:
                 raise GameError(
                     f"got undeclared '{word}' in fact {fact}, expected it in (:objects); fix: declare it"
+                )
+            if not (word.isascii() and word.isprintable()):
+                raise GameError(
+                    f"got identifier {word!r}, expected printable ASCII (TextWorld garbles it); fix: the file"
                 )
     return frozenset(problem.init)
 
@@ -201,6 +244,31 @@ def _inside(facts: Iterable[Fact], rank: Mapping[str, int]) -> Mapping[str, tupl
     for _, inner, outer in facts:
         inside.setdefault(outer, []).append(inner)
     return MappingProxyType({o: tuple(sorted(found, key=rank.__getitem__)) for o, found in inside.items()})
+
+
+def _contents(facts: Iterable[Fact], rank: Mapping[str, int]) -> Mapping[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {}
+    for _, item, receptacle in facts:
+        found.setdefault(receptacle, []).append(item)
+    return MappingProxyType({r: tuple(sorted(items, key=rank.__getitem__)) for r, items in found.items()})
+
+
+def _check_length(game: Game) -> None:
+    """Refuse a game that could print more than ``LONGEST`` characters at once.
+
+    The longest texts list all receptacles, or a point's receptacles and, for each of them, every object that
+    was taken out of it.
+    """
+    listed = sum(len(name) + 4 for name in game.names.values())
+    points = max((len(found) for found in game.receptacles_at.values()), default=0)
+    longest = 200 + len(game.task) + listed * (1 + points)
+    command = 20 + 2 * max(map(len, game.names.values()))
+    for what, needed, most in (("texts", longest, LONGEST), ("commands", command, LONGEST_COMMAND)):
+        if needed > most:
+            raise GameError(
+                f"got a game whose {what} may take {needed} characters, expected at most {most}; "
+                "fix: leave the game out"
+            )
 
 
 _CLEAN = re.compile(r"\(:action\s+cleanobject(.*?)\(:action", re.DOTALL)

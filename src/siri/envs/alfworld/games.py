@@ -1,14 +1,18 @@
 """Game files: read one, list many as tasks.
 
-Filters of :func:`load_tasks`: alfworld 0.4.2 ``AlfredTWEnv.collect_game_files``.
+Filters: alfworld 0.4.2 ``AlfredTWEnv.collect_game_files``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from siri.envs.alfworld.game import Game, parse_game
@@ -16,7 +20,7 @@ from siri.envs.alfworld.grammar import TASK_PREFIX, read_task
 from siri.errors import ConfigError, GameError
 from siri.types import Task
 
-__all__ = ["KINDS", "Game", "load_game", "load_tasks", "parse_game"]
+__all__ = ["KINDS", "Game", "Survey", "load_game", "load_tasks", "parse_game", "read_game", "survey"]
 
 KINDS = (
     "pick_and_place_simple",
@@ -29,8 +33,9 @@ KINDS = (
 """The six task types of ALFWorld."""
 
 FILE_NAME = "game.tw-pddl"
+_TRAJECTORY = "traj_data.json"
 _DATA_FOLDER = "json_2.1.1"
-_CACHED_GAMES = 512
+_CACHED_GAMES = 512  # about 60 MB
 _MAX_BYTES = 64_000_000  # traj_data.json holds every image of a trajectory, a few 100 kB
 _SPLITS = frozenset({"train", "valid", "valid_seen", "valid_unseen"})
 
@@ -44,27 +49,31 @@ def load_game(path: str | Path) -> Game:
     where = Path(path)
     try:
         stamp = where.stat()
-    except OSError as error:
-        raise GameError(
-            f"got no readable game file {where} ({error.strerror}); fix: check the path"
-        ) from None
+    except (OSError, ValueError) as error:
+        raise GameError(f"got no readable game file {where} ({error}); fix: check the path") from None
     return _cached(str(where), stamp.st_mtime_ns, stamp.st_size)
 
 
 @lru_cache(maxsize=_CACHED_GAMES)
 def _cached(path: str, _modified: int, _size: int) -> Game:
     try:
-        return parse_game(_read_json(Path(path)))
+        return parse_game(read_game(path))
     except GameError as error:
         raise GameError(f"{error} (file {path})") from None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_game(path: str | Path) -> dict[str, Any]:
+    """The decoded JSON of a game file, unchecked.
+
+    Raises:
+        GameError: the file is no JSON object.
+    """
+    where = Path(path)
     try:
-        size = path.stat().st_size
+        size = where.stat().st_size
         if size > _MAX_BYTES:
             raise GameError(f"got a file of {size} bytes, expected at most {_MAX_BYTES}; fix: check the file")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(where.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise GameError(
             f"got a game file that is no JSON ({error}); fix: download or generate it again"
@@ -76,12 +85,54 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a folder of games holds; the counts follow the order of alfworld's own filters."""
+
+    tasks: tuple[Task, ...]
+    """The playable games, sorted by id."""
+    left_out: Mapping[str, int]
+    """Reason → how many: "movable or sliced", "other kind", "no game file", "unmarked" (no ``solvable``),
+    "unsolvable"."""
+
+    @property
+    def found(self) -> int:
+        """Every trajectory or game that was looked at."""
+        return len(self.tasks) + sum(self.left_out.values())
+
+
+def survey(directory: str | Path, *, split: str, kinds: Iterable[str] | None = None) -> Survey:
+    """Look at every game below ``directory``; :func:`load_tasks` with what it leaves out.
+
+    Raises:
+        ConfigError: no folder, no such split, or an unknown kind.
+        GameError: a file is corrupt.
+    """
+    wanted = frozenset(KINDS if kinds is None else kinds)
+    unknown = sorted(wanted.difference(KINDS))
+    if unknown:
+        raise ConfigError(
+            f"got unknown kinds {unknown}, expected some of {list(KINDS)}; fix: correct 'kinds'"
+        )
+    folder = _folder(Path(directory), split)
+    tasks: list[Task] = []
+    left_out: Counter[str] = Counter()
+    for where in _game_folders(folder):
+        found = _look(where, folder, split, wanted)
+        if isinstance(found, Task):
+            tasks.append(found)
+        else:
+            left_out[found] += 1
+    return Survey(tuple(sorted(tasks, key=lambda task: task.id)), MappingProxyType(dict(left_out)))
+
+
 def load_tasks(directory: str | Path, *, split: str, kinds: Iterable[str] | None = None) -> list[Task]:
     """The playable games below ``directory``, sorted by id.
 
     Either the official layout (``directory/json_2.1.1/<split>/*/*/game.tw-pddl``) or any folder of
     ``game.tw-pddl`` files; of the latter, ``directory/<split>`` is taken if it exists. Games that alfworld
-    itself leaves out (movable receptacles, slicing, not solvable) are left out.
+    itself leaves out (movable receptacles, slicing, not solvable) are left out. Tasks are small: a game is
+    read when it is first played.
 
     Args:
         directory: where the games are.
@@ -92,21 +143,15 @@ def load_tasks(directory: str | Path, *, split: str, kinds: Iterable[str] | None
         ConfigError: no folder, no playable game in it, or an unknown kind.
         GameError: a file is corrupt.
     """
-    wanted = frozenset(KINDS if kinds is None else kinds)
-    unknown = sorted(wanted.difference(KINDS))
-    if unknown:
+    found = survey(directory, split=split, kinds=kinds)
+    if not found.tasks:
+        left_out = ", ".join(f"{n} {reason}" for reason, n in found.left_out.items()) or "none at all"
         raise ConfigError(
-            f"got unknown kinds {unknown}, expected some of {list(KINDS)}; fix: correct 'kinds'"
+            f"got no playable '{FILE_NAME}' below {_folder(Path(directory), split)} ({left_out}), expected "
+            "ALFWorld's layout or generated games; fix: check the folder and the split, or run "
+            "'siri games generate' or 'siri games download'"
         )
-    folder = _folder(Path(directory), split)
-    found = [_task(path, folder, split) for path in folder.rglob(FILE_NAME) if _kept(path, folder)]
-    tasks = sorted((t for t in found if t is not None and t.kind in wanted), key=lambda task: task.id)
-    if not tasks:
-        raise ConfigError(
-            f"got no playable '{FILE_NAME}' below {folder}, expected ALFWorld's layout or generated games; "
-            "fix: check the folder and the split, or run 'siri demo' / 'alfworld-download'"
-        )
-    return tasks
+    return list(found.tasks)
 
 
 def _folder(directory: Path, split: str) -> Path:
@@ -122,25 +167,35 @@ def _folder(directory: Path, split: str) -> Path:
     return directory
 
 
-def _kept(path: Path, folder: Path) -> bool:
-    name = str(path.relative_to(folder))
-    return "movable" not in name and "Sliced" not in name
+def _game_folders(folder: Path) -> Iterator[Path]:
+    for root, folders, files in os.walk(folder):
+        folders.sort()
+        if FILE_NAME in files or _TRAJECTORY in files:
+            yield Path(root)
 
 
-def _task(path: Path, folder: Path, split: str) -> Task | None:
-    kind = _kind(path)
-    if kind is None:
-        return None
+def _look(where: Path, folder: Path, split: str, wanted: frozenset[str]) -> Task | str:
+    """The task of one folder, or why it is left out."""
+    name = where.relative_to(folder).as_posix()
+    if "movable" in name or "Sliced" in name:
+        return "movable or sliced"
+    kind = _kind(where)
+    if kind not in wanted:
+        return "other kind"
+    path = where / FILE_NAME
+    if not path.is_file():
+        return "no game file"
     try:
-        content = _read_json(path)
-        if not content.get("solvable", False):
-            return None
+        content = read_game(path)
+        if "solvable" not in content:
+            return "unmarked"
+        if not content["solvable"]:
+            return "unsolvable"
         sentence = read_task(str(content.get("grammar", "")))
     except GameError as error:
         raise GameError(f"{error} (file {path})") from None
-    name = path.parent.relative_to(folder).as_posix()
     return Task(
-        id=name if name != "." else path.parent.name,
+        id=name if name != "." else where.name,
         kind=kind,
         goal=sentence.removeprefix(TASK_PREFIX),
         split=split,
@@ -148,14 +203,17 @@ def _task(path: Path, folder: Path, split: str) -> Task | None:
     )
 
 
-def _kind(path: Path) -> str | None:
-    """The task type, by ``traj_data.json`` or the name of a folder above; None when it is none of the six."""
-    data = path.with_name("traj_data.json")
+def _kind(where: Path) -> str:
+    """The task type, by ``traj_data.json`` or the name of a folder above; "" when it is none of the six."""
+    data = where / _TRAJECTORY
     if data.is_file():
-        kind = _read_json(data).get("task_type")
-        return kind if kind in KINDS else None
-    for folder in (path.parent.name, path.parent.parent.name):
+        try:
+            kind = read_game(data).get("task_type")
+        except GameError as error:
+            raise GameError(f"{error} (file {data})") from None
+        return kind if isinstance(kind, str) and kind in KINDS else ""
+    for folder in (where.name, where.parent.name):
         for kind in KINDS:
             if folder.startswith(kind):
                 return kind
-    return None
+    return ""

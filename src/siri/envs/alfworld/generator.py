@@ -29,9 +29,9 @@ from siri.envs.alfworld.rooms import (
     id_of,
     make_layout,
     pool,
-    read_data,
     tables,
 )
+from siri.envs.alfworld.variants import VARIANTS, logic
 from siri.errors import ConfigError
 from siri.types import Task
 
@@ -41,7 +41,7 @@ GENERATOR_VERSION = 1
 """Changes whenever the same arguments would give other games."""
 
 SPLITS = ("train", "valid_seen", "valid_unseen")
-_PUT = {"current": "move {o} to {r}", "2.1.1": "put {o} in/on {r}"}
+_PUT = dict.fromkeys(VARIANTS, "move {o} to {r}") | {"2.1.1": "put {o} in/on {r}"}
 _MANIFEST = "manifest.json"
 _MIN_OBJECTS = 8
 _SMALL_OBJECTS = 30  # times the scale: most objects of a room that is scaled down
@@ -65,7 +65,7 @@ def generate_games(
     kinds: Iterable[str] | None = None,
     rooms: Iterable[str] | None = None,
     scale: float = 1.0,
-    grammar: Literal["current", "2.1.1"] = "current",
+    grammar: Literal["current", "2.1.1", "2.1.2"] = "current",
     directory: str | Path | None = None,
 ) -> list[Task]:
     """Write ``count`` games and return them as :func:`~siri.envs.alfworld.games.load_tasks` would.
@@ -78,7 +78,7 @@ def generate_games(
         kinds: kinds of task; None takes all that ``rooms`` allow.
         rooms: some of "kitchen", "livingroom", "bedroom", "bathroom"; None takes all.
         scale: 1.0 gives rooms as large as the real ones, 0.4 about a dozen receptacles and ten objects.
-        grammar: "current" (``move O to R``) or that of data "2.1.1" (``put O in/on R``).
+        grammar: "current" (``move O to R``), or that of data "2.1.2" or "2.1.1" (``put O in/on R``).
         directory: an empty folder, or one that this very call has filled before. None takes a cache folder
             below ``$SIRI_CACHE`` or ``~/.cache/siri``.
 
@@ -217,8 +217,9 @@ def _write_game(folder: Path, house: House, grammar: str) -> None:
 @cache
 def _frame(grammar: str) -> tuple[str, str]:
     """What stands before and after the task in a game file, up to the end of the grammar."""
-    head = json.dumps({"pddl_domain": read_data(f"domain_{grammar}.pddl")})[:-1]
-    text = json.dumps(read_data(f"grammar_{grammar}.twl2"))
+    domain, words = logic(grammar)
+    head = json.dumps({"pddl_domain": domain})[:-1]
+    text = json.dumps(words)
     before, after = text.split(f"{TASK_PREFIX}UNKNOWN GOAL.")
     return f'{head}, "grammar": {before}{TASK_PREFIX}', after
 

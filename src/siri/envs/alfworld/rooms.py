@@ -11,8 +11,9 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib.resources import files
 from typing import Any
+
+from siri.envs.alfworld.variants import read_data
 
 __all__ = [
     "LAMP",
@@ -28,7 +29,6 @@ __all__ = [
     "id_of",
     "make_layout",
     "pool",
-    "read_data",
     "tables",
     "vocabulary",
 ]
@@ -110,11 +110,6 @@ class Layout:
     def of(self, kind: str) -> tuple[Receptacle, ...]:
         """The receptacles of one class."""
         return tuple(r for r in self.receptacles if r.kind == kind)
-
-
-def read_data(name: str) -> str:
-    """Text of a file of the ``data`` folder."""
-    return (files("siri.envs.alfworld") / "data" / name).read_text(encoding="utf-8")
 
 
 @cache

@@ -1,0 +1,49 @@
+"""The environments under gymnasium's own names.
+
+Importing ``siri.envs`` registers them, which is gymnasium's way since its 1.0 dropped plugins by entry point:
+``import siri.envs`` before ``gymnasium.make("siri/ALFWorld-v0")``; or, in one,
+``gymnasium.make("siri.envs:siri/ALFWorld-v0")``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gymnasium.envs.registration import register, registry
+
+if TYPE_CHECKING:
+    from siri.envs.alfworld import ALFWorld
+    from siri.types import Task
+
+__all__ = ["make_alfworld", "register_envs"]
+
+_DEMO_GAMES = 60
+
+
+def register_envs() -> None:
+    """Register what siri offers; a second call changes nothing."""
+    if "siri/ALFWorld-v0" not in registry:
+        # The environment truncates by itself (max_steps), so gymnasium's TimeLimit is not asked for.
+        register(id="siri/ALFWorld-v0", entry_point="siri.envs.registration:make_alfworld")
+
+
+def make_alfworld(
+    games: str | Path | Sequence[Task] | None = None, *, split: str = "train", **settings: Any
+) -> ALFWorld:
+    """What ``gymnasium.make("siri/ALFWorld-v0", …)`` calls.
+
+    Args:
+        games: a folder for :func:`~siri.envs.alfworld.load_tasks` (the official layout or generated games),
+            or tasks. None generates 60 small ones, ten of each kind.
+        split: which split of the folder, or of generated games.
+        settings: of :class:`~siri.envs.alfworld.ALFWorld`.
+    """
+    from siri.envs.alfworld import ALFWorld, generate_games, load_tasks
+
+    if games is None:
+        games = generate_games(_DEMO_GAMES, seed=0, split=split, scale=0.4)
+    elif isinstance(games, str | Path):
+        games = load_tasks(games, split=split)
+    return ALFWorld(games=games, **settings)

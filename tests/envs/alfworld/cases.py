@@ -1,0 +1,40 @@
+"""The games of the differential tests: every kind in every room, with odd features, in all grammars."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+from siri.envs.alfworld.generator import generate_games
+from siri.envs.alfworld.rooms import tables
+from siri.envs.alfworld.variants import VARIANTS
+from tests.envs.alfworld import edges
+
+PAIRS = tuple((kind, room) for kind, rooms in tables().kind_rooms.items() for room in sorted(rooms))
+"""(kind, room) of all kinds that a room allows."""
+_GOALS = ("won_at_reset", "always_won", "logic")
+_WORLD = tuple(name for name in edges.FEATURES if name not in _GOALS)
+
+
+def cases(folder: Path, per_pair: int, *, seed: int) -> Iterator[tuple[str, edges.Content]]:
+    """(label, content) of ``per_pair`` games for each kind and room."""
+    for number, (kind, room) in enumerate(PAIRS):
+        for n in range(per_pair):
+            index = number * per_pair + n
+            variant = VARIANTS[index % 3]
+            scale = 1.0 if index % 12 == 7 else (0.2, 0.3)[index % 2]
+            where = folder / f"{kind}-{room}-{n}"
+            (task,) = generate_games(
+                1, seed=seed + n, split="train", kinds=[kind], rooms=[room], scale=scale,
+                grammar=variant, directory=where,
+            )  # fmt: skip
+            rng = random.Random(f"{seed}/{kind}/{room}/{n}")
+            features = rng.sample(_WORLD, rng.randrange(4))
+            if index % 10 == 9:
+                features.append(_GOALS[index // 10 % 3])
+            content = edges.with_features(edges.read(task.source), features, rng)
+            if index % 5 == 2:
+                content = edges.odd_task(content, rng)
+                features.append("odd_task")
+            yield f"{kind} in {room}, {variant}, {scale:g}, {'+'.join(features) or 'plain'}", content
