@@ -33,7 +33,7 @@ SIZES: Mapping[str, int] = {"tiny": 60, "small": 1000, "large": 20_000}
 
 FAMILY = 5
 _INSTRUCTED = 0.415
-_OPTION_COUNTS = ((0, 0.17), (1, 0.35), (2, 0.37), (3, 0.11))
+_OPTION_COUNTS = ((0, 0.17), (1, 0.36), (2, 0.38), (3, 0.09))
 _ASIN = "ABCDEFGHJKLMNPQRSTUVWXYZ0123456789"
 _VISIBLE = 0.34
 """Share of a product's attributes that its title shows; the rest has to be read."""
@@ -54,6 +54,8 @@ class _Item:
     cents: int
     priced: Literal["single", "range", "missing"]
     options: Mapping[str, tuple[str, ...]]
+    named: bool
+    """Whether the title holds the search phrase."""
     marks: tuple[str, ...]
     """Attributes in which some sibling differs: an instruction names them."""
 
@@ -146,6 +148,7 @@ def _family(rng: random.Random, category: Category, kind: Kind, most: int) -> li
         cents=cents,
         priced=rng.choices(("single", "range", "missing"), (7, 2, 1))[0],  # type: ignore[arg-type]
         options=_options(rng, category, kind, most),
+        named=rng.random() < 0.8,
         marks=(changed, materials[0]),
     )
     swap = {changed: other}
@@ -215,7 +218,8 @@ def _title(item: _Item) -> str:
     adjectives = [a for a in item.visible if a in item.category.adjectives]
     features = [a for a in item.visible if a in item.category.features]
     uses = [a for a in item.visible if a in item.category.uses]
-    parts = [brand, line, claim, item.kind.query, first, *adjectives, *rest]
+    named = [item.kind.query] if item.named else []
+    parts = [brand, line, claim, *named, first, *adjectives, *rest]
     if features:
         parts += ["with", " and ".join(features)]
     if uses:
