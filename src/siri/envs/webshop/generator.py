@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from siri.envs.webshop.catalog import Catalog, load_catalog
-from siri.envs.webshop.lexicon import BRANDS, CATEGORIES, CLAIMS, LINES, Category, Kind
+from siri.envs.webshop.lexicon import BRANDS, CATEGORIES, CLAIMS, LINES, SHOE_SIZES, Category, Kind
 from siri.envs.webshop.reward import normalize_color
 from siri.errors import ConfigError
 
@@ -177,7 +177,7 @@ def _options(rng: random.Random, category: Category, kind: Kind, most: int) -> d
     for name in chosen:
         values = category.options[name]
         if kind.heads[-1] == "Shoes" and name == "size":
-            values = ("6", "6.5", "7", "7.5", "8", "8.5", "9", "9.5", "10", "11")
+            values = SHOE_SIZES
         wanted = min(len(values), rng.randint(2, most))
         options[name] = _distinct(rng, values, wanted) if name == "color" else _slice(rng, values, wanted)
     return options

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["BRANDS", "CATEGORIES", "CLAIMS", "LINES", "Category", "Kind"]
+__all__ = ["BRANDS", "CATEGORIES", "CLAIMS", "LINES", "SHOE_SIZES", "Category", "Kind"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ _COLORS = _list(
     "burgundy, ivory, charcoal, coral, lavender, turquoise, rose | wine, gray | khaki, leopard print"
 )
 _CLOTHES = _list("x-small, small, medium, large, x-large, xx-large, 3x-large")
-_SHOES = _list("6, 6.5, 7, 7.5, 8, 8.5, 9, 9.5, 10, 11")
+SHOE_SIZES = _list("6, 6.5, 7, 7.5, 8, 8.5, 9, 9.5, 10, 11")
 
 CATEGORIES = (
     Category(
