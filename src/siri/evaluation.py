@@ -25,6 +25,8 @@ class Evaluation:
     env_steps: int
     by_kind: Mapping[str, tuple[int, int]]
     """(successes, n) of each kind."""
+    task_score: float | None = None
+    """100 · mean of the task scores, where the benchmark has them (WebShop); no purchase counts 0."""
 
     @property
     def rate(self) -> float:
@@ -39,7 +41,8 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         kinds = {k: {"success": s / n, "n": n} for k, (s, n) in sorted(self.by_kind.items())}
-        return {"success": self.rate, "n": self.n, "interval": list(self.interval), "by_kind": kinds}
+        found = {"success": self.rate, "n": self.n, "interval": list(self.interval), "by_kind": kinds}
+        return found if self.task_score is None else {**found, "task_score": self.task_score}
 
 
 def evaluate(
@@ -64,9 +67,11 @@ def evaluate(
     rollout = Rollout(suite.make_env, suite.prompter, policy, sampling=sampling, slots=slots)
     episodes = [t for group in rollout.play(plans) for t in group.trajectories]
     total, won = Counter(t.task.kind for t in episodes), Counter(t.task.kind for t in episodes if t.success)
+    scores = [t.score for t in episodes if t.score is not None]
     return Evaluation(
         successes=sum(won.values()),
         n=len(episodes),
         env_steps=sum(len(t.turns) for t in episodes),
         by_kind={kind: (won[kind], n) for kind, n in total.items()},
+        task_score=100 * sum(scores) / len(scores) if scores else None,
     )

@@ -2,11 +2,13 @@
 
 from siri.envs.webshop.agents import Scores, naive, oracle, play
 from siri.envs.webshop.catalog import Catalog, Product, load_catalog
+from siri.envs.webshop.compact import CompactPrompter, CompactShop, CompactSummaryPrompt
 from siri.envs.webshop.env import WebShop, shared_index
 from siri.envs.webshop.generator import bundled_catalog, make_catalog, write_catalog
 from siri.envs.webshop.goals import Goal, build_goals, split_goals
 from siri.envs.webshop.nouns import noun_extractor, rule_nouns
 from siri.envs.webshop.pages import Page, Session, parse_action
+from siri.envs.webshop.prompts import WebShopPrompter
 from siri.envs.webshop.reward import (
     Reward,
     attribute_reward,
@@ -16,9 +18,13 @@ from siri.envs.webshop.reward import (
     type_reward,
 )
 from siri.envs.webshop.search import SearchIndex
+from siri.envs.webshop.suite import webshop_suite
 
 __all__ = [
     "Catalog",
+    "CompactPrompter",
+    "CompactShop",
+    "CompactSummaryPrompt",
     "Goal",
     "Page",
     "Product",
@@ -27,6 +33,7 @@ __all__ = [
     "SearchIndex",
     "Session",
     "WebShop",
+    "WebShopPrompter",
     "attribute_reward",
     "build_goals",
     "bundled_catalog",
@@ -44,5 +51,6 @@ __all__ = [
     "shared_index",
     "split_goals",
     "type_reward",
+    "webshop_suite",
     "write_catalog",
 ]

@@ -28,8 +28,9 @@ class WebShop(gymnasium.Env[str, str]):
 
     An episode ends with a purchase (``terminated``) or after ``max_steps`` actions (``truncated``); every action
     counts, refused ones too. Catalogue, goals and index are shared by all environments and never changed.
-    ``info["extra"]`` holds ``task_score`` (0 until something is bought), ``page`` and, after the purchase,
-    ``reward``, the score's parts under upstream's names. ``info["success"]`` is a task score of exactly 1.
+    ``info["score"]`` is the task score in [0, 1], 0 until something is bought; ``info["success"]`` says whether it
+    is exactly 1. ``info["extra"]`` holds ``page`` and, after the purchase, ``reward``: the score's parts under
+    upstream's names, and ``nouns``, what compared the titles.
 
     The last observation is WebShop's done page, which shows the score; the prompters never pass it on.
 
@@ -140,10 +141,9 @@ class WebShop(gymnasium.Env[str, str]):
         admissible = [f"click[{name}]" for name in session.clickables if name != "search"]
         if session.has_search_bar:
             admissible.insert(0, SEARCH)
-        extra: dict[str, Any] = {"task_score": 0.0, "page": session.page.value}
+        extra: dict[str, Any] = {"page": session.page.value}
         if session.reward is not None:
-            extra["task_score"] = session.reward.total
-            extra["reward"] = session.reward.to_json(session.goal)
+            extra |= {"reward": session.reward.to_json(session.goal), "nouns": self.nouns_used}
         return cast(
             Info,
             {
@@ -151,6 +151,7 @@ class WebShop(gymnasium.Env[str, str]):
                 "success": session.reward is not None and session.reward.total == 1.0,
                 "anchor": session.anchor,
                 "valid": valid,
+                "score": session.reward.total if session.reward is not None else 0.0,
                 "extra": extra,
             },
         )
