@@ -67,7 +67,9 @@ def produce(queue: Any, seed: int, total: int, stage_2: float, begin: float) -> 
         chunk += 1
         progress = begin + (1 - begin) * made / total
         stage = 1 if progress < stage_2 else 2
-        examples = [encoder.example(episode(rng, worlds, progress=progress), stage=stage) for _ in range(_CHUNK)]
+        examples = [
+            encoder.example(episode(rng, worlds, progress=progress), stage=stage) for _ in range(_CHUNK)
+        ]
         made += sum(len(ids) for ids, _ in examples)
         while True:
             try:
@@ -122,7 +124,9 @@ def report(folder: Path, count: int) -> None:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tokens", type=float, default=9e6)

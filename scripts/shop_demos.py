@@ -190,9 +190,59 @@ def words() -> list[str]:
         texts += [CompactSummaryPrompt.text(category.name, "", ()), *category.options]
         texts += [f"the {name}," for name in category.options]
         found.update(word for text in texts for word in text.split())
-    found.update("name, details, one, features, description, missing, Skill: skill product: . , : ; > |".split())
-    found.update("search open choose read features description back next buy it nothing happens bought".split())
-    found.update("page item other over seen has no done missing complete under first best".split())
+    found.update(
+        [
+            "name,",
+            "details,",
+            "one,",
+            "features,",
+            "description,",
+            "missing,",
+            "Skill:",
+            "skill",
+            "product:",
+            ".",
+            ",",
+            ":",
+            ";",
+            ">",
+            "|",
+        ]
+    )
+    found.update(
+        [
+            "search",
+            "open",
+            "choose",
+            "read",
+            "features",
+            "description",
+            "back",
+            "next",
+            "buy",
+            "it",
+            "nothing",
+            "happens",
+            "bought",
+        ]
+    )
+    found.update(
+        [
+            "page",
+            "item",
+            "other",
+            "over",
+            "seen",
+            "has",
+            "no",
+            "done",
+            "missing",
+            "complete",
+            "under",
+            "first",
+            "best",
+        ]
+    )
     found.update(str(number) for number in (*range(1, 13), *range(10, 1000, 10)))
     return sorted(found)
 

@@ -19,7 +19,15 @@ from siri.errors import ConfigError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
-__all__ = ["CONDITIONS", "TINY_SKILL_PATTERN", "base_path", "build_model", "build_tokenizer", "build_word_tokenizer", "vocabulary"]
+__all__ = [
+    "CONDITIONS",
+    "TINY_SKILL_PATTERN",
+    "base_path",
+    "build_model",
+    "build_tokenizer",
+    "build_word_tokenizer",
+    "vocabulary",
+]
 
 CONDITIONS = {
     "pick_and_place_simple": "the task is to put an object somewhere",
@@ -128,7 +136,10 @@ _OBJECTS = (
 )
 
 
-_BASES = {"alfworld": ("tiny_base", "scripts/build_tiny.py"), "webshop": ("shop_base", "scripts/build_shop.py")}
+_BASES = {
+    "alfworld": ("tiny_base", "scripts/build_tiny.py"),
+    "webshop": ("shop_base", "scripts/build_shop.py"),
+}
 
 
 def base_path(env: str = "alfworld") -> Path:

@@ -20,7 +20,10 @@ def record(asin: str = "B000000001", **changes: Any) -> dict[str, Any]:
         "full_description": "A shoe.",
         "small_description": ["Rubber sole.", "Machine wash."],
         "pricing": "$19.99",
-        "customization_options": {"Color": [{"value": "Navy Blue"}], "Size": [{"value": " 8/9 "}, {"value": "10"}]},
+        "customization_options": {
+            "Color": [{"value": "Navy Blue"}],
+            "Size": [{"value": " 8/9 "}, {"value": "10"}],
+        },
         "images": ["x.jpg"],
         **changes,
     }
@@ -29,7 +32,11 @@ def record(asin: str = "B000000001", **changes: Any) -> dict[str, Any]:
 def write(folder: Path, items: Any, ins: Any = None, human: Any = None) -> tuple[Path, Path, Path | None]:
     """The three files; a str is written as it is."""
     paths = []
-    for name, content in (("items.json", items), ("ins.json", {} if ins is None else ins), ("human.json", human)):
+    for name, content in (
+        ("items.json", items),
+        ("ins.json", {} if ins is None else ins),
+        ("human.json", human),
+    ):
         if content is None:
             paths.append(None)
             continue

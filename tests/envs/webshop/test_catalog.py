@@ -34,10 +34,17 @@ def test_pricing(pricing: str | None, prices: tuple[float, ...], text: str) -> N
 
 
 def test_fields(tmp_path: Path) -> None:
-    ins = {"B000000001": {"attributes": ["a", "b"], "instruction": "Find me", "instruction_attributes": ["b"]}}
+    ins = {
+        "B000000001": {"attributes": ["a", "b"], "instruction": "Find me", "instruction_attributes": ["b"]}
+    }
     human = {
         "B000000001": [
-            {"instruction": "i want it.", "instruction_attributes": ["a"], "instruction_options": ["8"], "worker": 1}
+            {
+                "instruction": "i want it.",
+                "instruction_attributes": ["a"],
+                "instruction_options": ["8"],
+                "worker": 1,
+            }
         ]
     }
     catalog = load(tmp_path, [record(), record("B000000002", small_description="one")], ins, human)
@@ -45,7 +52,11 @@ def test_fields(tmp_path: Path) -> None:
     assert first.query == "canvas shoes"
     assert first.price == 19.99
     assert dict(first.options) == {"color": ("navy blue",), "size": ("8 | 9", "10")}
-    assert (first.attributes, first.instruction, first.instruction_attributes) == (("a", "b"), "Find me", ("b",))
+    assert (first.attributes, first.instruction, first.instruction_attributes) == (
+        ("a", "b"),
+        "Find me",
+        ("b",),
+    )
     assert first.human[0].text == "i want it."
     assert first.human[0].options == ("8",)
     assert second.attributes == ("DUMMY_ATTR",)
@@ -138,7 +149,10 @@ def test_a_wrong_attribute_file_is_named(ins: object, message: str, tmp_path: Pa
     [
         ({"A": {}}, "expected a list of instructions"),
         ({"A": [{"instruction": "x"}]}, "instruction_attributes=null"),
-        ({"A": [{"instruction": 1, "instruction_attributes": [], "instruction_options": []}]}, "instruction=1"),
+        (
+            {"A": [{"instruction": 1, "instruction_attributes": [], "instruction_options": []}]},
+            "instruction=1",
+        ),
         ({"A": [{"instruction": "x", "instruction_attributes": [], "instruction_options": {}}]}, "an object"),
     ],
 )

@@ -16,7 +16,11 @@ from siri.errors import ConfigError
 
 from .shop import goal, load, record
 
-INS = {"attributes": ["soft", "warm"], "instruction": "Find me soft socks", "instruction_attributes": ["soft"]}
+INS = {
+    "attributes": ["soft", "warm"],
+    "instruction": "Find me soft socks",
+    "instruction_attributes": ["soft"],
+}
 OPTIONS = {
     "Size": [{"value": "L"}, {"value": "M"}],
     "Color": [{"value": "Red"}],
@@ -45,7 +49,11 @@ def test_a_price_on_a_bound_is_not_below_it() -> None:
 
 def test_synthetic_goals_by_hand(tmp_path: Path) -> None:
     rows = [record("A", name="Socks", customization_options=OPTIONS), record("B"), record("C")]
-    ins = {"A": INS, "B": {**INS, "instruction": None}, "C": {**INS, "instruction_attributes": ["soft", "warm"]}}
+    ins = {
+        "A": INS,
+        "B": {**INS, "instruction": None},
+        "C": {**INS, "instruction_attributes": ["soft", "warm"]},
+    }
     goals = build_goals(load(tmp_path, rows, ins))
     mine = sorted((g for g in goals if g.asin == "A"), key=lambda g: g.options)
     # sorted names: color before size, in the order of the values
@@ -70,7 +78,11 @@ def test_an_option_without_values_gives_no_goal(tmp_path: Path) -> None:
 
 def test_human_goals_by_hand(tmp_path: Path) -> None:
     told = [
-        {"instruction": "..i want a shirt.", "instruction_attributes": ["soft"], "instruction_options": ["8", "red"]},
+        {
+            "instruction": "..i want a shirt.",
+            "instruction_attributes": ["soft"],
+            "instruction_options": ["8", "red"],
+        },
         {"instruction": "nothing", "instruction_attributes": [], "instruction_options": []},
     ]
     [found] = build_goals(load(tmp_path, [record(pricing="$985")], {}, {"B000000001": told}), human=True)
@@ -82,7 +94,10 @@ def test_human_goals_by_hand(tmp_path: Path) -> None:
 
 def test_instruction_without_options_or_bound() -> None:
     assert goal(base="Find me x", price_upper=NO_BOUND).instruction == "Find me x"
-    assert goal(base="Find me x", price_upper=40.0).instruction == "Find me x, and price lower than 40.00 dollars"
+    assert (
+        goal(base="Find me x", price_upper=40.0).instruction
+        == "Find me x, and price lower than 40.00 dollars"
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siri.envs.webshop import Catalog, Page, SearchIndex, Session, bundled_catalog, build_goals, parse_action
+from siri.envs.webshop import Catalog, Page, SearchIndex, Session, build_goals, bundled_catalog, parse_action
 from siri.envs.webshop.pages import Mode
 
 from .shop import goal, product, session
@@ -38,7 +38,15 @@ def test_parsing(action: str, parsed: tuple[str, str | None]) -> None:
 
 @pytest.mark.parametrize(
     "action",
-    ["I do search[a]", "click[x] [y]", "search[[a]", "search[]", "search[a\nb]", "think\nsearch[a]", " search[a]"]
+    [
+        "I do search[a]",
+        "click[x] [y]",
+        "search[[a]",
+        "search[]",
+        "search[a\nb]",
+        "think\nsearch[a]",
+        " search[a]",
+    ]
     + ["Search[x]", "click[search]", "click[buy now]", "click[next >]", "buy", ""],
 )
 def test_what_is_impossible_changes_nothing(action: str) -> None:
@@ -136,8 +144,13 @@ def test_attributes_page() -> None:
     ]
     assert " [SEP] Reviews [SEP] Attributes [SEP] Buy Now" in shop.observe()
     shop.act("click[attributes]")
-    assert shop.observe() == f"{HEAD} [SEP] < Prev [SEP] soft [SEP] fashion [SEP] canvas shoes [SEP] Shoes › Men › Sneakers"
-    assert shop.observe("text_rich").endswith("[button] < Prev [button_]\n soft\nfashion\ncanvas shoes\nShoes › Men › Sneakers\n")
+    assert (
+        shop.observe()
+        == f"{HEAD} [SEP] < Prev [SEP] soft [SEP] fashion [SEP] canvas shoes [SEP] Shoes › Men › Sneakers"
+    )
+    assert shop.observe("text_rich").endswith(
+        "[button] < Prev [button_]\n soft\nfashion\ncanvas shoes\nShoes › Men › Sneakers\n"
+    )
 
 
 def test_rich_text() -> None:

@@ -71,10 +71,19 @@ def test_no_wanted_noun_is_a_fifth() -> None:
 
 @pytest.mark.parametrize(
     ("path", "match"),
-    [("b › c › a", True), ("d › e › f", False), ("a › d › b", True), ("a › a › b", True), ("a › a › d", False)],
+    [
+        ("b › c › a", True),
+        ("d › e › f", False),
+        ("a › d › b", True),
+        ("a › a › b", True),
+        ("a › a › d", False),
+    ],
 )
 def test_categories_are_a_set(path: str, match: bool) -> None:
-    assert type_reward(product(product_category=path), goal(product_category="a › b › c")).category_match is match
+    assert (
+        type_reward(product(product_category=path), goal(product_category="a › b › c")).category_match
+        is match
+    )
 
 
 def test_attributes_by_list_and_by_text() -> None:
@@ -212,7 +221,10 @@ def test_token_set_ratio(left: str, right: str, match: bool) -> None:
     assert fuzzy_match(left, right) is match
 
 
-@given(st.lists(st.sampled_from("red blue 8 8.5 large x-large navy".split()), max_size=4), st.floats(1, 100))
+@given(
+    st.lists(st.sampled_from(["red", "blue", "8", "8.5", "large", "x-large", "navy"]), max_size=4),
+    st.floats(1, 100),
+)
 def test_bounds(chosen: list[str], price: float) -> None:
     wanted = goal(options=(("color", "red"), ("size", "8.5")))
     options = {str(n): value for n, value in enumerate(chosen)}

@@ -36,7 +36,9 @@ def test_analysis(text: str, terms: str) -> None:
 
 def test_what_is_indexed() -> None:
     options = {"color": ("red", "navy blue"), "size": ("8",)}
-    found = document(product(title="Shoe", description="Good.", bullets=("First.", "Second."), options=options))
+    found = document(
+        product(title="Shoe", description="Good.", bullets=("First.", "Second."), options=options)
+    )
     assert found == "shoe good. first. color: red, navy blue, and size: 8"
     assert document(product(title="Shoe", description="", bullets=())) == "shoe   "
 

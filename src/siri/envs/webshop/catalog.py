@@ -286,5 +286,11 @@ class _Keeper:
 
 
 def _kind(value: Any) -> str:
-    names = {"NoneType": "null", "dict": "an object", "list": "a list", "str": "a string", "bool": "a boolean"}
+    names = {
+        "NoneType": "null",
+        "dict": "an object",
+        "list": "a list",
+        "str": "a string",
+        "bool": "a boolean",
+    }
     return names.get(type(value).__name__, "a number")

@@ -48,9 +48,7 @@ class CompactShop:
         self._asin = ""
         self._found: dict[str, None] = {}
 
-    def reset(
-        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
-    ) -> tuple[str, Info]:
+    def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[str, Info]:
         """Start a goal, as ``WebShop.reset``.
 
         Raises:
@@ -73,7 +71,9 @@ class CompactShop:
 
     def _session(self) -> Session:
         if self.shop.session is None:
-            raise EnvironmentFault("got a step before reset, expected a running episode; fix: call reset first")
+            raise EnvironmentFault(
+                "got a step before reset, expected a running episode; fix: call reset first"
+            )
         return self.shop.session
 
     def _native(self, session: Session, action: str) -> str | None:
@@ -83,7 +83,9 @@ class CompactShop:
             return f"search[{rest}]"
         if verb == "open" and session.page is Page.RESULTS:
             links = _links(session)
-            return f"click[{links[int(rest) - 1]}]" if rest.isdecimal() and 0 < int(rest) <= len(links) else None
+            return (
+                f"click[{links[int(rest) - 1]}]" if rest.isdecimal() and 0 < int(rest) <= len(links) else None
+            )
         if verb == "choose" and session.page is Page.ITEM and session.product is not None:
             name, _, value = rest.partition(" ")
             return f"click[{value}]" if value in session.product.options.get(name, ()) else None
@@ -92,7 +94,11 @@ class CompactShop:
         return f"click[{_BUTTONS[action]}]" if action in _BUTTONS else None
 
     def _info(self, session: Session, info: Info) -> Info:
-        return {**info, "admissible": _commands(session), "anchor": (info["anchor"], tuple(sorted(self._found)))}
+        return {
+            **info,
+            "admissible": _commands(session),
+            "anchor": (info["anchor"], tuple(sorted(self._found))),
+        }
 
     def _observe(self, session: Session) -> str:
         if session.page is Page.DONE:
@@ -115,7 +121,11 @@ class CompactShop:
         rest = f"missing {' , '.join(missing)} ." if missing else "complete ."
         if session.page is Page.ITEM:
             return f"item{_over(session, product.price_text)} . {_options(session)}{rest}"
-        return f"{session.page.value} {' , '.join(named)} . {rest}" if named else f"{session.page.value} . {rest}"
+        return (
+            f"{session.page.value} {' , '.join(named)} . {rest}"
+            if named
+            else f"{session.page.value} . {rest}"
+        )
 
 
 class CompactPrompter:
@@ -210,7 +220,7 @@ def _options(session: Session) -> str:
     told = ""
     product = session.product
     wanted = dict(part for part in session.goal.options if isinstance(part, tuple))
-    for name, values in (product.options.items() if product else ()):
+    for name, values in product.options.items() if product else ():
         value = wanted.get(name)
         if value is None:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
@@ -9,7 +10,9 @@ from typing import Any, Literal, cast
 import gymnasium
 
 from siri.envs.webshop.catalog import Catalog
-from siri.envs.webshop.goals import Goal, draw_goal
+from siri.envs.webshop.folder import load_folder
+from siri.envs.webshop.generator import bundled_catalog
+from siri.envs.webshop.goals import Goal, build_goals, draw_goal
 from siri.envs.webshop.nouns import noun_extractor
 from siri.envs.webshop.pages import Mode, Session
 from siri.envs.webshop.reward import training_reward
@@ -17,7 +20,7 @@ from siri.envs.webshop.search import SearchIndex
 from siri.errors import ConfigError, EnvironmentFault
 from siri.types import Info, Task
 
-__all__ = ["SEARCH", "WebShop", "shared_index"]
+__all__ = ["SEARCH", "WebShop", "make_webshop", "shared_index"]
 
 SEARCH = "search[<your query>]"
 """How verl-agent offers a search among the admissible actions."""
@@ -62,13 +65,17 @@ class WebShop(gymnasium.Env[str, str]):
         if not goals:
             raise ConfigError("got no goals, expected at least one; fix: a catalogue with instructions")
         if observation not in ("text", "text_rich"):
-            raise ConfigError(f"got observation {observation!r}, expected 'text' or 'text_rich'; fix: choose one")
+            raise ConfigError(
+                f"got observation {observation!r}, expected 'text' or 'text_rich'; fix: choose one"
+            )
         if rewards not in ("training", "score"):
             raise ConfigError(f"got rewards {rewards!r}, expected 'training' or 'score'; fix: choose one")
         if max_steps < 1:
             raise ConfigError(f"got max_steps={max_steps}, expected at least 1; fix: raise it")
         if index is not None and index.catalog is not catalog:
-            raise ConfigError("got an index of another catalogue, expected that of this one; fix: build it anew")
+            raise ConfigError(
+                "got an index of another catalogue, expected that of this one; fix: build it anew"
+            )
         self.goals = goals
         self.index = index or shared_index(catalog)
         self.observation: Mode = observation
@@ -92,10 +99,12 @@ class WebShop(gymnasium.Env[str, str]):
         Raises:
             ConfigError: there is no such goal.
         """
-        if seed is not None or self._rng is None:
-            self._rng = random.Random(seed)
+        super().reset(seed=seed)
+        if seed is not None:
+            self._rng = None
         chosen = self._chosen(options or {})
         if chosen is None:
+            self._rng = self._rng or random.Random(int(self.np_random.integers(2**62)))
             chosen = draw_goal([goal.weight for goal in self.goals], self._rng)
         goal = self.goals[chosen]
         self.session = Session(self.index, goal, show_attributes=self.show_attributes, nouns=self.nouns)
@@ -155,6 +164,30 @@ class WebShop(gymnasium.Env[str, str]):
                 "extra": extra,
             },
         )
+
+
+def make_webshop(
+    data: str | os.PathLike[str] | None = None,
+    *,
+    size: str = "small",
+    human: bool = False,
+    seed: int = 0,
+    **options: Any,
+) -> WebShop:
+    """What ``gymnasium.make("siri/WebShop-v0", …)`` calls: all goals of one catalogue.
+
+    Args:
+        data: a folder with the official files; None takes the bundled catalogue of ``size``.
+        size: tiny, small or large.
+        human: crowd-sourced instructions.
+        seed: of prices, bounds and the bundled catalogue.
+        options: those of :class:`WebShop`.
+    """
+    if data is None:
+        catalog, index = bundled_catalog(size, seed=seed), None
+    else:
+        catalog, index = load_folder(data, seed=seed)
+    return WebShop(catalog, build_goals(catalog, human=human), index=index, **options)
 
 
 def shared_index(catalog: Catalog) -> SearchIndex:

@@ -73,7 +73,7 @@ def make_catalog(products: int = 1000, *, seed: int = 0, human: int | None = Non
     Args:
         products: a multiple of five is rounded up to.
         seed: another seed, another catalogue.
-        human: human-style instructions; by default one for every two products.
+        human: human-style instructions; by default one for every two products, and 100 at least.
     """
     if products < 1:
         raise ConfigError(f"got products={products}, expected at least 1; fix: raise it")
@@ -94,7 +94,7 @@ def make_catalog(products: int = 1000, *, seed: int = 0, human: int | None = Non
         item, asin = stock[position], asins[position]
         items.append(_record(rng, item, asin))
         ins[asin] = _attributes(rng, item, by_kind[item.kind.query])
-    told = products // 2 if human is None else human
+    told = max(100, products // 2) if human is None else human
     return items, ins, _human(rng, [(asins[n], stock[n]) for n in order[:products]], by_kind, told)
 
 
@@ -280,7 +280,9 @@ def _record(rng: random.Random, item: _Item, asin: str) -> dict[str, Any]:
 def _chatter(rng: random.Random, item: _Item) -> str:
     """Single words of attributes and options that the product may lack: what makes a search inexact."""
     category = item.category
-    pool = sorted({word for a in (*category.adjectives, *category.features, *category.uses) for word in a.split()})
+    pool = sorted(
+        {word for a in (*category.adjectives, *category.features, *category.uses) for word in a.split()}
+    )
     values = sorted({value for group in category.options.values() for value in group})
     named, asked = rng.sample(pool, rng.randint(10, 26)), rng.sample(values, rng.randint(3, 11))
     return f"Customers write about {', '.join(named)}. Others asked us for {', '.join(asked)}."

@@ -62,7 +62,9 @@ class Goal:
         """The whole instruction, as every page shows it."""
         pairs = [f"{part[0]}: {part[1]}" for part in self.options if isinstance(part, tuple)]
         wish = f" with {', and '.join(pairs)}" if pairs else ""
-        bound = f", and price lower than {self.price_upper:.2f} dollars" if self.price_upper < NO_BOUND else ""
+        bound = (
+            f", and price lower than {self.price_upper:.2f} dollars" if self.price_upper < NO_BOUND else ""
+        )
         return f"{self.base}{wish}{bound}"
 
 

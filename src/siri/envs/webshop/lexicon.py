@@ -71,8 +71,12 @@ CATEGORIES = (
             men's jackets: Men › Clothing › Jackets & Coats: Jacket, Coat, Windbreaker
             """,
         ),
-        adjectives=_list("slim fit, machine wash, hand wash, light weight, loose fit, quick drying, wide leg"),
-        features=_list("short sleeve, long sleeve, elastic waist, button closure, rubber sole, tummy control"),
+        adjectives=_list(
+            "slim fit, machine wash, hand wash, light weight, loose fit, quick drying, wide leg"
+        ),
+        features=_list(
+            "short sleeve, long sleeve, elastic waist, button closure, rubber sole, tummy control"
+        ),
         uses=_list("daily wear, gym workout, teen girls"),
         materials=_list("cotton spandex, polyester blend, faux leather, soft wool"),
         options={"color": _COLORS, "size": _CLOTHES},
@@ -92,8 +96,12 @@ CATEGORIES = (
             eau de parfum: Fragrance › Women's › Perfume: Perfume, Fragrance, Mist
             """,
         ),
-        adjectives=_list("cruelty free, alcohol free, long lasting, easy apply, travel size, dermatologist tested"),
-        features=_list("tea tree, natural ingredients, hyaluronic acid, coconut oil, argan oil, vitamin complex"),
+        adjectives=_list(
+            "cruelty free, alcohol free, long lasting, easy apply, travel size, dermatologist tested"
+        ),
+        features=_list(
+            "tea tree, natural ingredients, hyaluronic acid, coconut oil, argan oil, vitamin complex"
+        ),
         uses=_list("sensitive skin, damaged hair, dry lips, fine lines"),
         materials=_list("plant based, mineral formula, synthetic bristles, beeswax base"),
         options={
@@ -117,7 +125,9 @@ CATEGORIES = (
             """,
         ),
         adjectives=_list("noise cancelling, fast charging, high speed, ultra hd, water resistant, plug play"),
-        features=_list("stereo sound, carrying case, gold plated, wireless charging, motion detection, usb port"),
+        features=_list(
+            "stereo sound, carrying case, gold plated, wireless charging, motion detection, usb port"
+        ),
         uses=_list("home theater, outdoor travel, video calls, iphone users"),
         materials=_list("carbon fiber, tempered glass, stainless steel, silicone rubber"),
         options={
@@ -141,7 +151,9 @@ CATEGORIES = (
             storage baskets: Storage & Organization › Baskets: Basket, Bin, Organizer
             """,
         ),
-        adjectives=_list("easy clean, easy assemble, space saving, heavy duty, fade resistant, height adjustable"),
+        adjectives=_list(
+            "easy clean, easy assemble, space saving, heavy duty, fade resistant, height adjustable"
+        ),
         features=_list("storage space, non slip, metal legs, brass finish, memory foam, hidden zipper"),
         uses=_list("living room, dining room, bed room, home office"),
         materials=_list("solid wood, engineered wood, natural jute, tempered steel"),
@@ -167,7 +179,9 @@ CATEGORIES = (
             """,
         ),
         adjectives=_list("gluten free, sugar free, low sodium, freeze dried, hand crafted, ready eat"),
-        features=_list("dietary fiber, natural flavors, real fruit, sea salt, simple ingredients, dark cocoa"),
+        features=_list(
+            "dietary fiber, natural flavors, real fruit, sea salt, simple ingredients, dark cocoa"
+        ),
         uses=_list("keto diet, gift basket, birthday party, office kitchen"),
         materials=_list("non gmo, certified organic, grass fed, kosher certified"),
         options={

@@ -189,7 +189,9 @@ class Session:
         """A product's link, an option, or the way back from a sub page."""
         if element == "asin":
             products = self.index.catalog.products
-            self.product = next(p for p in map(products.__getitem__, self._on_page()) if p.asin.lower() == argument)
+            self.product = next(
+                p for p in map(products.__getitem__, self._on_page()) if p.asin.lower() == argument
+            )
             self.visited.add(self.product.asin)
             self.actions["asin"] += 1
         elif element.startswith("option:"):
@@ -290,7 +292,12 @@ class Session:
         chosen = json.dumps(self.options, sort_keys=True)
         for sign in "<>&'":
             chosen = chosen.replace(sign, f"\\u{ord(sign):04x}")
-        texts = ["Thank you for shopping with us!", "Your code: ", "None", " (Paste it in your MTurk interface.)"]
+        texts = [
+            "Thank you for shopping with us!",
+            "Your code: ",
+            "None",
+            " (Paste it in your MTurk interface.)",
+        ]
         texts += ["Purchased", "asin", asin, "options", chosen]
         for name in ("attrs", "category", "query", "product category"):
             texts += [name, "None"]

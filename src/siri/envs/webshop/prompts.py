@@ -66,7 +66,9 @@ class WebShopPrompter:
         current = compact_observation(observation, task.goal)
         actions = list(admissible)
         if SEARCH in actions:
-            actions.insert(actions.index(SEARCH) + 1, "click[search]")  # upstream offers it, though it is void
+            actions.insert(
+                actions.index(SEARCH) + 1, "click[search]"
+            )  # upstream offers it, though it is void
         offer = _OFFER.format(actions="\n".join(f"'{action}'," for action in actions))
         first = _FIRST.format(task=task.goal, observation=current)
         head = self._later(task, turns, current) if turns and self.history else first

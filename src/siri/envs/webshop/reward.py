@@ -31,20 +31,117 @@ __all__ = [
 ]
 
 COLORS = tuple(
-    """alabaster apricot aqua ash asphalt azure banana beige black blue blush bordeaux bronze brown burgundy camel
-    camo caramel champagne charcoal cheetah chestnut chocolate christmas coffee cognac copper coral cranberry cream
-    crystal dark denim eggplant elephant espresso fuchsia gold granite grape graphite grass gray green grey heather
-    indigo ivory ivy khaki lavender lemon leopard light lilac lime magenta maroon mauve merlot midnight mint mocha
-    multicolor mushroom mustard natural navy nude olive orange peach pewter pink plum purple rainbow red rose royal
-    rust sand sapphire seashell silver skull slate steel stone stonewash sunflower tan taupe teal tiger turquoise
-    violet walnut wheat white wine yellow""".split()
+    [
+        "alabaster",
+        "apricot",
+        "aqua",
+        "ash",
+        "asphalt",
+        "azure",
+        "banana",
+        "beige",
+        "black",
+        "blue",
+        "blush",
+        "bordeaux",
+        "bronze",
+        "brown",
+        "burgundy",
+        "camel",
+        "camo",
+        "caramel",
+        "champagne",
+        "charcoal",
+        "cheetah",
+        "chestnut",
+        "chocolate",
+        "christmas",
+        "coffee",
+        "cognac",
+        "copper",
+        "coral",
+        "cranberry",
+        "cream",
+        "crystal",
+        "dark",
+        "denim",
+        "eggplant",
+        "elephant",
+        "espresso",
+        "fuchsia",
+        "gold",
+        "granite",
+        "grape",
+        "graphite",
+        "grass",
+        "gray",
+        "green",
+        "grey",
+        "heather",
+        "indigo",
+        "ivory",
+        "ivy",
+        "khaki",
+        "lavender",
+        "lemon",
+        "leopard",
+        "light",
+        "lilac",
+        "lime",
+        "magenta",
+        "maroon",
+        "mauve",
+        "merlot",
+        "midnight",
+        "mint",
+        "mocha",
+        "multicolor",
+        "mushroom",
+        "mustard",
+        "natural",
+        "navy",
+        "nude",
+        "olive",
+        "orange",
+        "peach",
+        "pewter",
+        "pink",
+        "plum",
+        "purple",
+        "rainbow",
+        "red",
+        "rose",
+        "royal",
+        "rust",
+        "sand",
+        "sapphire",
+        "seashell",
+        "silver",
+        "skull",
+        "slate",
+        "steel",
+        "stone",
+        "stonewash",
+        "sunflower",
+        "tan",
+        "taupe",
+        "teal",
+        "tiger",
+        "turquoise",
+        "violet",
+        "walnut",
+        "wheat",
+        "white",
+        "wine",
+        "yellow",
+    ]
 )
 """Upstream's colour words, in its order: the first one found is the colour."""
 
 Option = str | tuple[str, str]
 """A bare value (human goals, purchases) or a (name, value) pair (synthetic goals)."""
 
-_NOT_ASCII = {code: None for code in range(128, 256)}
+_NOT_ASCII = dict.fromkeys(range(128, 256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +278,9 @@ def _categories(path: str) -> set[str]:
 @lru_cache(maxsize=1)
 def _fuzz() -> tuple[Any, Any]:
     try:
-        return import_module("rapidfuzz.fuzz").token_set_ratio, import_module("rapidfuzz.utils").default_process
+        return import_module("rapidfuzz.fuzz").token_set_ratio, import_module(
+            "rapidfuzz.utils"
+        ).default_process
     except ImportError:
         raise MissingExtra("rapidfuzz", "webshop") from None
 

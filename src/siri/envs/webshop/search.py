@@ -30,8 +30,41 @@ RESULTS = 50
 """Hits of a search, ten on a page."""
 
 STOP_WORDS = frozenset(
-    """a an and are as at be but by for if in into is it no not of on or such that the their then there these they
-    this to was will with""".split()
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "but",
+        "by",
+        "for",
+        "if",
+        "in",
+        "into",
+        "is",
+        "it",
+        "no",
+        "not",
+        "of",
+        "on",
+        "or",
+        "such",
+        "that",
+        "the",
+        "their",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "to",
+        "was",
+        "will",
+        "with",
+    ]
 )
 """Lucene's English stop words."""
 
@@ -94,7 +127,9 @@ class SearchIndex:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the index, with a fingerprint of the catalogue that it belongs to."""
         if self._engine is None:
-            raise CatalogError("got an index without a word, expected documents with words; fix: the catalogue")
+            raise CatalogError(
+                "got an index without a word, expected documents with words; fix: the catalogue"
+            )
         self._engine.save(os.fspath(folder))
         (Path(folder) / "catalog.json").write_text(json.dumps(_fingerprint(self.catalog)), encoding="utf-8")
 
@@ -191,4 +226,3 @@ def _bm25s() -> Any:
         return import_module("bm25s")
     except ImportError:
         raise MissingExtra("bm25s", "webshop") from None
-

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from siri.envs.webshop.catalog import Catalog, load_catalog
+from siri.envs.webshop.catalog import Catalog
 from siri.envs.webshop.compact import CompactPrompter, CompactShop
 from siri.envs.webshop.env import WebShop, shared_index
+from siri.envs.webshop.folder import load_folder
 from siri.envs.webshop.generator import bundled_catalog
 from siri.envs.webshop.goals import SHUFFLE_SEED, Goal, build_goals, split_goals
 from siri.envs.webshop.nouns import noun_extractor
@@ -21,7 +21,7 @@ from siri.protocols import Environment, Prompter
 from siri.suite import Suite
 from siri.types import Task
 
-__all__ = ["load_folder", "webshop_suite"]
+__all__ = ["webshop_suite"]
 
 Style = Literal["compact", "window"]
 
@@ -68,14 +68,18 @@ def webshop_suite(
     if style not in ("compact", "window"):
         raise ConfigError(f"got style {style!r}, expected 'compact' or 'window'; fix: choose one")
     if human and style == "compact":
-        raise ConfigError("got human goals in the compact style, expected synthetic ones; fix: style='window'")
+        raise ConfigError(
+            "got human goals in the compact style, expected synthetic ones; fix: style='window'"
+        )
     if data is None:
         catalog, index = bundled_catalog(size, seed=seed), None
     else:
         catalog, index = load_folder(data, products=products, seed=seed)
     goals = build_goals(catalog, human=human, seed=shuffle_seed)
     if not goals:
-        raise ConfigError(f"got no goal in {catalog.name}, expected instructions; fix: human goals, or other files")
+        raise ConfigError(
+            f"got no goal in {catalog.name}, expected instructions; fix: human goals, or other files"
+        )
     tasks: dict[str, Sequence[Task]] = {}
     for split, numbers in split_goals(len(goals), layout=layout).items():
         kept = [n for n in numbers if kinds is None or goals[n].category in kinds]
@@ -90,37 +94,6 @@ def webshop_suite(
         tasks=tasks,
         prompter=prompter,
     )
-
-
-def load_folder(
-    folder: str | os.PathLike[str], *, products: int | None = None, seed: int = 0
-) -> tuple[Catalog, SearchIndex | None]:
-    """The catalogue of a folder with the official files, and its saved index if there is one.
-
-    The files are ``items_shuffle*.json``, ``items_ins_v2*.json`` and, if there, ``items_human_ins.json``. An
-    ``index`` folder beside them (``SearchIndex.save``) is mapped into memory instead of being built anew.
-
-    Raises:
-        ConfigError: a file is missing, or there are several.
-        CatalogError: a file is malformed, or the index is that of another catalogue.
-    """
-    place = Path(folder)
-    items, attributes = _only(place, "items_shuffle*.json"), _only(place, "items_ins_v2*.json")
-    human = place / "items_human_ins.json"
-    catalog = load_catalog(items, attributes, human if human.is_file() else None, products=products, seed=seed)
-    saved = place / "index"
-    return catalog, SearchIndex.load(saved, catalog) if saved.is_dir() and products is None else None
-
-
-def _only(folder: Path, pattern: str) -> Path:
-    found = sorted(folder.glob(pattern))
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        raise ConfigError(
-            f"got {names} for {pattern} in data folder {str(folder)!r}, expected one such file; "
-            "fix: a folder with WebShop's files of one size"
-        )
-    return found[0]
 
 
 def _task(number: int, goal: Goal, split: str) -> Task:
@@ -139,9 +112,5 @@ class _Maker:
     nouns: Literal["auto", "spacy", "rule"]
 
     def __call__(self) -> Environment:
-        shop = WebShop(
-            self.catalog, self.goals, max_steps=self.max_steps, index=self.index, nouns=self.nouns
-        )
+        shop = WebShop(self.catalog, self.goals, max_steps=self.max_steps, index=self.index, nouns=self.nouns)
         return CompactShop(shop) if self.style == "compact" else shop
-
-
