@@ -146,7 +146,7 @@ def _family(rng: random.Random, category: Category, kind: Kind, most: int) -> li
         read=tuple(attributes[shown:]),
         material=materials[0],
         cents=cents,
-        priced=rng.choices(("single", "range", "missing"), (7, 2, 1))[0],  # type: ignore[arg-type]
+        priced=rng.choices(("single", "range", "missing"), (7, 2, 1))[0],
         options=_options(rng, category, kind, most),
         named=rng.random() < 0.8,
         marks=(changed, materials[0]),
