@@ -80,7 +80,7 @@ def make_catalog(products: int = 1000, *, seed: int = 0, human: int | None = Non
     rng = random.Random(f"catalog-{seed}")
     families = math.ceil(products / FAMILY)
     kinds = [(c, c.kinds[n]) for n in range(8) for c in CATEGORIES][: max(1, math.ceil(families / 2))]
-    most = 3 if products < 200 else 8
+    most = 4 if products < 200 else 8
     made = [_family(rng, *kinds[n % len(kinds)], most) for n in range(families)]
     stock = [item for family in made for item in family]
     order = list(range(len(stock)))
@@ -148,7 +148,7 @@ def _family(rng: random.Random, category: Category, kind: Kind, most: int) -> li
         cents=cents,
         priced=rng.choices(("single", "range", "missing"), (7, 2, 1))[0],
         options=_options(rng, category, kind, most),
-        named=rng.random() < 0.8,
+        named=rng.random() < 0.84,
         marks=(changed, materials[0]),
     )
     swap = {changed: other}
