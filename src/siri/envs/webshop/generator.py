@@ -77,7 +77,7 @@ def make_catalog(products: int = 1000, *, seed: int = 0, human: int | None = Non
     """
     if products < 1:
         raise ConfigError(f"got products={products}, expected at least 1; fix: raise it")
-    rng = random.Random(f"catalog-{seed}")
+    rng = random.Random(f"mall-{seed}")
     families = math.ceil(products / FAMILY)
     kinds = [(c, c.kinds[n]) for n in range(8) for c in CATEGORIES][: max(1, math.ceil(families / 2))]
     most = 4 if products < 200 else 8
@@ -148,7 +148,7 @@ def _family(rng: random.Random, category: Category, kind: Kind, most: int) -> li
         cents=cents,
         priced=rng.choices(("single", "range", "missing"), (7, 2, 1))[0],
         options=_options(rng, category, kind, most),
-        named=rng.random() < 0.84,
+        named=rng.random() < 0.85,
         marks=(changed, materials[0]),
     )
     swap = {changed: other}
