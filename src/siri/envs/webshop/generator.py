@@ -341,7 +341,7 @@ def _human(
     found: dict[str, list[dict[str, Any]]] = {}
     for number in range(count):
         asin, item = stock[rng.randrange(len(stock))]
-        if not item.options and rng.random() < 0.7:
+        while not item.options and rng.random() < 0.95:
             asin, item = stock[rng.randrange(len(stock))]
         wanted = _wanted(rng, item, by_kind[item.kind.query])
         names = list(item.options)
