@@ -119,11 +119,11 @@ def collate(batch: list[Example]) -> tuple[torch.Tensor, torch.Tensor]:
     return ids, weights
 
 
-def train(args: argparse.Namespace) -> None:
-    """One run; saves to ``args.out`` at the end and every 2 M tokens."""
+def train(args: argparse.Namespace, tokenizer: Any = None, producer: Any = produce) -> None:
+    """One run; saves to ``args.out`` at the end and every 1.5 M tokens."""
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
-    tokenizer = build_tokenizer()
+    tokenizer = tokenizer or build_tokenizer()
     model = Qwen2ForCausalLM.from_pretrained(args.init) if args.init else build_model(tokenizer)
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
@@ -132,7 +132,7 @@ def train(args: argparse.Namespace) -> None:
     total = int(args.tokens)
     queue: Any = mp.get_context("spawn").Queue(maxsize=4)
     worker = mp.get_context("spawn").Process(
-        target=produce, args=(queue, args.seed, total, args.stage2, args.begin), daemon=True
+        target=producer, args=(queue, args.seed, total, args.stage2, args.begin), daemon=True
     )
     worker.start()
     rng, seen, saved, step, start = random.Random(args.seed), 0, 0, 0, time.time()

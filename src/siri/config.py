@@ -48,7 +48,8 @@ class EnvConfig(_Section):
     """The benchmark: games and how they are shown."""
 
     max_steps: Count = 50
-    style: Literal["transcript", "window"] = "window"
+    style: Literal["transcript", "window", "compact"] = "window"
+    """``transcript`` is the embedded policy's on ALFWorld, ``compact`` on WebShop; ``window`` is the papers'."""
     history: Whole = 2
     """Turns shown by the window style."""
     train_games: Count = 480
@@ -60,6 +61,18 @@ class EnvConfig(_Section):
     games_seed: Whole = 0
     kinds: tuple[str, ...] | None = None
     """Kinds of task; None is all of them."""
+    catalog: Literal["tiny", "small", "large"] = "small"
+    """WebShop: the bundled catalogue that is taken when no data folder is given; ``games_seed`` is its seed."""
+    products: Count | None = None
+    """WebShop: load the first so many records of the data folder; None is all."""
+    human: bool = False
+    """WebShop: crowd-sourced instructions instead of synthetic ones."""
+    splits: Literal["verl-agent", "original"] = "verl-agent"
+    """WebShop: which goals validate, see ``siri.envs.webshop.split_goals``."""
+    shuffle_seed: Whole = 233
+    """WebShop: seed of the goals' order; 233 is upstream's."""
+    valid_goals: Count | None = None
+    """WebShop: evaluate on the first so many goals of each validation split; None is all."""
 
 
 class RolloutConfig(_Section):
@@ -232,20 +245,43 @@ _SMOKE: dict[str, Any] = {
     "validation": {"n_eval": 1, "top_k": 1, "activate": -1.0, "retire": -1.0},
     "internalization": {"iterations": 2, "peak": 3.0, "warmup": 1},
 }
+_SHOP: dict[str, Any] = {
+    **_EMBEDDED,
+    "env": {"max_steps": 15, "style": "compact"},
+    "rollout": {"max_tokens": 20},
+    "evaluation": {"temperature": 1.0, "splits": ("valid",)},
+}
+_SHOP_SMOKE: dict[str, Any] = {
+    **_SMOKE,
+    "env": {"max_steps": 15, "style": "compact", "catalog": "tiny", "valid_goals": 8},
+    "rollout": {"max_tokens": 20, "tasks": 4, "group_size": 4, "slots": 16},
+    "evaluation": {"temperature": 1.0, "splits": ("valid",)},
+}
+_SHOP_PAPER: dict[str, Any] = {
+    "env": {"max_steps": 15, "style": "window", "history": 2},
+    "optimizer": {"minibatches": 8},
+    "validation": {"top_k": 1},
+    "evaluation": {"splits": ("valid",)},
+}
 PRESETS: Mapping[str, RunConfig] = {
     "embedded": RunConfig.model_validate(_EMBEDDED),
     "smoke": RunConfig.model_validate(_SMOKE),
     "alfworld-paper": RunConfig(),
+    "webshop-embedded": RunConfig.model_validate(_SHOP),
+    "webshop-smoke": RunConfig.model_validate(_SHOP_SMOKE),
+    "webshop-paper": RunConfig.model_validate(_SHOP_PAPER),
 }
 """Ready-made configurations by name."""
 
 
-def preset(name: str) -> RunConfig:
-    """One of ``PRESETS``.
+def preset(name: str, env: str = "alfworld") -> RunConfig:
+    """One of ``PRESETS``; a name without its benchmark is completed by ``env``.
 
     Raises:
         ConfigError: there is none of that name.
     """
+    if f"{env}-{name}" in PRESETS:
+        name = f"{env}-{name}"
     if name not in PRESETS:
         raise ConfigError(f"got preset {name!r}, expected one of {sorted(PRESETS)}; fix: choose one")
     return PRESETS[name]

@@ -289,6 +289,9 @@ class Curriculum:
             outcomes = [t.success for part in arms for t in part]
             if outcomes:
                 metrics[f"arm/{arm}/success"] = sum(outcomes) / len(outcomes)
+            scores = [t.score for part in arms for t in part if t.score is not None]
+            if scores:
+                metrics[f"arm/{arm}/task_score"] = 100 * sum(scores) / len(scores)
         if paired:
             deltas = [
                 sum(t.success for t in group.arm("skill")) / len(group.arm("skill"))

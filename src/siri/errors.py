@@ -4,6 +4,7 @@
     ├── ConfigError(ValueError)      a setting, argument or file chosen by the user is wrong
     ├── ShapeError(ValueError)       a tensor has the wrong rank, size or dtype
     ├── GameError(ValueError)        a game file is corrupt, truncated or of an unknown kind
+    ├── CatalogError(ValueError)     a product catalogue's file or record is malformed
     ├── SplitError(ValueError)       validation data reached a place that may see training data only
     ├── EnvironmentFault             an environment broke while it was played
     │   └── EnvironmentTimeout       it did not answer in time
@@ -19,6 +20,7 @@ Messages follow one form: what was got, what was expected, how to mend it.
 from __future__ import annotations
 
 __all__ = [
+    "CatalogError",
     "CheckpointError",
     "ConfigError",
     "ContractBroken",
@@ -48,6 +50,10 @@ class ShapeError(SiriError, ValueError):
 
 class GameError(SiriError, ValueError):
     """A game file is corrupt, truncated or of a kind that siri does not know."""
+
+
+class CatalogError(SiriError, ValueError):
+    """A product catalogue's file or record is malformed; the message names both."""
 
 
 class SplitError(SiriError, ValueError):

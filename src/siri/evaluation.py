@@ -28,6 +28,8 @@ class Evaluation:
     """(successes, n) of each kind."""
     faults: int = 0
     """Episodes whose environment broke; they count as failures, so that every task counts once."""
+    task_score: float | None = None
+    """100 · mean of the task scores, where the benchmark has them (WebShop); no purchase counts 0."""
 
     @property
     def rate(self) -> float:
@@ -42,7 +44,8 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         kinds = {k: {"success": s / n, "n": n} for k, (s, n) in sorted(self.by_kind.items())}
-        return {"success": self.rate, "n": self.n, "interval": list(self.interval), "by_kind": kinds}
+        found = {"success": self.rate, "n": self.n, "interval": list(self.interval), "by_kind": kinds}
+        return found if self.task_score is None else {**found, "task_score": self.task_score}
 
 
 def evaluate(
@@ -68,10 +71,12 @@ def evaluate(
     rollout = Rollout(suite.make_env, suite.prompter, policy, sampling=sampling, slots=slots, on_fault=faults)
     episodes = [t for group in rollout.play(plans) for t in group.trajectories]
     total, won = Counter(p.task.kind for p in plans), Counter(t.task.kind for t in episodes if t.success)
+    scores = [t.score for t in episodes if t.score is not None]
     return Evaluation(
         successes=sum(won.values()),
         n=len(plans),
         env_steps=sum(len(t.turns) for t in episodes),
         by_kind={kind: (won[kind], n) for kind, n in total.items()},
         faults=faults.dropped,
+        task_score=100 * sum(scores) / len(scores) if scores else None,
     )

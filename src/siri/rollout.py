@@ -321,4 +321,5 @@ def _trajectory(episode: _Episode, skills: tuple[str, ...]) -> Trajectory:
         stop=episode.stop or StopReason.FAILURE,
         final_observation=episode.observation,
         seed=episode.plan.seed,
+        score=None if episode.info is None else episode.info.get("score"),
     )

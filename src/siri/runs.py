@@ -250,6 +250,7 @@ def execute(
     run.policy.save(directory.model)
     skills = [_skill_row(record) for record in run.bank.records()]
     summary = {
+        "suite": run.suite.name,
         **progress["stages"],
         "iterations": run.state.index,
         "env_steps": run.state.env_steps,
@@ -293,9 +294,11 @@ def _evaluate_stage(run: Curriculum, name: str) -> dict[str, Any]:
             )
             result.setdefault(split, {})[arm] = found.rate
             details = {"n": found.n, "interval": list(found.interval), "by_kind": found.to_json()["by_kind"]}
+            if found.task_score is not None:
+                details["task_score"] = found.task_score
             result[split][f"{arm}_details"] = details
             if arm == "plain":
-                result[split] |= {"n": found.n, "interval": list(found.interval)}
+                result[split] |= {key: value for key, value in details.items() if key != "by_kind"}
     return result
 
 

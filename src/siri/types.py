@@ -45,6 +45,8 @@ class Info(TypedDict):
     """The state, hashable: equal anchors are one state to GiGPO's step-level groups."""
     valid: bool
     """False when the last action was not admissible (True after a reset)."""
+    score: NotRequired[float]
+    """Task score in [0, 1] so far, where the benchmark has one beside success (WebShop)."""
     extra: NotRequired[Mapping[str, Any]]
     """Anything else an environment wants to say; siri reads nothing here."""
 
@@ -185,6 +187,8 @@ class Trajectory:
     stop: StopReason
     final_observation: str = ""
     seed: int = 0
+    score: float | None = None
+    """Task score in [0, 1], where the benchmark has one beside success."""
 
     @property
     def episode_return(self) -> float:

@@ -18,7 +18,8 @@ from siri.cli.show import interval
 @app.command("eval")
 def evaluate_(
     model: Annotated[str, typer.Argument(help="Model folder (RUN/model), 'tiny', or a name on the hub.")],
-    data: Annotated[str | None, typer.Option(help="ALFWorld's data folder.")] = None,
+    env: Annotated[str | None, typer.Option(help="Benchmark: alfworld or webshop.")] = None,
+    data: Annotated[str | None, typer.Option(help="The benchmark's data folder.")] = None,
     split: Annotated[list[str], typer.Option(help="Split; may be given again.")] = [],  # noqa: B006
     preset: Annotated[str, typer.Option(help="Settings for a model that is not in a run.")] = "embedded",
     set_: Annotated[list[str], typer.Option("--set", help="section.key=value.")] = [],  # noqa: B006
@@ -34,16 +35,16 @@ def evaluate_(
     from siri.types import Sampling
 
     run_folder = RunDirectory(Path(model).parent)
-    env = "alfworld"
     if Path(model).is_dir() and run_folder.config.exists():
         described = run_folder.describe()
-        env, base = described["env"], parse_config(described["config"])
+        env, base = env or described["env"], parse_config(described["config"])
         data = described["data"] if data is None else data
     else:
-        base = named(preset)
+        env = env or "alfworld"
+        base = named(preset, env)
     settings = load_config(base, assignments=set_)
     suite = make_suite(settings, env, data)
-    agent = load_policy(model, settings.rollout.slots)
+    agent = load_policy(model, settings.rollout.slots, env)
     temperature = 0.0 if greedy else settings.evaluation.temperature
     sampling = Sampling(temperature=temperature, max_tokens=settings.rollout.max_tokens)
     found = {}
@@ -58,12 +59,14 @@ def evaluate_(
         )
         found[name] = result.to_json()
     if as_json:
-        print(json.dumps({"temperature": temperature, "splits": found}))
+        print(json.dumps({"suite": suite.name, "temperature": temperature, "splits": found}))
         return
     decoding = "greedy" if temperature == 0 else f"temperature {temperature:g}"
     table = Table("split", "plain success", "95 % interval", "n", title=f"{model} ({suite.name}, {decoding})")
     for name, row in found.items():
         table.add_row(name, f"{row['success']:.3f}", escape(interval(row["interval"])), str(row["n"]))
+        if "task_score" in row:
+            table.add_row("  task score", f"{row['task_score']:.1f}", "", "", style="dim")
         for kind, part in row["by_kind"].items():
             table.add_row(f"  {kind}", f"{part['success']:.3f}", "", str(part["n"]), style="dim")
     console.print(table)

@@ -12,11 +12,28 @@ __all__ = ["load_policy", "make_miner", "make_suite"]
 
 
 def make_suite(config: Any, env: str, data: str | None) -> Any:
+    e = config.env
+    if env == "webshop":
+        from siri.envs.webshop import webshop_suite
+
+        return webshop_suite(
+            data,
+            style=e.style,
+            size=e.catalog,
+            products=e.products,
+            human=e.human,
+            max_steps=e.max_steps,
+            history=e.history,
+            layout=e.splits,
+            shuffle_seed=e.shuffle_seed,
+            seed=e.games_seed,
+            kinds=e.kinds,
+            valid_goals=e.valid_goals,
+        )
     if env != "alfworld":
-        raise ConfigError(f"got --env {env!r}, expected 'alfworld'; fix: choose it")
+        raise ConfigError(f"got --env {env!r}, expected 'alfworld' or 'webshop'; fix: choose one")
     from siri.envs.alfworld import alfworld_suite
 
-    e = config.env
     return alfworld_suite(
         data,
         max_steps=e.max_steps,
@@ -30,7 +47,7 @@ def make_suite(config: Any, env: str, data: str | None) -> Any:
     )
 
 
-def load_policy(name: str, slots: int) -> Any:
+def load_policy(name: str, slots: int, env: str = "alfworld") -> Any:
     import torch
     from transformers.utils import logging
 
@@ -40,7 +57,7 @@ def load_policy(name: str, slots: int) -> Any:
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
-    path: str | Path = base_path() if name == "tiny" else name
+    path: str | Path = base_path(env) if name == "tiny" else name
     local = name.startswith((".", "/", "~")) or name.count("/") > 1
     if local and not Path(name).is_dir():
         raise ConfigError(f"got model folder {name!r} that does not exist; fix: its path")
@@ -57,6 +74,8 @@ def make_miner(name: str, policy: str, config: Any, base_url: str | None, model:
     if name == "none":
         return None
     if name == "self":
+        if config.env.style == "compact":
+            return _shop_miner(config)
         if policy == "tiny" or config.env.style == "transcript":
             miner = SelfMiner.tiny(seed=config.seed)
             miner.max_skills = config.mining.max_skills
@@ -67,3 +86,18 @@ def make_miner(name: str, policy: str, config: Any, base_url: str | None, model:
             raise ConfigError("got --miner openai without a model; fix: --openai-model NAME")
         return ChatMiner(model, base_url=base_url, max_skills=config.mining.max_skills, seed=config.seed)
     raise ConfigError(f"got --miner {name!r}, expected 'self', 'openai' or 'none'; fix: choose one")
+
+
+def _shop_miner(config: Any) -> Any:
+    """For the embedded shop policy: one episode at a time and a strict grammar."""
+    from siri.envs.webshop.compact import SHOP_SKILL_GRAMMAR, CompactSummaryPrompt
+    from siri.skills import SelfMiner
+
+    return SelfMiner(
+        prompt=CompactSummaryPrompt(),
+        max_per_request=1,
+        max_skills=config.mining.max_skills,
+        samples=8,
+        pattern=SHOP_SKILL_GRAMMAR,
+        seed=config.seed,
+    )

@@ -18,14 +18,14 @@ from siri.errors import ConfigError
 
 @app.command()
 def run(
-    env: Annotated[str, typer.Option(help="Benchmark.")] = "alfworld",
+    env: Annotated[str, typer.Option(help="Benchmark: alfworld or webshop.")] = "alfworld",
     policy: Annotated[str, typer.Option(help="'tiny', a model folder, or a name on the hub.")] = "tiny",
     miner: Annotated[str, typer.Option(help="Who writes skills: self, openai or none (GiGPO).")] = "self",
-    preset: Annotated[str, typer.Option(help="embedded, smoke or alfworld-paper.")] = "embedded",
+    preset: Annotated[str, typer.Option(help="embedded, smoke or paper.")] = "embedded",
     config: Annotated[Path | None, typer.Option(help="YAML file over the preset.")] = None,
     set_: Annotated[list[str], typer.Option("--set", help="section.key=value over the file.")] = [],  # noqa: B006
     data: Annotated[
-        str | None, typer.Option(help="ALFWorld's data folder; games are generated without.")
+        str | None, typer.Option(help="The benchmark's data folder; without it, tasks are generated.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run directory.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything.")] = None,
@@ -56,10 +56,10 @@ def run(
             changes.append(f"seed={seed}")
         if match is not None:
             changes.append(f"max_env_steps={RunDirectory(match).results()['env_steps']}")
-        settings = load_config(named(preset), file=config, assignments=changes)
+        settings = load_config(named(preset, env), file=config, assignments=changes)
         directory = RunDirectory(out or Path("runs") / f"{env}-{miner}-{settings.seed}")
     suite = make_suite(settings, env, data)
-    agent = load_policy(policy, settings.rollout.slots)
+    agent = load_policy(policy, settings.rollout.slots, env)
     writer = make_miner(miner, policy, settings, openai_base_url, openai_model)
     description = {
         "env": env,

@@ -19,7 +19,15 @@ from siri.errors import ConfigError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
-__all__ = ["CONDITIONS", "TINY_SKILL_PATTERN", "base_path", "build_model", "build_tokenizer", "vocabulary"]
+__all__ = [
+    "CONDITIONS",
+    "TINY_SKILL_PATTERN",
+    "base_path",
+    "build_model",
+    "build_tokenizer",
+    "build_word_tokenizer",
+    "vocabulary",
+]
 
 CONDITIONS = {
     "pick_and_place_simple": "the task is to put an object somewhere",
@@ -128,17 +136,25 @@ _OBJECTS = (
 )
 
 
-def base_path() -> Path:
-    """The folder of the shipped checkpoint, for ``from_pretrained`` of transformers.
+_BASES = {
+    "alfworld": ("tiny_base", "scripts/build_tiny.py"),
+    "webshop": ("shop_base", "scripts/build_shop.py"),
+}
+
+
+def base_path(env: str = "alfworld") -> Path:
+    """The folder of the shipped checkpoint for a benchmark, for ``from_pretrained`` of transformers.
 
     Raises:
-        ConfigError: the installation is without it.
+        ConfigError: there is none for ``env``, or the installation is without it.
     """
-    folder = Path(str(files("siri.policies").joinpath("tiny_base")))
+    if env not in _BASES:
+        raise ConfigError(f"got env {env!r}, expected one of {sorted(_BASES)}; fix: choose one")
+    name, script = _BASES[env]
+    folder = Path(str(files("siri.policies").joinpath(name)))
     if not (folder / "model.safetensors").is_file():
         raise ConfigError(
-            f"got no checkpoint in {folder}, expected the embedded one; "
-            "fix: reinstall siri-rl, or run scripts/build_tiny.py"
+            f"got no checkpoint in {folder}, expected the embedded one; fix: reinstall siri-rl, or run {script}"
         )
     return folder
 
@@ -156,7 +172,6 @@ def build_tokenizer(extra: Iterable[str] = ()) -> PreTrainedTokenizerFast:
     Whatever else stands in a text becomes ``<unk>``, one for each word or sign.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
 
     words = vocabulary(extra)
     phrases = sorted(_PHRASES, key=len, reverse=True)
@@ -168,6 +183,27 @@ def build_tokenizer(extra: Iterable[str] = ()) -> PreTrainedTokenizerFast:
     tokenizer.decoder = decoders.Sequence(
         [decoders.WordPiece(prefix="##", cleanup=True), decoders.Replace(" :", ":")]
     )
+    return _with_template(tokenizer)
+
+
+def build_word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
+    """A tokenizer for texts whose words and signs are parted by white space: each of ``words`` is one token.
+
+    Any other word becomes ``<unk>``. Decoding puts one space between two words.
+    """
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    known = dict.fromkeys([_UNKNOWN, _PAD, _END, _USER, _ASSISTANT, *words])
+    vocab = {word: i for i, word in enumerate(known)}
+    tokenizer = Tokenizer(models.WordLevel(vocab=vocab, unk_token=_UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return _with_template(tokenizer)
+
+
+def _with_template(tokenizer: Any) -> PreTrainedTokenizerFast:
+    """With special tokens and the chat template."""
+    from transformers import PreTrainedTokenizerFast
+
     make: Any = PreTrainedTokenizerFast
     fast: PreTrainedTokenizerFast = make(
         tokenizer_object=tokenizer,

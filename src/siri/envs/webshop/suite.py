@@ -1,0 +1,116 @@
+"""WebShop as a suite: the official catalogue from a folder, or the bundled one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from siri.envs.webshop.catalog import Catalog
+from siri.envs.webshop.compact import CompactPrompter, CompactShop
+from siri.envs.webshop.env import WebShop, shared_index
+from siri.envs.webshop.folder import load_folder
+from siri.envs.webshop.generator import bundled_catalog
+from siri.envs.webshop.goals import SHUFFLE_SEED, Goal, build_goals, split_goals
+from siri.envs.webshop.nouns import noun_extractor
+from siri.envs.webshop.prompts import WebShopPrompter
+from siri.envs.webshop.search import SearchIndex
+from siri.errors import ConfigError
+from siri.protocols import Environment, Prompter
+from siri.suite import Suite
+from siri.types import Task
+
+__all__ = ["webshop_suite"]
+
+Style = Literal["compact", "window"]
+
+
+def webshop_suite(
+    data: str | os.PathLike[str] | None = None,
+    *,
+    style: Style = "compact",
+    size: str = "small",
+    products: int | None = None,
+    human: bool = False,
+    max_steps: int = 15,
+    history: int = 2,
+    layout: Literal["verl-agent", "original"] = "verl-agent",
+    shuffle_seed: int = SHUFFLE_SEED,
+    seed: int = 0,
+    kinds: Sequence[str] | None = None,
+    valid_goals: int | None = None,
+    nouns: Literal["auto", "spacy", "rule"] = "auto",
+) -> Suite:
+    """WebShop's goals by split, environment and prompts.
+
+    Args:
+        data: a folder with the official files (see :func:`load_folder`); None takes the bundled catalogue,
+            whose results are reported as ``siri-shop-SIZE``, never as WebShop.
+        style: ``window`` is verl-agent's interface, which papers report; ``compact`` the view for the embedded
+            policy (:mod:`siri.envs.webshop.compact`).
+        size: bundled catalogue: tiny, small or large.
+        products: load the first so many records of ``data`` only.
+        human: crowd-sourced instructions instead of synthetic ones; not with ``compact``.
+        max_steps: actions per episode.
+        history: turns in a window prompt.
+        layout: which positions make which split, see :func:`~siri.envs.webshop.split_goals`.
+        shuffle_seed: of the goals' order. Any but 233 mimics code that shuffles in every process.
+        seed: of prices and bounds, and of the bundled catalogue.
+        kinds: departments (``Task.kind``); None is all.
+        valid_goals: keep the first so many goals of every validation split.
+        nouns: how titles are compared; which one was used is part of the suite's name when it is spaCy.
+
+    Raises:
+        ConfigError: a setting that does not exist, or a split without goals.
+        CatalogError: the files are malformed.
+    """
+    if style not in ("compact", "window"):
+        raise ConfigError(f"got style {style!r}, expected 'compact' or 'window'; fix: choose one")
+    if human and style == "compact":
+        raise ConfigError(
+            "got human goals in the compact style, expected synthetic ones; fix: style='window'"
+        )
+    if data is None:
+        catalog, index = bundled_catalog(size, seed=seed), None
+    else:
+        catalog, index = load_folder(data, products=products, seed=seed)
+    goals = build_goals(catalog, human=human, seed=shuffle_seed)
+    if not goals:
+        raise ConfigError(
+            f"got no goal in {catalog.name}, expected instructions; fix: human goals, or other files"
+        )
+    tasks: dict[str, Sequence[Task]] = {}
+    for split, numbers in split_goals(len(goals), layout=layout).items():
+        kept = [n for n in numbers if kinds is None or goals[n].category in kinds]
+        if split != "train" and valid_goals is not None:
+            kept = kept[:valid_goals]
+        tasks[split] = [_task(n, goals[n], split) for n in kept]
+    prompter: Prompter = CompactPrompter() if style == "compact" else WebShopPrompter(history)
+    used = noun_extractor(nouns)[1]
+    return Suite(
+        name=f"{catalog.name}{'-human' if human else ''} ({used} nouns)",
+        make_env=_Maker(catalog, goals, index or shared_index(catalog), style, max_steps, nouns),
+        tasks=tasks,
+        prompter=prompter,
+    )
+
+
+def _task(number: int, goal: Goal, split: str) -> Task:
+    return Task(id=f"goal-{number}", kind=goal.category, goal=goal.instruction, split=split, source=number)
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes environments that share one catalogue, one list of goals and one index."""
+
+    catalog: Catalog
+    goals: Sequence[Goal]
+    index: SearchIndex
+    style: Style
+    max_steps: int
+    nouns: Literal["auto", "spacy", "rule"]
+
+    def __call__(self) -> Environment:
+        shop = WebShop(self.catalog, self.goals, max_steps=self.max_steps, index=self.index, nouns=self.nouns)
+        return CompactShop(shop) if self.style == "compact" else shop
