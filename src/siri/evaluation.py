@@ -78,5 +78,5 @@ def evaluate(
         env_steps=sum(len(t.turns) for t in episodes),
         by_kind={kind: (won[kind], n) for kind, n in total.items()},
         faults=faults.dropped,
-        task_score=100 * sum(scores) / len(scores) if scores else None,
+        task_score=100 * sum(scores) / len(plans) if scores else None,
     )
