@@ -175,19 +175,22 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
     lines = [
         "# WebShop: memory and speed",
         "",
-        f"`benchmarks/webshop.py`, Python {platform.python_version()}, {os.cpu_count()} shared cores, one thread; "
+        f"`benchmarks/webshop.py`, Python {platform.python_version()}, {os.cpu_count()} shared cores, "
+        f"one thread; "
         + ", ".join(f"{name} {version}" for name, version in versions.items())
         + ". Load of the machine while it ran (mean number of busy processes): "
         + f"{os.getloadavg()[0]:.0f}, so that wall-clock rates are lower bounds.",
         "",
         "| what | measured | wanted |",
         "|---|---|---|",
-        f"| 1,000 environments on 1,000 products, peak memory of the process | {rows['many']['envs/peak_mb']:.0f} MB "
+        f"| 1,000 environments on 1,000 products, peak memory of the process | "
+        f"{rows['many']['envs/peak_mb']:.0f} MB "
         f"| < 300 MB |",
         f"| … of which before the first episode | {rows['many']['envs/before_mb']:.0f} MB | |",
         f"| steps a second, searches done before | {rows['steps']['steps/wall']:,.0f} wall, "
         f"{rows['steps']['steps/cpu']:,.0f} per processor second | ≥ 20,000 |",
-        f"| searches a second, whole instructions, none twice | {rows['searches']['searches/wall']:,.0f} wall, "
+        f"| searches a second, whole instructions, none twice | "
+        f"{rows['searches']['searches/wall']:,.0f} wall, "
         f"{rows['searches']['searches/cpu']:,.0f} per processor second | ≥ 2,000 |",
     ]
     for name, title in (("compare", "side by side"), ("stress", "stress")):
@@ -195,13 +198,14 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
             row = rows[name]
             lines.append(
                 f"| {title}: {row['products']:,} products, {row['file_gb']:.2f} GB of JSON, one pass | "
-                f"{row['peak_mb'] / 1024:.2f} GB peak, {row['wall_s']:.0f} s ({row['cpu_s']:.0f} s of processor) | "
-                + ("< 8 GB |" if name == "stress" else "|")
+                f"{row['peak_mb'] / 1024:.2f} GB peak, {row['wall_s']:.0f} s ({row['cpu_s']:.0f} s of "
+                f"processor) | " + ("< 8 GB |" if name == "stress" else "|")
             )
     if "whole" in rows:
         ratio = rows["whole"]["peak_mb"] / rows["compare"]["peak_mb"]
         lines.append(
-            f"| the same file by `json.load`, all fields kept | {rows['whole']['peak_mb'] / 1024:.2f} GB peak "
+            f"| the same file by `json.load`, all fields kept | {rows['whole']['peak_mb'] / 1024:.2f} "
+            f"GB peak "
             f"({ratio:.1f} times as much) | |"
         )
     return "\n".join(lines) + "\n"
@@ -209,10 +213,14 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, help="where to write the table")
     parser.add_argument("--stress", type=int, default=0, help="products of the stress file; 0 leaves it out")
-    parser.add_argument("--folder", type=Path, default=Path("runs/stress"), help="where its files are written")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/stress"), help="where its files are written"
+    )
     parser.add_argument("--only", help=argparse.SUPPRESS)
     parser.add_argument("--arg", default="", help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -1,6 +1,7 @@
 """What the bundled WebShop catalogues are like, measured: ``python benchmarks/webshop_acceptance.py``.
 
-Prints, for each size and kind of goals: scores of the oracle and of the naive agent on every goal, ranks of the
+Prints, for each size and kind of goals: scores of the oracle and of the naive agent on every goal, ranks
+of the
 goal's product when its instruction is searched, how many purchases satisfy a goal, and lengths of texts.
 """
 
@@ -66,7 +67,12 @@ def main() -> None:
     parser.add_argument("--purchases", type=int, default=400, help="goals whose purchases are counted")
     args = parser.parse_args()
     heads = ("catalogue", "goals", "oracle", "naive", "top 10", "top 50", "purchases per goal")
-    lines = ["# The bundled WebShop catalogues", "", "`benchmarks/webshop_acceptance.py`; task score / success.", ""]
+    lines = [
+        "# The bundled WebShop catalogues",
+        "",
+        "`benchmarks/webshop_acceptance.py`; task score / success.",
+        "",
+    ]
     lines += [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for size, human in itertools.product(("tiny", "small"), (False, True)):
         catalog = bundled_catalog(size)
@@ -82,7 +88,8 @@ def main() -> None:
             f"{poor.task_score:.1f} / {poor.success:.1%}",
             share(found, 10),
             share(found, 50),
-            f"mean {statistics.mean(counts):.2f}, 95 % ≤ {counts[int(0.95 * len(counts))]}, most {counts[-1]}",
+            f"mean {statistics.mean(counts):.2f}, 95 % ≤ {counts[int(0.95 * len(counts))]}, most "
+            f"{counts[-1]}",
         )
         lines.append(f"| {' | '.join(cells)} |")
         print(lines[-1], flush=True)
@@ -92,9 +99,12 @@ def main() -> None:
     asked = [len(goal.instruction.split()) for goal in build_goals(catalog)]
     lines += [
         "",
-        f"siri-shop-small: {len(told)} of {len(catalog)} products have an instruction (the official small file: 415 of "
-        f"1,000 and 6,910 goals); {statistics.mean(len(p.instruction_attributes) for p in told):.1f} attributes in an "
-        f"instruction; titles of {min(words)} to {max(words)} words (mean {statistics.mean(words):.1f}); instructions "
+        f"siri-shop-small: {len(told)} of {len(catalog)} products have an instruction (the official "
+        f"small file: 415 of "
+        f"1,000 and 6,910 goals); {statistics.mean(len(p.instruction_attributes) for p in told):.1f} "
+        f"attributes in an "
+        f"instruction; titles of {min(words)} to {max(words)} words (mean "
+        f"{statistics.mean(words):.1f}); instructions "
         f"of {min(asked)} to {max(asked)} words (mean {statistics.mean(asked):.1f}).",
     ]
     page = "\n".join(lines) + "\n"

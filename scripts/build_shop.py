@@ -80,7 +80,9 @@ def produce(queue: Any, seed: int, total: int, stage_2: float, begin: float) -> 
 
 
 def report(folder: Path, count: int) -> None:
-    """Success under the plain prompt, a right skill and a wrong one, on validation goals of the bundled shop."""
+    """Success under the plain prompt, a right skill and a wrong one, on validation goals of the bundled
+    shop.
+    """
     from siri.envs.webshop import WebShop, build_goals, bundled_catalog, split_goals
     from siri.envs.webshop.compact import CompactPrompter, CompactShop
     from siri.policies import HFPolicy

@@ -1,8 +1,10 @@
 """Demonstrations for the embedded shop policy: a scripted shopper in generated catalogues, seen compactly.
 
 Under the plain prompt the shopper has a procedure of its own, drawn anew for each episode and mostly lacking
-something: an option not chosen, features not read, the first product instead of the best. Under a skill it does what
-the text says, right or wrong. A third of the tasks summarise an episode that succeeded. Catalogues and goals are
+something: an option not chosen, features not read, the first product instead of the best. Under a skill it
+does what
+the text says, right or wrong. A third of the tasks summarise an episode that succeeded. Catalogues and
+goals are
 those of other seeds than the bundled ones.
 """
 

@@ -49,7 +49,9 @@ class EnvConfig(_Section):
 
     max_steps: Count = 50
     style: Literal["transcript", "window", "compact"] = "window"
-    """``transcript`` is the embedded policy's on ALFWorld, ``compact`` on WebShop; ``window`` is the papers'."""
+    """``transcript`` is the embedded policy's on ALFWorld, ``compact`` on WebShop; ``window`` is the
+    papers'.
+    """
     history: Whole = 2
     """Turns shown by the window style."""
     train_games: Count = 480
@@ -62,7 +64,9 @@ class EnvConfig(_Section):
     kinds: tuple[str, ...] | None = None
     """Kinds of task; None is all of them."""
     catalog: Literal["tiny", "small", "large"] = "small"
-    """WebShop: the bundled catalogue that is taken when no data folder is given; ``games_seed`` is its seed."""
+    """WebShop: the bundled catalogue that is taken when no data folder is given; ``games_seed`` is its
+    seed.
+    """
     products: Count | None = None
     """WebShop: load the first so many records of the data folder; None is all."""
     human: bool = False

@@ -154,7 +154,8 @@ def base_path(env: str = "alfworld") -> Path:
     folder = Path(str(files("siri.policies").joinpath(name)))
     if not (folder / "model.safetensors").is_file():
         raise ConfigError(
-            f"got no checkpoint in {folder}, expected the embedded one; fix: reinstall siri-rl, or run {script}"
+            f"got no checkpoint in {folder}, expected the embedded one; fix: reinstall siri-rl, or "
+            f"run {script}"
         )
     return folder
 

@@ -55,7 +55,7 @@ def test_a_purchase_by_links_alone(port: int) -> None:
     page = get(port, links(page)[wanted.asin])[1]
     for _, value in wanted.options:
         page = get(port, links(page)[value])[1]
-        assert f'<a class="on" href' in page
+        assert '<a class="on" href' in page
     page = get(port, links(page)["features"])[1]
     page = get(port, links(page)["< prev"])[1]
     page = get(port, links(page)["buy now"])[1]
@@ -78,7 +78,9 @@ def test_the_agents_view_is_beside_it(port: int) -> None:
     assert "You are now at step 2" in page
 
 
-@pytest.mark.parametrize("path", ["/goal/999999", "/goal/x", "/goal/-1", "/x/1", "/goal/1/2", f"/goal/{'9' * 99}"])
+@pytest.mark.parametrize(
+    "path", ["/goal/999999", "/goal/x", "/goal/-1", "/x/1", "/goal/1/2", f"/goal/{'9' * 99}"]
+)
 def test_what_is_not_there(port: int, path: str) -> None:
     assert get(port, path)[0] == 404
 

@@ -1,4 +1,6 @@
-"""The small view: every command is one action of WebShop, and nothing is shown that the page does not show."""
+"""The small view: every command is one action of WebShop, and nothing is shown that the page does not
+show.
+"""
 
 from __future__ import annotations
 
@@ -134,7 +136,10 @@ def test_every_offered_command_is_valid_and_anchors_follow_the_view(data: st.Dat
         assert seen.setdefault(info["anchor"], shown) == shown
 
 
-SKILL = "When the task is to buy a fashion product: search the name, open the best one, choose the size, then buy it."
+SKILL = (
+    "When the task is to buy a fashion product: search the name, open the best one, choose the size, "
+    "then buy it."
+)
 
 
 def test_the_prompter() -> None:

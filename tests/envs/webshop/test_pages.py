@@ -46,8 +46,13 @@ def test_parsing(action: str, parsed: tuple[str, str | None]) -> None:
         "search[a\nb]",
         "think\nsearch[a]",
         " search[a]",
-    ]
-    + ["Search[x]", "click[search]", "click[buy now]", "click[next >]", "buy", ""],
+        "Search[x]",
+        "click[search]",
+        "click[buy now]",
+        "click[next >]",
+        "buy",
+        "",
+    ],
 )
 def test_what_is_impossible_changes_nothing(action: str) -> None:
     shop = session(product())
@@ -83,12 +88,14 @@ def test_text_of_every_page() -> None:
     assert shop.observe() == f"WebShop [SEP] Instruction: [SEP] {I} [SEP] Search"
     shop.act("search[Shoes]")
     assert shop.observe() == (
-        f"{HEAD} [SEP] Page 1 (Total results: 1) [SEP] Next > [SEP] B000000001 [SEP] Acme Canvas Shoes [SEP] $19.99"
+        f"{HEAD} [SEP] Page 1 (Total results: 1) [SEP] Next > [SEP] B000000001 [SEP] Acme Canvas "
+        f"Shoes [SEP] $19.99"
     )
     shop.act("click[B000000001]")
     item = (
         f"{HEAD} [SEP] < Prev [SEP] color [SEP] navy blue [SEP] red [SEP] size [SEP] 8 | 9 [SEP] 10 [SEP] "
-        "Acme Canvas Shoes [SEP] Price: $19.99 [SEP] Rating: N.A. [SEP] Description [SEP] Features [SEP] Reviews"
+        "Acme Canvas Shoes [SEP] Price: $19.99 [SEP] Rating: N.A. [SEP] Description [SEP] Features "
+        "[SEP] Reviews"
         " [SEP] Buy Now"
     )
     assert shop.observe() == item
@@ -105,11 +112,16 @@ def test_text_of_every_page() -> None:
     shop.act("click[< prev]")
     shop.act("click[buy now]")
     assert shop.observe() == (
-        "Thank you for shopping with us! [SEP] Your code: [SEP] None [SEP] (Paste it in your MTurk interface.) [SEP] "
-        'Purchased [SEP] asin [SEP] B000000001 [SEP] options [SEP] {"color": "red"} [SEP] attrs [SEP] None [SEP] '
-        "category [SEP] None [SEP] query [SEP] None [SEP] product category [SEP] None [SEP] Target [SEP] asin [SEP] "
-        "options [SEP] attrs [SEP] price upper [SEP] instuction text [SEP] category [SEP] product category [SEP] query"
-        " [SEP] Goal [SEP] None [SEP] Reward [SEP] Your score (min 0.0, max 1.0) [SEP] 1.0 [SEP] Reward Details [SEP] "
+        "Thank you for shopping with us! [SEP] Your code: [SEP] None [SEP] (Paste it in your MTurk "
+        "interface.) [SEP] "
+        'Purchased [SEP] asin [SEP] B000000001 [SEP] options [SEP] {"color": "red"} [SEP] attrs '
+        "[SEP] None [SEP] "
+        "category [SEP] None [SEP] query [SEP] None [SEP] product category [SEP] None [SEP] Target "
+        "[SEP] asin [SEP] "
+        "options [SEP] attrs [SEP] price upper [SEP] instuction text [SEP] category [SEP] product "
+        "category [SEP] query"
+        " [SEP] Goal [SEP] None [SEP] Reward [SEP] Your score (min 0.0, max 1.0) [SEP] 1.0 [SEP] "
+        "Reward Details [SEP] "
         "None"
     )
 
@@ -157,7 +169,8 @@ def test_rich_text() -> None:
     shop = at_item()
     shop.act("click[red]")
     assert shop.observe("text_rich") == (
-        f"You have clicked red.\nInstruction:\n{I}\n[button] Back to Search [button_]\n[button] < Prev [button_]\n"
+        f"You have clicked red.\nInstruction:\n{I}\n[button] Back to Search [button_]\n[button] < "
+        f"Prev [button_]\n"
         "color\n  [button] navy blue [button_]\n  [clicked button] red [clicked button_]\n"
         "size\n  [button] 8 | 9 [button_]\n  [button] 10 [button_]\n"
         "Acme Canvas Shoes\nPrice: $19.99\nRating: N.A.\n"
@@ -171,7 +184,8 @@ def test_rich_text() -> None:
     shop.act("click[< prev]")
     shop.act("click[< prev]")
     assert shop.observe("text_rich") == (
-        f"Instruction:\n{I}\n[button] Back to Search [button_]\nPage 1 (Total results: 1)\n[button] Next > [button_]\n"
+        f"Instruction:\n{I}\n[button] Back to Search [button_]\nPage 1 (Total results: 1)\n[button] "
+        f"Next > [button_]\n"
         "\n[clicked button] B000000001 [clicked button_]\nAcme Canvas Shoes\n$19.99\n"
     )
     shop.act("click[back to search]")
@@ -218,7 +232,9 @@ def test_clickables_in_order() -> None:
 
 
 def test_repeated_names() -> None:
-    """A repeated key keeps its first place and takes its last element; a button's name still acts as the button."""
+    """A repeated key keeps its first place and takes its last element; a button's name still acts as the
+    button.
+    """
     options = {"color": ("plain", "features"), "style": ("plain", "buy now", "< prev", "next >")}
     shop = session(product(options=options))
     shop.act("search[shoes]")

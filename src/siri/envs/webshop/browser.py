@@ -1,7 +1,9 @@
 """The shop as plain HTML for people: what a shopper sees, beside what the agent sees.
 
-A page's address holds the goal and every action so far, so the server keeps no state: the browser's back button
-works, and an address can be sent to a colleague. It listens on 127.0.0.1 alone and loads nothing from elsewhere.
+A page's address holds the goal and every action so far, so the server keeps no state: the browser's back
+button
+works, and an address can be sent to a colleague. It listens on 127.0.0.1 alone and loads nothing from
+elsewhere.
 """
 
 from __future__ import annotations

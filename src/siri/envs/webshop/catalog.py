@@ -120,12 +120,14 @@ def load_catalog(
         seed: of the prices drawn from ranges.
         name: under which results are reported.
 
-    Records are skipped, as upstream, when their id is ``"nan"``, longer than 10 characters or was seen before.
+    Records are skipped, as upstream, when their id is ``"nan"``, longer than 10 characters or was seen
+    before.
     Where upstream breaks, this loader reads an absent or null ``full_description``, ``small_description``,
     ``pricing``, ``customization_options`` or ``images`` as empty, and a price without ``$`` as none.
 
     Raises:
-        CatalogError: a file cannot be read or is no JSON of that shape; a record lacks its id, name, category,
+        CatalogError: a file cannot be read or is no JSON of that shape; a record lacks its id, name,
+        category,
             query or product category; a field has the wrong type; a record is longer than ``MAX_RECORD``.
             The message names file, record and field.
     """

@@ -1,8 +1,10 @@
 """WebShop for very small policies: the same shop, seen through a short list of what was asked for.
 
-A page of WebShop has hundreds of words; a policy of some hundred thousand parameters on a laptop cannot read them.
+A page of WebShop has hundreds of words; a policy of some hundred thousand parameters on a laptop cannot
+read them.
 :class:`CompactShop` wraps :class:`~siri.envs.webshop.WebShop` and shows, of each page, only what bears on the
-instruction: which of the wanted attributes a title, a list of features or a description names, whether the price
+instruction: which of the wanted attributes a title, a list of features or a description names, whether the
+price
 keeps the bound, which of the wanted options can be had. Nothing is shown that the page itself does not show.
 Commands are words and map to WebShop's actions one to one; steps, states, goals and reward are WebShop's own.
 It is an interface of ours: results under it are not comparable to WebShop's.
@@ -202,7 +204,9 @@ def _links(session: Session) -> list[str]:
 
 
 def _results(session: Session) -> str:
-    """The page's products by number: of another kind, over the bound, seen before, and attributes in the title."""
+    """The page's products by number: of another kind, over the bound, seen before, and attributes in the
+    title.
+    """
     query = analyze(session.goal.query)
     rows = []
     for number, link in enumerate(_links(session), start=1):

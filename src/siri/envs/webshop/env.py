@@ -29,10 +29,13 @@ SEARCH = "search[<your query>]"
 class WebShop(gymnasium.Env[str, str]):
     """Plays goals of one catalogue, one at a time.
 
-    An episode ends with a purchase (``terminated``) or after ``max_steps`` actions (``truncated``); every action
+    An episode ends with a purchase (``terminated``) or after ``max_steps`` actions (``truncated``); every
+    action
     counts, refused ones too. Catalogue, goals and index are shared by all environments and never changed.
-    ``info["score"]`` is the task score in [0, 1], 0 until something is bought; ``info["success"]`` says whether it
-    is exactly 1. ``info["extra"]`` holds ``page`` and, after the purchase, ``reward``: the score's parts under
+    ``info["score"]`` is the task score in [0, 1], 0 until something is bought; ``info["success"]`` says
+    whether it
+    is exactly 1. ``info["extra"]`` holds ``page`` and, after the purchase, ``reward``: the score's parts
+    under
     upstream's names, and ``nouns``, what compared the titles.
 
     The last observation is WebShop's done page, which shows the score; the prompters never pass it on.

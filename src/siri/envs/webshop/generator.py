@@ -1,7 +1,8 @@
 """A catalogue of our own in WebShop's file formats, so that everything works without downloads.
 
 Products come in families of five near-duplicates that share brand, line and options and differ in one thing
-each: an attribute, the material, the price or an option's values. The query finds the family; options, bullets
+each: an attribute, the material, the price or an option's values. The query finds the family; options,
+bullets
 and prices have to be read to find the item. Results on it are reported under its own name (``siri-shop-…``).
 """
 

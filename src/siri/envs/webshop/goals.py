@@ -54,7 +54,9 @@ class Goal:
     attributes: tuple[str, ...]
     price_upper: float
     options: tuple[str, ...] | tuple[tuple[str, str], ...] = ()
-    """Human goals have bare values; synthetic ones (name, value) pairs. The reward treats them differently."""
+    """Human goals have bare values; synthetic ones (name, value) pairs. The reward treats them
+    differently.
+    """
     weight: float = 1.0
 
     @property
@@ -71,7 +73,8 @@ class Goal:
 def draw_price_bound(price: float, rng: random.Random) -> float:
     """A bound above ``price``, or ``NO_BOUND``.
 
-    Of the next four bounds above the price, the larger of two distinct ones: the second, third and fourth come
+    Of the next four bounds above the price, the larger of two distinct ones: the second, third and fourth
+    come
     with probability 1/6, 2/6 and 3/6, the tightest never. With fewer than two left there is no bound.
     """
     above = [bound for bound in PRICE_RANGE if bound > price][:4]

@@ -192,14 +192,17 @@ CATEGORIES = (
 )
 
 BRANDS = _list(
-    "Velora, Norvane, Tansel, Brimoak, Quillon, Ardenix, Solvique, Hartwick, Mirelle, Oakenby, Zephra, Lunaro, "
+    "Velora, Norvane, Tansel, Brimoak, Quillon, Ardenix, Solvique, Hartwick, Mirelle, Oakenby, "
+    "Zephra, Lunaro, "
     "Corvella, Pinemark, Dravon, Estrella, Fenwyck, Galdora, Ixolite, Jarvanna, Kestrin, Lorimar, Mondavia, "
     "Nimbria, Orlanna, Pellmore, Questrin, Rivanto, Selwick, Tormina, Ulverton, Vantello, Wexmore, Yarrowby"
 )
 LINES = _list(
-    "Harbor, Summit, Meadow, Cascade, Prairie, Aurora, Canyon, Willow, Ember, Juniper, Lagoon, Orchard, Pioneer, "
+    "Harbor, Summit, Meadow, Cascade, Prairie, Aurora, Canyon, Willow, Ember, Juniper, Lagoon, "
+    "Orchard, Pioneer, "
     "Sierra, Tundra, Zenith, Horizon, Breeze, Cobble, Drift"
 )
 CLAIMS = _list(
-    "Premium, Everyday, Original, Signature, Essential, Favorite, Seasonal, Family, Studio, Weekend, Everlast, Select"
+    "Premium, Everyday, Original, Signature, Essential, Favorite, Seasonal, Family, Studio, Weekend, "
+    "Everlast, Select"
 )

@@ -21,199 +21,41 @@ Nouns = Callable[[str], tuple[str, ...]]
 _TOKEN = re.compile(r"(?:[^\W\d_]\.){2,}(?:[^\W\d_]\b)?|[^\W_]+(?:['’][^\W_]+)?")
 _NUMBERED = re.compile(r"^\d+(?=[^\W\d_])")
 
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 _FUNCTION_WORDS = frozenset(
-    [
-        "a",
-        "about",
-        "above",
-        "across",
-        "after",
-        "again",
-        "against",
-        "all",
-        "also",
-        "am",
-        "an",
-        "and",
-        "any",
-        "are",
-        "around",
-        "as",
-        "at",
-        "be",
-        "because",
-        "been",
-        "before",
-        "below",
-        "between",
-        "both",
-        "but",
-        "by",
-        "can",
-        "could",
-        "did",
-        "do",
-        "does",
-        "down",
-        "during",
-        "each",
-        "either",
-        "else",
-        "ever",
-        "every",
-        "few",
-        "for",
-        "from",
-        "further",
-        "had",
-        "has",
-        "have",
-        "he",
-        "her",
-        "here",
-        "hers",
-        "him",
-        "his",
-        "how",
-        "i",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "itself",
-        "just",
-        "let",
-        "me",
-        "more",
-        "most",
-        "my",
-        "near",
-        "no",
-        "nor",
-        "not",
-        "now",
-        "of",
-        "off",
-        "on",
-        "once",
-        "only",
-        "onto",
-        "or",
-        "other",
-        "our",
-        "out",
-        "over",
-        "own",
-        "per",
-        "same",
-        "she",
-        "should",
-        "so",
-        "some",
-        "such",
-        "than",
-        "that",
-        "the",
-        "their",
-        "them",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "those",
-        "through",
-        "to",
-        "too",
-        "under",
-        "until",
-        "up",
-        "upon",
-        "us",
-        "very",
-        "via",
-        "was",
-        "we",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "while",
-        "who",
-        "why",
-        "will",
-        "with",
-        "within",
-        "without",
-        "would",
-        "you",
-        "your",
-    ]
+    _words(
+        """
+    a about above across after again against all also am an and any are around as at be because been
+    before below between both but by can could did do does down during each either else ever every few
+    for from further had has have he her here hers him his how i if in into is it its itself just let me
+    more most my near no nor not now of off on once only onto or other our out over own per same she
+    should so some such than that the their them then there these they this those through to too under
+    until up upon us very via was we were what when where which while who why will with within without
+    would you your
+    """
+    )
 )
 _NOUNS_IN_ING = frozenset(
-    [
-        "bedding",
-        "building",
-        "ceiling",
-        "clothing",
-        "coating",
-        "covering",
-        "decking",
-        "dining",
-        "earring",
-        "engraving",
-        "evening",
-        "fitting",
-        "flooring",
-        "gardening",
-        "grooming",
-        "housing",
-        "icing",
-        "king",
-        "lighting",
-        "lining",
-        "living",
-        "molding",
-        "morning",
-        "mounting",
-        "opening",
-        "outing",
-        "packing",
-        "padding",
-        "painting",
-        "piping",
-        "plumbing",
-        "pudding",
-        "railing",
-        "ring",
-        "seasoning",
-        "setting",
-        "shaving",
-        "siding",
-        "sibling",
-        "sling",
-        "spring",
-        "stocking",
-        "string",
-        "styling",
-        "swing",
-        "thing",
-        "topping",
-        "training",
-        "wedding",
-        "wing",
-        "wiring",
-        "writing",
-    ]
+    _words(
+        """
+    bedding building ceiling clothing coating covering decking dining earring engraving evening fitting
+    flooring gardening grooming housing icing king lighting lining living molding morning mounting
+    opening outing packing padding painting piping plumbing pudding railing ring seasoning setting
+    shaving siding sibling sling spring stocking string styling swing thing topping training wedding
+    wing wiring writing
+    """
+    )
 )
 _NOUNS_IN_ED = frozenset(["bed", "feed", "need", "reed", "seed", "shed", "speed", "sled", "weed"])
 
 
 def noun_extractor(name: Literal["auto", "spacy", "rule"] = "auto") -> tuple[Nouns, str]:
-    """(extractor, its name). ``auto`` takes spaCy with en_core_web_sm where both are installed, else the rule.
+    """(extractor, its name). ``auto`` takes spaCy with en_core_web_sm where both are installed, else the
+    rule.
 
     Raises:
         MissingExtra: ``spacy`` was asked for and is not there.

@@ -1,4 +1,5 @@
-"""WebShop's pages as a state machine: what can be clicked, where a click leads, and the exact text of each page.
+"""WebShop's pages as a state machine: what can be clicked, where a click leads, and the exact text of each
+page.
 
 It follows ``web_agent_text_env.py`` and its templates. States are named, where upstream searches for words in
 an address; what that search gets wrong (a selected option is recognised by its quoted value) is kept.
@@ -129,7 +130,8 @@ class Session:
     def clickables(self) -> Mapping[str, str]:
         """What a click may name, in order, and its element: a page's button, ``asin``, or ``option:name``.
 
-        ``search`` on the index page is listed and cannot be clicked. A repeated name keeps its first place and
+        ``search`` on the index page is listed and cannot be clicked. A repeated name keeps its first place
+        and
         takes its last element.
         """
         if self._clickables is None:

@@ -1,4 +1,6 @@
-"""WebShop's prompts as current RL papers have them (verl-agent): window, admissible actions, think and action."""
+"""WebShop's prompts as current RL papers have them (verl-agent): window, admissible actions, think and
+action.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +29,20 @@ _FIRST = (
 _LATER = (
     "\nYou are an expert autonomous agent operating in the WebShop e‑commerce environment.\n"
     "Your task is to: {task}.\n"
-    "Prior to this step, you have already taken {steps} step(s). Below are the most recent {shown} observations "
+    "Prior to this step, you have already taken {steps} step(s). Below are the most recent {shown} "
+    "observations "
     "and the corresponding actions you took: {history}\n"
     "You are now at step {now} and your current observation is: {observation}.\n"
 )
 _OFFER = "Your admissible actions of the current situation are: \n[\n{actions}\n]."
 _ASK = (
     "\n\nNow it's your turn to take one action for the current step.\n"
-    "You should first reason step-by-step about the current situation, then think carefully which admissible action "
-    "best advances the shopping goal. This reasoning process MUST be enclosed within <think> </think> tags. \n"
-    "Once you've finished your reasoning, you should choose an admissible action for current step and present it "
+    "You should first reason step-by-step about the current situation, then think carefully which "
+    "admissible action "
+    "best advances the shopping goal. This reasoning process MUST be enclosed within <think> "
+    "</think> tags. \n"
+    "Once you've finished your reasoning, you should choose an admissible action for current step "
+    "and present it "
     "within <action> </action> tags.\n"
 )
 
@@ -80,7 +86,8 @@ class WebShopPrompter:
         recent = turns[-self.history :]
         start = len(turns) - len(recent) + 1
         past = [
-            f"[Observation {n}: '{compact_observation(turn.observation, task.goal)}', Action {n}: '{turn.action}']"
+            f"[Observation {n}: '{compact_observation(turn.observation, task.goal)}', Action {n}: "
+            f"'{turn.action}']"
             for n, turn in enumerate(recent, start)
         ]
         return _LATER.format(
@@ -99,7 +106,8 @@ class WebShopPrompter:
     def parse(self, text: str) -> tuple[str, bool, tuple[int, int]]:
         """The first ``<action>``, lower-cased; without one the last 20 characters.
 
-        Well-formed only with an action, with both think tags as they are written, and without a CJK character,
+        Well-formed only with an action, with both think tags as they are written, and without a CJK
+        character,
         as in verl-agent; a malformed answer is carried out all the same.
         """
         lowered = text.lower()

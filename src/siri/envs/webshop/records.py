@@ -1,4 +1,6 @@
-"""Reading the catalogue's JSON files one record at a time, with the file and the record in every complaint."""
+"""Reading the catalogue's JSON files one record at a time, with the file and the record in every
+complaint.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,8 @@ def _open(path: str | os.PathLike[str]) -> TextIO:
         return open(path, encoding="utf-8")
     except OSError as error:
         raise CatalogError(
-            f"got {os.fspath(path)} that cannot be read ({error.strerror}), expected a JSON file; fix: its path"
+            f"got {os.fspath(path)} that cannot be read ({error.strerror}), expected a JSON file; "
+            f"fix: its path"
         ) from error
 
 

@@ -30,111 +30,22 @@ __all__ = [
     "type_reward",
 ]
 
-COLORS = tuple(
-    [
-        "alabaster",
-        "apricot",
-        "aqua",
-        "ash",
-        "asphalt",
-        "azure",
-        "banana",
-        "beige",
-        "black",
-        "blue",
-        "blush",
-        "bordeaux",
-        "bronze",
-        "brown",
-        "burgundy",
-        "camel",
-        "camo",
-        "caramel",
-        "champagne",
-        "charcoal",
-        "cheetah",
-        "chestnut",
-        "chocolate",
-        "christmas",
-        "coffee",
-        "cognac",
-        "copper",
-        "coral",
-        "cranberry",
-        "cream",
-        "crystal",
-        "dark",
-        "denim",
-        "eggplant",
-        "elephant",
-        "espresso",
-        "fuchsia",
-        "gold",
-        "granite",
-        "grape",
-        "graphite",
-        "grass",
-        "gray",
-        "green",
-        "grey",
-        "heather",
-        "indigo",
-        "ivory",
-        "ivy",
-        "khaki",
-        "lavender",
-        "lemon",
-        "leopard",
-        "light",
-        "lilac",
-        "lime",
-        "magenta",
-        "maroon",
-        "mauve",
-        "merlot",
-        "midnight",
-        "mint",
-        "mocha",
-        "multicolor",
-        "mushroom",
-        "mustard",
-        "natural",
-        "navy",
-        "nude",
-        "olive",
-        "orange",
-        "peach",
-        "pewter",
-        "pink",
-        "plum",
-        "purple",
-        "rainbow",
-        "red",
-        "rose",
-        "royal",
-        "rust",
-        "sand",
-        "sapphire",
-        "seashell",
-        "silver",
-        "skull",
-        "slate",
-        "steel",
-        "stone",
-        "stonewash",
-        "sunflower",
-        "tan",
-        "taupe",
-        "teal",
-        "tiger",
-        "turquoise",
-        "violet",
-        "walnut",
-        "wheat",
-        "white",
-        "wine",
-        "yellow",
-    ]
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+COLORS = _words(
+    """
+    alabaster apricot aqua ash asphalt azure banana beige black blue blush bordeaux bronze brown
+    burgundy camel camo caramel champagne charcoal cheetah chestnut chocolate christmas coffee cognac
+    copper coral cranberry cream crystal dark denim eggplant elephant espresso fuchsia gold granite
+    grape graphite grass gray green grey heather indigo ivory ivy khaki lavender lemon leopard light
+    lilac lime magenta maroon mauve merlot midnight mint mocha multicolor mushroom mustard natural navy
+    nude olive orange peach pewter pink plum purple rainbow red rose royal rust sand sapphire seashell
+    silver skull slate steel stone stonewash sunflower tan taupe teal tiger turquoise violet walnut
+    wheat white wine yellow
+    """
 )
 """Upstream's colour words, in its order: the first one found is the colour."""
 
@@ -246,7 +157,9 @@ def attribute_reward(product: Product, goal: Goal) -> tuple[float, int]:
 
 
 def option_reward(purchased: Sequence[str], wanted: Sequence[Option]) -> tuple[float | None, int]:
-    """(share, number) of the wanted options that any purchased value matches; share None when none is wanted."""
+    """(share, number) of the wanted options that any purchased value matches; share None when none is
+    wanted.
+    """
     own = [normalize_color(value) for value in purchased]
     matched = sum(any(fuzzy_match(value, normalize_color(option)) for value in own) for option in wanted)
     return (matched / len(wanted) if wanted else None), matched
@@ -255,7 +168,8 @@ def option_reward(purchased: Sequence[str], wanted: Sequence[Option]) -> tuple[f
 def normalize_color(option: Option) -> Option:
     """The first of ``COLORS`` that the option contains, else the option itself.
 
-    In a string any substring counts (``"navy blue"`` → ``"blue"``, ``"standard"`` → ``"tan"``); in a pair only a
+    In a string any substring counts (``"navy blue"`` → ``"blue"``, ``"standard"`` → ``"tan"``); in a pair
+    only a
     whole element does (``("color", "navy blue")`` stays). Case-sensitive.
     """
     return next((color for color in COLORS if color in option), option)

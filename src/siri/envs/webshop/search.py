@@ -29,42 +29,18 @@ K1, B = 0.9, 0.4
 RESULTS = 50
 """Hits of a search, ten on a page."""
 
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 STOP_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "but",
-        "by",
-        "for",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "no",
-        "not",
-        "of",
-        "on",
-        "or",
-        "such",
-        "that",
-        "the",
-        "their",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "to",
-        "was",
-        "will",
-        "with",
-    ]
+    _words(
+        """
+    a an and are as at be but by for if in into is it no not of on or such that the their then there
+    these they this to was will with
+    """
+    )
 )
 """Lucene's English stop words."""
 
