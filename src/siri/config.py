@@ -252,7 +252,10 @@ _SMOKE: dict[str, Any] = {
 _SHOP: dict[str, Any] = {
     **_EMBEDDED,
     "env": {"max_steps": 15, "style": "compact"},
-    "rollout": {"max_tokens": 20},
+    "rollout": {"max_tokens": 16, "tasks": 12},
+    "warmup": {"successes": 96, "max_iterations": 20},
+    "mining": {"every": 3, "max_skills": 1, "min_active": 3, "min_iterations": 6, "max_iterations": 9},
+    "internalization": {"iterations": 10, "peak": 1.0, "warmup": 3},
     "evaluation": {"temperature": 1.0, "splits": ("valid",)},
 }
 _SHOP_SMOKE: dict[str, Any] = {
