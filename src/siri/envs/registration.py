@@ -27,6 +27,8 @@ def register_envs() -> None:
     if "siri/ALFWorld-v0" not in registry:
         # The environment truncates by itself (max_steps), so gymnasium's TimeLimit is not asked for.
         register(id="siri/ALFWorld-v0", entry_point="siri.envs.registration:make_alfworld")
+    if "siri/WebShop-v0" not in registry:
+        register(id="siri/WebShop-v0", entry_point="siri.envs.webshop.env:make_webshop")
 
 
 def make_alfworld(

@@ -1,7 +1,5 @@
 """WebShop, played natively: buying what an instruction asks for (Yao et al. 2022, arXiv:2207.01206)."""
 
-import gymnasium
-
 from siri.envs.webshop.agents import Scores, naive, oracle, play
 from siri.envs.webshop.catalog import Catalog, Product, load_catalog
 from siri.envs.webshop.compact import CompactPrompter, CompactShop, CompactSummaryPrompt
@@ -21,9 +19,6 @@ from siri.envs.webshop.reward import (
 )
 from siri.envs.webshop.search import SearchIndex
 from siri.envs.webshop.suite import webshop_suite
-
-if "siri/WebShop-v0" not in gymnasium.registry:
-    gymnasium.register("siri/WebShop-v0", entry_point="siri.envs.webshop.env:make_webshop")
 
 __all__ = [
     "Catalog",
