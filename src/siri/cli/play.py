@@ -1,7 +1,8 @@
-"""`siri play`."""
+"""`siri play`: one task in the terminal, or WebShop as web pages."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,65 +10,110 @@ from rich.markup import escape
 
 from siri.cli.app import app, console
 from siri.cli.parts import make_suite
+from siri.cli.players import player_of
 from siri.errors import ConfigError
+from siri.types import Task, Turn
 
 
 @app.command()
 def play(
+    game: Annotated[
+        Path | None, typer.Argument(help="ALFWorld: a game file, or its folder; a task of the suite without.")
+    ] = None,
     env: Annotated[str, typer.Option(help="Benchmark: alfworld or webshop.")] = "alfworld",
     data: Annotated[
         str | None, typer.Option(help="The benchmark's data folder; tasks are generated without.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Split; by default the first one for validation.")] = None,
     task: Annotated[int, typer.Option(help="Number of the task in its split.")] = 0,
+    policy: Annotated[
+        str, typer.Option(help="Who plays: 'human', 'expert', 'tiny', a model folder or a hub name.")
+    ] = "human",
+    engine: Annotated[str, typer.Option(help="ALFWorld: native or textworld.")] = "native",
+    temperature: Annotated[float, typer.Option(help="Of a model; 0 is greedy.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Sampling seed of a model.")] = 0,
     html: Annotated[
         bool, typer.Option("--html", help="WebShop: as web pages on 127.0.0.1 instead of the terminal.")
     ] = False,
     port: Annotated[int, typer.Option(help="Port of --html; 0 takes a free one.")] = 8000,
     set_: Annotated[list[str], typer.Option("--set", help="section.key=value.")] = [],  # noqa: B006
 ) -> None:
-    """Play a task yourself, as the agent sees it. Example: siri play --env webshop"""
+    """Play a task, or watch it played. Example: siri play --policy expert --task 3"""
     from siri.config import load_config, preset
 
-    base = preset("paper" if env == "webshop" else "embedded", env)
-    suite = make_suite(load_config(base, assignments=set_), env, data)
-    if html:
-        _serve(suite, port)
-        return
-    tasks = suite.split(split or next(name for name in suite.tasks if name != "train"))
-    if not 0 <= task < len(tasks):
-        raise ConfigError(f"got --task {task}, expected 0 to {len(tasks) - 1}; fix: choose one")
-    world = suite.make_env()
-    observation, info = world.reset(seed=0, options={"task": tasks[task]})
-    console.print(f"{suite.name}: {escape(tasks[task].goal)}", style="bold")
-    console.print("A command or its number; empty or Ctrl-D to stop.", style="dim")
-    _loop(world, observation, info)
+    # a person and the expert see WebShop as the paper shows it; the embedded policy has a view of its own
+    small = env != "webshop" or policy == "tiny"
+    settings = load_config(preset("embedded" if small else "paper", env), assignments=set_)
+    if game is not None:
+        if env != "alfworld":
+            raise ConfigError(f"got a game file with --env {env!r}, expected 'alfworld'; fix: leave it out")
+        suite, chosen = None, _of_file(game)
+    else:
+        suite = make_suite(settings, env, data)
+        if html:
+            _serve(suite, port)
+            return
+        tasks = suite.split(split or next(name for name in suite.tasks if name != "train"))
+        if not 0 <= task < len(tasks):
+            raise ConfigError(f"got --task {task}, expected 0 to {len(tasks) - 1}; fix: choose one")
+        chosen = tasks[task]
+    world = _world(suite, settings, engine)
+    player = player_of(policy, env, world, chosen, suite and suite.prompter, temperature, seed)
+    console.print(f"{suite.name if suite else game}: {escape(chosen.goal)}", style="bold")
+    if policy == "human":
+        console.print("A command or its number; empty or Ctrl-D to stop.", style="dim")
+    _loop(world, chosen, player, seed)
 
 
-def _loop(world: Any, observation: str, info: Any) -> None:
-    steps = 0
+def _loop(world: Any, task: Task, player: Any, seed: int) -> None:
+    observation, info = world.reset(seed=seed, options={"task": task})
+    turns: list[Turn] = []
     while True:
-        console.print(f"\n{escape(observation)}")
-        for number, command in enumerate(info["admissible"]):
-            console.print(f"  {number:3d}  {escape(command)}", style="dim")
-        try:
-            line = console.input("> ").strip()
-        except EOFError:
+        console.print(f"\n{escape(observation.strip())}", soft_wrap=True)
+        answer = player(turns, observation, info)
+        if answer is None:
+            console.print("stopped")
             return
-        if not line:
-            return
-        offered = info["admissible"]
-        command = offered[int(line)] if line.isdecimal() and int(line) < len(offered) else line
-        observation, _, terminated, truncated, info = world.step(command)
-        steps += 1
+        (action, text), before, shown = answer, info, observation
+        observation, reward, terminated, truncated, info = world.step(action)
+        turns.append(
+            Turn(
+                observation=shown,
+                admissible=tuple(before["admissible"]),
+                action=action,
+                text=text,
+                valid=info["valid"],
+                reward=float(reward),
+                anchor=before["anchor"],
+            )
+        )
         if not info["valid"]:
             console.print("(refused)", style="yellow")
         if terminated or truncated:
+            console.print(f"\n{escape(observation.strip())}", soft_wrap=True)
             score = f", task score {100 * info['score']:.1f}" if "score" in info else ""
-            console.print(f"\n{'Solved' if info['success'] else 'Not solved'} after {steps} steps{score}.")
+            solved = "Solved" if info["success"] else "Not solved"
+            console.print(f"\n{solved} after {len(turns)} steps{score}.")
             for name, value in info.get("extra", {}).get("reward", {}).items():
                 console.print(f"  {name} {value}", style="dim")
             return
+
+
+def _of_file(path: Path) -> Task:
+    from siri.envs.alfworld import load_game
+
+    file = path / "game.tw-pddl" if path.is_dir() else path
+    return Task(file.parent.name, "", load_game(file).task, "valid_seen", str(file))
+
+
+def _world(suite: Any, settings: Any, engine: str) -> Any:
+    if suite is not None and engine == "native":
+        return suite.make_env()
+    from siri.envs.alfworld import ALFWorld
+
+    if suite is not None and not isinstance(suite.make_env(), ALFWorld):
+        raise ConfigError(f"got --engine {engine!r} for {suite.name}, expected ALFWorld; fix: leave it out")
+    return ALFWorld(engine=engine, max_steps=settings.env.max_steps)  # type: ignore[arg-type]
 
 
 def _serve(suite: Any, port: int) -> None:

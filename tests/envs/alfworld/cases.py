@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from siri.envs.alfworld.generator import generate_games
@@ -13,6 +14,7 @@ from tests.envs.alfworld import edges
 
 PAIRS = tuple((kind, room) for kind, rooms in tables().kind_rooms.items() for room in sorted(rooms))
 """(kind, room) of all kinds that a room allows."""
+SEED = 7
 _GOALS = ("won_at_reset", "always_won", "logic")
 _WORLD = tuple(name for name in edges.FEATURES if name not in _GOALS)
 
@@ -38,3 +40,8 @@ def cases(folder: Path, per_pair: int, *, seed: int) -> Iterator[tuple[str, edge
                 content = edges.odd_task(content, rng)
                 features.append("odd_task")
             yield f"{kind} in {room}, {variant}, {scale:g}, {'+'.join(features) or 'plain'}", content
+
+
+def digest(commands: Sequence[str]) -> str:
+    """Fingerprint of an admissible list, order included."""
+    return hashlib.sha256("\n".join(commands).encode()).hexdigest()[:12]

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from siri.envs.alfworld import goals
-from siri.envs.alfworld.games import KINDS, load_game, load_tasks, parse_game
+from siri.envs.alfworld.games import KINDS, load_game, load_tasks, parse_game, survey
 from siri.errors import ConfigError, GameError
 from tests.envs.alfworld import house
 
@@ -66,13 +66,12 @@ def test_first_order_goals(goal, cases):
     [
         ({"grammar": 3}, "without text 'grammar'"),
         ({"grammar": house.grammar("put a {x}.")}, "grammar symbols"),
-        ({"grammar": house.grammar("x").replace("You heat", "You bake")}, "rule 'heatObject.feedback'"),
-        ({"grammar": house.grammar("x").replace('"use {o}"', '"toggle {o}"')}, "action 'ToggleObject'"),
-        ({"grammar": house.grammar("x").replace('"move {o}', '"shove {o}')}, "unknown pair"),
-        ({"pddl_domain": "(define (domain alfred))"}, "PDDL domain"),
+        ({"grammar": house.grammar("x").replace("You heat", "You bake")}, r"unknown grammar \(sha256"),
+        ({"pddl_domain": "(define (domain alfred))"}, r"unknown PDDL domain \(sha256 .* 2\.1\.1 \("),
         ({"pddl_problem": house.problem("(:goal (isHot Knife_bar_1))")}, "never be reached"),
         ({"pddl_problem": house.problem("(:goal (checked Desk_bar_1))")}, "goal over 'checked'"),
         ({"pddl_problem": house.problem("(:goal (isHot Nobody))")}, "'nobody' in the goal"),
+        ({"pddl_problem": house.problem("(:goal (holds agent1))")}, "1 arguments of 'holds'"),
     ],
 )
 def test_unknown_content_is_refused(change, words):
@@ -88,11 +87,43 @@ def test_unknown_content_is_refused(change, words):
         ("(receptacleAtLocation Fridge_bar_1 loc_bar_3)", "two locations"),
         ("(isHot Ghost_bar_1)", "undeclared 'ghost_bar_1'"),
         ("(inReceptacle Apple_bar_1)", "expected 2 arguments"),
+        ("(openable)", "expected 1 arguments"),
     ],
 )
 def test_inconsistent_facts_are_refused(fact, words):
     with pytest.raises(GameError, match=words):
         parse_game(house.content(HEAT, extra=fact))
+
+
+def test_a_second_agent_is_refused():
+    text = house.problem("(:goal (and))").replace("agent1 - agent", "agent1 - agent agent2 - agent")
+    with pytest.raises(GameError, match="agents"):
+        parse_game(house.content(HEAT) | {"pddl_problem": text})
+
+
+def test_names_that_textworld_garbles_are_refused():
+    text = house.problem("(:goal (and))").replace("Desk_bar_1", "Désk_bar_1")
+    with pytest.raises(GameError, match="printable ASCII"):
+        parse_game(house.content(HEAT) | {"pddl_problem": text})
+
+
+def test_texts_without_bound_are_refused():
+    text = house.problem("(:goal (and))")
+    with pytest.raises(GameError, match="commands may take"):
+        parse_game(house.content(HEAT) | {"pddl_problem": text.replace("Desk_bar_1", f"{'D' * 600}_bar_1")})
+    items = [f"Egg_bar_{n}" for n in range(8000)]
+    more = " ".join(f"(isHot {item})" for item in items)
+    text = house.problem("(:goal (and))", extra=more)
+    text = text.replace("(:objects", f"(:objects {' '.join(items)} - object", 1)
+    with pytest.raises(GameError, match="texts may take"):
+        parse_game(house.content(HEAT) | {"pddl_problem": text})
+
+
+@pytest.mark.parametrize("task", ["put a ; b.", "a {x}", "[a]", "a < b", 'say "hi"', "half \ud83d"])
+def test_tasks_that_textworld_cuts_are_refused(task):
+    spelt = json.dumps(task)[1:-1]
+    with pytest.raises(GameError, match="grammar symbols"):
+        parse_game(house.content(HEAT) | {"grammar": house.grammar(spelt)})
 
 
 def test_load_game_is_cached_until_the_file_changes(tmp_path):
@@ -135,6 +166,22 @@ def test_load_tasks_filters_and_sorts(data):
     assert {task.split for task in tasks} == {"train"}
     assert load_tasks(data, split="train", kinds=[HEAT]) == [t for t in tasks if t.kind == HEAT]
     assert all(load_game(task.source).task == task.goal for task in tasks)
+
+
+def test_survey_says_what_was_left_out(data):
+    (data / "json_2.1.1" / "train" / f"{HEAT}-A-None-B-1" / "trial_9").mkdir()
+    empty = data / "json_2.1.1" / "train" / f"{HEAT}-A-None-B-1" / "trial_9" / "traj_data.json"
+    empty.write_text(json.dumps({"task_type": HEAT}))
+    found = survey(data, split="train", kinds=[HEAT, "pick_two_obj_and_place"])
+    assert [task.kind for task in found.tasks] == [HEAT, "pick_two_obj_and_place"]
+    assert found.left_out == {
+        "movable or sliced": 1,
+        "other kind": 4,
+        "no game file": 1,
+        "unmarked": 1,
+        "unsolvable": 1,
+    }
+    assert found.found == 10
 
 
 def test_kind_comes_from_traj_data_first(data):

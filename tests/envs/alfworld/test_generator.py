@@ -37,7 +37,7 @@ def placement(task: Task) -> tuple[str, ...]:
     return (task.id.split("/")[0], *inside)
 
 
-@pytest.mark.parametrize("grammar", ["current", "2.1.1"])
+@pytest.mark.parametrize("grammar", ["current", "2.1.1", "2.1.2"])
 @pytest.mark.parametrize(("split", "scale"), [("train", 0.4), ("valid_seen", 1.0), ("valid_unseen", 0.2)])
 def test_every_game_is_won_by_the_expert_and_its_walkthrough(
     tmp_path: Path, split: str, scale: float, grammar: Any
@@ -245,7 +245,7 @@ def test_rooms_limit_the_kinds(tmp_path: Path) -> None:
         ({"scale": 0}, "scale 0"),
         ({"scale": float("nan")}, "scale nan"),
         ({"scale": "big"}, "scale 'big'"),
-        ({"grammar": "2.1.2"}, "grammar '2.1.2'"),
+        ({"grammar": "2.1.3"}, "grammar '2.1.3'"),
     ],
 )
 def test_bad_arguments(tmp_path: Path, change: dict[str, Any], words: str) -> None:

@@ -3,7 +3,7 @@
 from siri.envs.alfworld.engine import State
 from siri.envs.alfworld.env import ALFWorld
 from siri.envs.alfworld.expert import Expert, solve
-from siri.envs.alfworld.games import KINDS, Game, load_game, load_tasks
+from siri.envs.alfworld.games import KINDS, Game, Survey, load_game, load_tasks, survey
 from siri.envs.alfworld.generator import generate_games
 from siri.envs.alfworld.prompts import TranscriptPrompter, WindowPrompter
 from siri.envs.alfworld.suite import alfworld_suite
@@ -14,6 +14,7 @@ __all__ = [
     "Expert",
     "Game",
     "State",
+    "Survey",
     "TranscriptPrompter",
     "WindowPrompter",
     "alfworld_suite",
@@ -21,4 +22,5 @@ __all__ = [
     "load_game",
     "load_tasks",
     "solve",
+    "survey",
 ]

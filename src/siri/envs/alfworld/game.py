@@ -14,7 +14,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
-from siri.envs.alfworld.goals import DYNAMIC, Clause, Grounder
+from siri.envs.alfworld.goals import ARITY, DYNAMIC, Clause, Grounder
 from siri.envs.alfworld.grammar import TASK_PREFIX, Grammar, read_grammar
 from siri.envs.alfworld.pddl import Fact, Problem, read_problem, strip_comments
 from siri.envs.alfworld.variants import check_known
@@ -120,7 +120,7 @@ def parse_game(content: Mapping[str, Any], *, shuffle: int | None = None) -> Gam
     by: dict[str, list[Fact]] = {}
     for fact in sorted(facts):
         by.setdefault(fact[0], []).append(fact)
-    agent, start = _agent(by)
+    agent, start = _agent(by, problem)
     place_of = _places(by)
     ids = sorted({word for fact in facts for word in fact[1:]})
     names = _names(ids)
@@ -164,15 +164,12 @@ def _grammar(text: str, domain: str) -> Grammar:
 
 
 _AFFORDANCES = ("openable", "pickupable", "toggleable", "cleanable", "heatable", "coolable", "sliceable")
-_ARITY = {"atlocation": 2, "receptacleatlocation": 2, "objectatlocation": 2, "inreceptacle": 2, "holds": 2}
-_ARITY |= dict.fromkeys(_AFFORDANCES, 1)
-_ARITY |= {"inreceptacleobject": 2, "receptacletype": 2, "objecttype": 2, "cancontain": 2}
 
 
 def _declared(problem: Problem) -> frozenset[Fact]:
     for fact in problem.init:
-        if len(fact) - 1 != _ARITY.get(fact[0], len(fact) - 1):
-            raise GameError(f"got fact {fact}, expected {_ARITY[fact[0]]} arguments; fix: check the file")
+        if len(fact) - 1 != ARITY.get(fact[0], len(fact) - 1):
+            raise GameError(f"got fact {fact}, expected {ARITY[fact[0]]} arguments; fix: check the file")
         for word in fact[1:]:
             if word not in problem.objects:
                 raise GameError(
@@ -185,8 +182,11 @@ def _declared(problem: Problem) -> frozenset[Fact]:
     return frozenset(problem.init)
 
 
-def _agent(by: Mapping[str, list[Fact]]) -> tuple[str, str]:
+def _agent(by: Mapping[str, list[Fact]], problem: Problem) -> tuple[str, str]:
     found = by.get("atlocation", [])
+    agents = [name for name, kind in problem.objects.items() if kind == "agent"]
+    if len(found) == 1 and agents != [found[0][1]]:
+        raise GameError(f"got agents {agents}, expected the one that is at a location; fix: check the file")
     if len(found) != 1:
         raise GameError(
             f"got {len(found)} 'atLocation' facts, expected one agent at one place; fix: the file"

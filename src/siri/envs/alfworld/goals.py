@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from siri.envs.alfworld.pddl import Expr, Fact
 from siri.errors import GameError
 
-__all__ = ["DYNAMIC", "Case", "Clause", "Grounder"]
+__all__ = ["ARITY", "DYNAMIC", "Case", "Clause", "Grounder"]
 
 Case = tuple[frozenset[Fact], frozenset[Fact]]
 """(facts that must hold, facts that must not)."""
@@ -28,6 +28,16 @@ DYNAMIC = frozenset({"atlocation", "objectatlocation", "opened", "inreceptacle",
     "issliced",
 }
 """Predicates that some action changes."""
+_PAIRS = (
+    "atlocation receptacleatlocation objectatlocation inreceptacle inreceptacleobject holds receptacletype "
+    "objecttype cancontain wasinreceptacle"
+)
+_SINGLES = (
+    "openable opened holdsany isclean ishot iscool ison istoggled issliced pickupable toggleable cleanable "
+    "heatable coolable sliceable moveable full isreceptacleobject holdsanyreceptacleobject checked examined"
+)
+ARITY = dict.fromkeys(_PAIRS.split(), 2) | dict.fromkeys(_SINGLES.split(), 1)
+"""Predicate of the domain → number of its arguments."""
 _REFUSED = frozenset({"checked", "examined"})
 _TRUE: Clause = ((frozenset(), frozenset()),)
 _FALSE: Clause = ()
@@ -98,6 +108,10 @@ class Grounder:
             )
         if head == "=":
             return _TRUE if (len(set(names)) == 1) != negated else _FALSE
+        if len(names) != ARITY.get(head, len(names)):
+            raise GameError(
+                f"got {len(names)} arguments of '{head}' in the goal, expected {ARITY[head]}; fix: the goal"
+            )
         fact = (head, *names)
         if head not in DYNAMIC:
             return _TRUE if (fact in self.init) != negated else _FALSE

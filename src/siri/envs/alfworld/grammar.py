@@ -67,7 +67,7 @@ def read_task(text: str) -> str:
         raise GameError(
             f"got a task that is no JSON string ({error}); fix: check 'grammar' in the file"
         ) from None
-    bad = sorted(_SYMBOLS.intersection(task))
+    bad = sorted(c for c in set(task) if c in _SYMBOLS or "\ud800" <= c <= "\udfff")
     if bad:
         raise GameError(
             f"got grammar symbols {''.join(bad)!r} in the task {task!r}, expected plain words "

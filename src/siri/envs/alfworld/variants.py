@@ -91,13 +91,18 @@ def fingerprints(domain: str, grammar: str) -> tuple[str, str]:
 
 @lru_cache(maxsize=8)
 def _domain_fingerprint(domain: str) -> str:
-    return hashlib.sha256(" ".join(strip_comments(domain).split()).encode()).hexdigest()
+    return _sha256(" ".join(strip_comments(domain).split()))
 
 
 def _grammar_fingerprint(grammar: str) -> str:
     masked = TASK_RULE.sub(r'\1""', grammar, count=1)
     lines = (line.rstrip() for line in masked.splitlines())
-    return hashlib.sha256("\n".join(lines).strip().encode()).hexdigest()
+    return _sha256("\n".join(lines).strip())
+
+
+def _sha256(text: str) -> str:
+    # JSON may hold halves of characters, which are no UTF-8.
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def check_known(domain: str, grammar: str) -> str:

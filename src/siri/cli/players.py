@@ -1,0 +1,97 @@
+"""Who plays in `siri play`: a person, the benchmark's expert, or a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rich.markup import escape
+
+from siri.cli.app import console
+from siri.cli.parts import load_policy
+from siri.types import Request, Sampling, Task, Turn
+
+__all__ = ["Player", "player_of"]
+
+Player = Callable[[list[Turn], str, Any], tuple[str, str] | None]
+"""(turns, observation, info) → (action, whole text), or None to stop."""
+
+
+def player_of(
+    name: str, env: str, world: Any, task: Task, prompter: Any, temperature: float, seed: int
+) -> Player:
+    """The player that --policy names."""
+    if name == "human":
+        return _ask
+    if name == "expert":
+        return _shopper(world) if env == "webshop" else _expert(task)
+    return _model(name, env, task, prompter, temperature, seed)
+
+
+def _ask(turns: list[Turn], observation: str, info: Any) -> tuple[str, str] | None:  # noqa: ARG001
+    """A person at the terminal: a number of the list, or any text."""
+    commands = info["admissible"]
+    for number, command in enumerate(commands):
+        console.print(f"  {number:3d}  {escape(command)}", style="dim")
+    try:
+        text = console.input("> ").strip()
+    except (EOFError, KeyboardInterrupt):
+        return None
+    if not text:
+        return None
+    if text.isdecimal() and int(text) < len(commands):
+        text = commands[int(text)]
+    return text, text
+
+
+def _say(command: str) -> tuple[str, str]:
+    console.print(f"> {escape(command)}", soft_wrap=True)
+    return command, command
+
+
+def _expert(task: Task) -> Player:
+    from siri.envs.alfworld import Expert, State, load_game
+
+    game = load_game(task.source)
+    expert, shadow = Expert(game), State(game)
+
+    def act(turns: list[Turn], observation: str, info: Any) -> tuple[str, str]:  # noqa: ARG001
+        command = expert.next_command(shadow)
+        shadow.step(command)
+        return _say(command)
+
+    return act
+
+
+def _shopper(world: Any) -> Player:
+    from siri.envs.webshop import oracle
+
+    plan: Any = None
+
+    def act(turns: list[Turn], observation: str, info: Any) -> tuple[str, str] | None:  # noqa: ARG001
+        nonlocal plan
+        plan = oracle(world.session) if plan is None else plan
+        command = next(plan, None)
+        return None if command is None else _say(command)
+
+    return act
+
+
+def _model(name: str, env: str, task: Task, prompter: Any, temperature: float, seed: int) -> Player:
+    if prompter is None:
+        from siri.envs.alfworld import TranscriptPrompter, WindowPrompter
+
+        prompter = TranscriptPrompter() if name == "tiny" else WindowPrompter()
+    model = load_policy(name, 1, env)
+    sampling = Sampling(temperature=temperature, max_tokens=32 if name == "tiny" else 512)
+
+    def act(turns: list[Turn], observation: str, info: Any) -> tuple[str, str] | None:
+        messages = prompter.messages(task, turns, observation, info["admissible"])
+        [answer] = model.generate([Request(messages, seed=seed + len(turns))], sampling)
+        if not answer.completion_ids:
+            console.print("the prompt no longer fits the model's context")
+            return None
+        console.print(f"> {escape(answer.text)}", soft_wrap=True)
+        return prompter.parse(answer.text)[0], answer.text
+
+    return act

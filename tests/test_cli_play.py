@@ -1,0 +1,70 @@
+"""`siri play` on ALFWorld, by an expert, a model and a person."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from siri import cli
+from siri.envs.alfworld import generate_games
+
+SMALL = ("--set", "env.train_games=6", "--set", "env.valid_games=6")
+
+
+def siri(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """Run the command line in this process; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["siri", *map(str, arguments)])
+    try:
+        cli.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+@pytest.mark.parametrize("task", range(3))
+def test_the_expert_solves_a_task_of_the_suite(task: int, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    assert siri(monkeypatch, "play", "--policy", "expert", "--task", task, *SMALL) == 0
+    shown = capsys.readouterr().out
+    assert "Your task is to:" in shown
+    assert "Solved after" in shown
+
+
+def test_the_expert_solves_a_game_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    task = generate_games(1, seed=3, split="train", directory=tmp_path)[0]
+    assert siri(monkeypatch, "play", Path(task.source).parent, "--policy", "expert") == 0
+    assert "Solved after" in capsys.readouterr().out
+
+
+def test_the_embedded_policy_plays(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    settings = ("--set", "env.max_steps=3", *SMALL)
+    assert siri(monkeypatch, "play", "--policy", "tiny", *settings) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("\n> ") == 3
+    assert "Not solved after 3 steps." in shown
+
+
+def test_a_person_chooses_by_number_and_stops(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("0\nfly away\n"))
+    assert siri(monkeypatch, "play", *SMALL) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("(refused)") == 1
+    assert shown.endswith("stopped\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--task", 99, *SMALL), "--task 99"),
+        (("nothing.tw-pddl",), "nothing.tw-pddl"),
+        (("nothing.tw-pddl", "--env", "webshop"), "a game file with --env"),
+        (("--env", "webshop", "--engine", "textworld", "--set", "env.catalog=tiny"), "expected ALFWorld"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments, message: str, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    assert siri(monkeypatch, "play", *arguments) == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert shown.count("\n") == 1
