@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -17,8 +18,9 @@ from siri.batching import (
     minibatches,
     turn_arrays,
     utility,
+    word_counts,
 )
-from siri.errors import ShapeError
+from siri.errors import ConfigError, ShapeError
 from siri.types import Arm, Group, StopReason, Task, Trajectory, Turn
 
 TASK = Task("t", "put", "put it there", "train")
@@ -165,3 +167,62 @@ def test_micro_batches_respect_the_budget() -> None:
     assert all(len(part) * max(len(row.ids) for row in part) <= 12 for part in parts)
     assert all(len(a[-1].ids) >= len(b[0].ids) for a, b in pairwise(parts))
     assert all(len(part) == 1 for part in micro_batches(rows, max_tokens=1))
+
+
+def test_the_plain_arm_as_baseline() -> None:
+    lifted = compute_advantages([make_group()], estimator="plain_baseline", normalize="mean", omega=0.0)
+    assert lifted.tolist() == [0.0, 0.0, 10.0, 10.0]
+    with pytest.raises(ConfigError, match="estimator='both'"):
+        compute_advantages([make_group()], estimator="both")  # type: ignore[arg-type]
+    assert compute_advantages([]).shape == (0,)
+
+
+def test_similar_observations_share_an_anchor() -> None:
+    first, second = (
+        replace(make_turn((1,), anchor=a), observation=o) for a, o in (("x", "You see."), ("y", "you SEE"))
+    )
+    group = Group(
+        TASK,
+        (
+            make_trajectory("a", replace(first, reward=10.0)),
+            make_trajectory("b", second),
+        ),
+    )
+    apart = compute_advantages([group], normalize="mean")
+    together = compute_advantages([group], normalize="mean", similarity=0.9)
+    assert apart.tolist() == [5.0, -5.0]
+    assert together.tolist() == [10.0, -10.0]
+
+
+def test_word_counts() -> None:
+    assert word_counts(["b a, a", "B!"]).tolist() == [[2.0, 1.0], [0.0, 1.0]]
+    assert word_counts(["", "?"]).tolist() == [[0.0], [0.0]]
+
+
+def test_levels_of_benefit() -> None:
+    group = make_group()
+    plain, skill = group.trajectories
+    lost = make_trajectory("l", make_turn((1, 5), plain=(1,)), arm="skill")
+    pair = Group(TASK, (plain, skill, lost), ("k",))
+    assert [utility(pair, t, level="group") for t in pair.trajectories] == [0.0, 0.5, 0.5]
+
+    def gate(level: str, utilities: dict[str, float] | None = None) -> list[bool]:
+        chosen = beneficial({"k"}, level=level, utilities=utilities)  # type: ignore[arg-type]
+        return [chosen(pair, t) for t in (skill, lost)]
+
+    assert gate("episode") == [True, False]
+    assert gate("group") == [True, True]
+    assert gate("skill", {"k": 0.3}) == [True, True]
+    assert gate("skill", {"k": -0.3}) == gate("skill", {}) == [False, False]
+    with pytest.raises(ConfigError, match="level='skill' and utilities=None"):
+        beneficial({"k"}, level="skill")
+
+
+def test_the_engines_log_probs_outlive_those_of_the_trainer() -> None:
+    row = build_rows([make_group()], advantages=[1.0] * 4)[0]
+    fresh = replace(row, spans=tuple(replace(s, logprobs=(-9.0,) * len(s.logprobs)) for s in row.spans))
+    batch = collate([fresh], pad_id=0)
+    assert batch.rollout_logprobs is not None
+    assert batch.old_logprobs[0].tolist() == [0, 0, -9.0, -9.0, 0, -9.0]
+    assert batch.rollout_logprobs[0].tolist() == [0, 0, -0.5, -1.5, 0, -0.5]
+    assert batch.rl_turns == 2

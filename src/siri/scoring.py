@@ -19,10 +19,12 @@ __all__ = ["logprobs_only", "score"]
 
 KEEP = 2**24
 """Logits (positions x vocabulary) up to this count are kept for the backward pass: 64 MiB of float32."""
+CHUNK = 2**26
+"""Logits of one pass of the head by default: 256 MiB of float32, large enough to keep a GPU busy."""
 
 
 def score(
-    model: nn.Module, batch: TokenBatch, *, chunk: int = 2048, entropy: bool = True, keep: int = KEEP
+    model: nn.Module, batch: TokenBatch, *, chunk: int | None = None, entropy: bool = True, keep: int = KEEP
 ) -> TokenScores:
     """Score the tokens under ``rl_mask`` or ``int_mask``, each given the tokens before it in its row.
 
@@ -30,15 +32,15 @@ def score(
         model: a transformers causal language model (a PEFT model will do).
         batch: right-padded rows on the model's device. Padding is to the right and attention causal, so no
             scored token sees it and no attention mask is needed.
-        chunk: positions per pass of the vocabulary head.
+        chunk: positions per pass of the vocabulary head. Default: as many as give 2²⁶ logits.
         entropy: False leaves zeros in ``entropy`` and saves their work.
         keep: above this many logits the backward pass recomputes them chunk by chunk.
 
     Returns:
         float32 scores with gradient, 0 outside the masks.
     """
-    if chunk < 1:
-        raise ConfigError(f"got chunk={chunk}, expected at least 1; fix: use 2048")
+    if chunk is not None and chunk < 1:
+        raise ConfigError(f"got chunk={chunk}, expected at least 1; fix: leave it out")
     mask = batch.rl_mask | batch.int_mask
     if bool(mask[:, :1].any()):
         raise ShapeError("got a scored token at position 0, expected a prompt of one token or more before it")
@@ -47,6 +49,7 @@ def score(
     states = _body(model)(input_ids=batch.input_ids, use_cache=False).last_hidden_state[row, position - 1]
     targets = batch.input_ids[row, position]
     cap = getattr(_text_config(model), "final_logit_softcapping", None)
+    chunk = chunk or max(1, CHUNK // head.weight.shape[0])
     recompute = torch.is_grad_enabled() and targets.numel() * head.weight.shape[0] > keep
 
     parts: list[tuple[Tensor, Tensor]] = []
@@ -64,7 +67,7 @@ def score(
 
 
 @torch.no_grad()
-def logprobs_only(model: nn.Module, batch: TokenBatch, *, chunk: int = 2048) -> Tensor:
+def logprobs_only(model: nn.Module, batch: TokenBatch, *, chunk: int | None = None) -> Tensor:
     """float32 [B, T] log-probs without gradient, e.g. those of the frozen reference model."""
     return score(model, batch, chunk=chunk, entropy=False).logprobs
 

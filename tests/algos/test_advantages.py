@@ -14,6 +14,7 @@ from siri.algos import (
     gigpo_advantages,
     grpo_advantages,
     rloo_advantages,
+    similarity_anchors,
     step_advantages,
 )
 from siri.errors import ConfigError, ShapeError, SiriError
@@ -233,6 +234,57 @@ def test_wrong_input_is_named(rewards: Tensor, episode: Tensor, error: type[Siri
         discounted_returns(rewards, episode=episode, gamma=1.0)
     with pytest.raises(error):
         gigpo_advantages(rewards, group=episode, episode=episode, anchor=episode)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_rewards_that_are_no_numbers_are_refused(value: float) -> None:
+    rewards, ids = torch.tensor([0.0, value]), torch.zeros(2, dtype=torch.int64)
+    with pytest.raises(ShapeError, match=rf"got rewards\[1\] = {value}, expected finite"):
+        gigpo_advantages(rewards, group=ids, episode=ids, anchor=ids)
+
+
+def test_negative_labels_are_refused() -> None:
+    ids = torch.zeros(2, dtype=torch.int64)
+    with pytest.raises(ShapeError, match="got episode = -1, expected labels of 0 or more"):
+        gigpo_advantages(torch.zeros(2), group=ids, episode=ids - 1, anchor=ids)
+
+
+def test_gamma_outside_its_range_is_refused() -> None:
+    ids = torch.zeros(2, dtype=torch.int64)
+    with pytest.raises(ConfigError, match=r"gamma=1\.5"):
+        discounted_returns(torch.zeros(2), episode=ids, gamma=1.5)
+
+
+def test_far_flung_labels_are_only_labels() -> None:
+    rewards = torch.tensor([10.0, 0.0, 0.0, 10.0])
+    small = {"group": torch.tensor([0, 0, 1, 1]), "episode": torch.tensor([0, 1, 2, 3])}
+    wide = {name: label * 10**15 + 3 for name, label in small.items()}
+    close(rloo_advantages(rewards, **wide), rloo_advantages(rewards, **small))
+
+
+def test_a_baseline_of_the_plain_arm_by_hand() -> None:
+    # Plain lost twice, skill won once and lost once: μ_plain = 0, σ of all = 5.
+    got = episode_advantages(
+        torch.tensor([0.0, 0.0, 10.0, 0.0], dtype=torch.float64),
+        group=torch.zeros(4, dtype=torch.int64),
+        episode=torch.arange(4),
+        baseline=torch.tensor([True, True, False, False]),
+    )
+    close(got, [0, 0, 2, 0], 1e-5)
+
+
+def test_similar_states_are_one_anchor() -> None:
+    counts = torch.tensor([[9.0, 0.0], [9.0, 1.0], [0.0, 9.0], [9.0, 0.0]])
+    groups = torch.tensor([0, 0, 0, 1])
+    anchors = similarity_anchors(counts, group=groups, threshold=0.9).tolist()
+    assert anchors[0] == anchors[1] != anchors[2]
+    assert anchors[3] not in anchors[:3]
+    strict = similarity_anchors(counts, group=groups, threshold=1.0)
+    assert len(set(strict.tolist())) == 4
+    with pytest.raises(ConfigError, match="threshold=2"):
+        similarity_anchors(counts, group=groups, threshold=2)
+    with pytest.raises(ShapeError, match="4 rows of features and 3 of group"):
+        similarity_anchors(counts, group=groups[:3])
 
 
 def test_an_unknown_rule_is_refused() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,13 +13,18 @@ from hypothesis import strategies as st
 import siri.algos
 from siri.algos import (
     ClippedSurrogate,
+    CrossEntropy,
     EntropyBonus,
+    GatedDistillation,
     Internalization,
     KLPenalty,
+    ReverseKLDistillation,
     SiriObjective,
     TokenBatch,
     TokenScores,
+    clipped_surrogate,
 )
+from siri.algos.masked import run_ids
 from siri.errors import ConfigError, ShapeError
 
 fast = settings(max_examples=50, deadline=None)
@@ -114,6 +120,86 @@ def test_the_objective_is_its_terms() -> None:
     assert scaled.metrics["policy/loss"] == pytest.approx(values[0].item())
     assert loss.metrics["int/loss"] * batch.int_scale == pytest.approx(values[1].item())
     assert loss.metrics["policy/entropy"] == pytest.approx(-values[2].item())
+
+
+def test_arithmetic_of_terms() -> None:
+    batch, scores = example()
+    surrogate, kl, entropy = ClippedSurrogate(), KLPenalty(), EntropyBonus()
+    a, b, c = (term(batch, scores).value for term in (surrogate, kl, entropy))
+    for term, want in (
+        (surrogate - kl, a - b),
+        (-surrogate, -a),
+        (surrogate / 4, a / 4),
+        (2 * (surrogate + kl), 2 * a + 2 * b),
+        (sum([surrogate, kl, entropy]), a + b + c),
+        (surrogate + (kl + entropy), a + b + c),
+    ):
+        torch.testing.assert_close(term(batch, scores).value, want)
+    assert (surrogate + kl + entropy).terms == (surrogate, kl, entropy)
+
+
+def test_terms_say_whether_they_need_a_reference() -> None:
+    assert (ClippedSurrogate() + 0.1 * KLPenalty()).needs_reference
+    assert not (ClippedSurrogate() + 0.0 * KLPenalty() + EntropyBonus()).needs_reference
+    assert SiriObjective().needs_reference
+    assert not SiriObjective(kl=0.0).needs_reference
+
+
+def test_importance_weights_need_the_log_probs_of_the_engine() -> None:
+    batch, scores = example()
+    term = ClippedSurrogate(importance_limit=2.0)
+    plain = ClippedSurrogate()(batch, scores)
+    torch.testing.assert_close(term(batch, scores).value, plain.value)
+    same = term(replace(batch, rollout_logprobs=batch.old_logprobs), scores)
+    torch.testing.assert_close(same.value, plain.value)
+    assert same.metrics["policy/importance_mean"] == pytest.approx(1.0)
+    other = term(replace(batch, rollout_logprobs=batch.old_logprobs + math.log(2)), scores)
+    torch.testing.assert_close(other.value, plain.value / 2)
+
+
+def test_sequence_means_need_the_count_of_turns() -> None:
+    batch, scores = example()
+    term = ClippedSurrogate(aggregation="sequence")
+    with pytest.raises(ConfigError, match="rl_turns=0"):
+        term(batch, scores)
+    turns = float(run_ids(batch.rl_mask).max())
+    whole = term(replace(batch, rl_turns=turns), scores).value
+    torch.testing.assert_close(term(replace(batch, rl_turns=2 * turns), scores).value, whole / 2)
+    want, _ = clipped_surrogate(
+        scores.logprobs,
+        old_logprobs=batch.old_logprobs,
+        advantages=batch.advantages,
+        mask=batch.rl_mask,
+        aggregation="sequence",
+    )
+    torch.testing.assert_close(whole, want)
+
+
+def test_terms_for_comparison() -> None:
+    batch, scores = example(int_scale=0.5)
+    sft = CrossEntropy()(batch, scores)
+    nll = -scores.logprobs[batch.int_mask].mean()
+    torch.testing.assert_close(sft.value, 0.5 * nll)
+    assert sft.metrics == {"sft/loss": pytest.approx(nll.item())}
+    for term in (ReverseKLDistillation(), GatedDistillation(sharpness=2.0)):
+        with pytest.raises(ConfigError, match="teacher_logprobs"):
+            term(batch, scores)
+    taught = replace(batch, teacher_logprobs=batch.reference_logprobs)
+    gap = (batch.reference_logprobs - scores.logprobs)[batch.rl_mask]
+    reverse, gated = (t(taught, scores) for t in (ReverseKLDistillation(), GatedDistillation(sharpness=2.0)))
+    torch.testing.assert_close(reverse.value, 0.5 * gap.square().mean())
+    torch.testing.assert_close(gated.value, (gap * torch.sigmoid(2 * gap.detach())).mean())
+    assert gated.metrics["distill/gap"] == pytest.approx(gap.mean().item(), abs=1e-6)
+    assert reverse.metrics["distill/gap"] == pytest.approx(gap.mean().item(), abs=1e-6)
+
+
+def test_the_ablation_of_l_int_reaches_the_loss() -> None:
+    batch, scores = example(int_scale=1.0)
+    plain, clipped = (SiriObjective(token_clip=c)(batch, scores) for c in (None, 0.2))
+    ratio = (scores.logprobs - batch.old_logprobs)[batch.int_mask].exp().clamp(max=1.2)
+    want = -(batch.weights[batch.int_mask] * ratio).sum() / batch.int_tokens
+    assert clipped.metrics["int/loss"] == pytest.approx(want.item(), abs=1e-6)
+    assert plain.metrics["int/loss"] != pytest.approx(want.item(), abs=1e-3)
 
 
 def test_metrics_by_hand() -> None:
