@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +38,7 @@ def run(
     """Train. Example: siri run --out runs/first --seed 0"""
     from siri.config import load_config, parse_config
     from siri.config import preset as named
+    from siri.learner import start_processes
     from siri.runs import RunDirectory, compose, execute
 
     if resume:
@@ -58,7 +60,10 @@ def run(
             changes.append(f"max_env_steps={RunDirectory(match).results()['env_steps']}")
         settings = load_config(named(preset, env), file=config, assignments=changes)
         directory = RunDirectory(out or Path("runs") / f"{env}-{miner}-{settings.seed}")
-    suite = make_suite(settings, env, data)
+    processes = start_processes()
+    console.quiet = not processes.first
+    with processes.first_goes_ahead():
+        suite = make_suite(settings, env, data)
     agent = load_policy(policy, settings.rollout.slots, env)
     writer = make_miner(miner, policy, settings, openai_base_url, openai_model)
     description = {
@@ -71,9 +76,14 @@ def run(
         "config": settings.model_dump(),
     }
     left = Remaining(settings, miner)
-    with directory.locked(), Interrupts() as interrupts:
-        if not resume:
-            directory.create(description)
+    with ExitStack() as held, Interrupts() as interrupts:
+
+        def occupy() -> None:
+            held.enter_context(directory.locked())
+            if not resume:
+                directory.create(description)
+
+        processes.on_first(occupy)
         try:
             summary = execute(
                 compose(suite, agent, writer, settings),
