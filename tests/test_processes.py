@@ -20,13 +20,14 @@ ROOT = Path(__file__).parents[1]
 WORKER = """
 import hashlib, json, sys
 import torch
+from siri.config import load_config
 from siri.learner import start_processes
-from tests.test_curriculum import Writer, fresh, record, suite
+from tests.test_curriculum import SMOKE, Writer, fresh, record, suite
 
 processes = start_processes()
 with processes.first_goes_ahead():
     suite()
-run = fresh(Writer())
+run = fresh(Writer(), load_config(SMOKE, assignments=sys.argv[2:]))
 iterations = record(run, 4)
 digest = hashlib.sha256()
 for name, value in sorted(run.learner.weights().items()):
@@ -51,9 +52,10 @@ def launch(*arguments: str, **more: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_two_processes_make_the_run_of_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shard", [False, True])
+def test_two_processes_make_the_run_of_one(shard: bool, tmp_path: Path) -> None:
     (tmp_path / "worker.py").write_text(WORKER)
-    process = launch(str(tmp_path / "worker.py"), str(tmp_path))
+    process = launch(str(tmp_path / "worker.py"), str(tmp_path), f"optimizer.shard={str(shard).lower()}")
     _, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))

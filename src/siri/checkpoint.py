@@ -133,7 +133,10 @@ def restore(run: Curriculum, path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise CheckpointError(f"got checkpoint {path} that cannot be read ({error})") from error
     _compare(body["config"], run.config.model_dump(mode="json"), path)
-    run.learner.load_weights(weights_of(path))
+    weights = weights_of(path)
+    run.learner.load_weights(weights)
+    if run.learner.model is not run.policy.model:
+        run.policy.model.load_state_dict(weights, strict=False)
     run.policy.reset_cache()
     run.learner.load_state_dict({"optimizer": _unflattened(tensors, body["optimizer"])})
     bank = SkillBank.load(path / "skills.json")

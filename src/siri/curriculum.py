@@ -7,6 +7,7 @@ internalization   the same, plus λ(k) · L_int on the skill arm's beneficial, s
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from siri.batching import Row, beneficial, build_rows, collate, compute_advantag
 from siri.config import RunConfig
 from siri.errors import MinerFault, SplitError
 from siri.faults import DropEpisode, FailFast
-from siri.learner import Learner
+from siri.learner import Learner, start_processes
 from siri.processes import Processes
 from siri.protocols import Objective, SkillMiner, Validator
 from siri.rollout import GroupPlan, Rollout, derive_seed
@@ -103,8 +104,13 @@ class Curriculum:
             self.validator.bind(self.bank)
         self.retriever = retriever or Retriever(v.top_k, candidate_share=v.candidate_share, n_eval=v.n_eval)
         reference = policy.snapshot().model if getattr(objective, "kl", 0) else None
+        # a model that is spread over processes cannot play, so the policy keeps a whole one
+        several = start_processes().size > 1
+        trained = copy.deepcopy(policy.model) if o.shard and several else policy.model
+        if o.gradient_checkpointing:
+            trained.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self.learner = Learner(
-            policy.model,
+            trained,
             objective,
             lr=o.lr,
             weight_decay=o.weight_decay,
@@ -114,6 +120,7 @@ class Curriculum:
             max_tokens_per_micro_batch=o.max_tokens_per_micro_batch,
             reference=reference,
             recompute=o.recompute,
+            shard=o.shard,
         )
         # the learner has joined the process group
         self.processes = Processes.current()
@@ -272,6 +279,10 @@ class Curriculum:
         rows = self._rows(groups)
         gap = self._prompt_gap(rows) if scale == 0.0 else {}
         metrics = self.learner.update(rows, int_scale=scale, seed=derive_seed("learn", self.config.seed, k))
+        if hasattr(self.policy, "engine") and "learn/logprob_gap" in metrics:
+            gap["engine/logprob_gap"] = metrics["learn/logprob_gap"]
+        if self.learner.model is not self.policy.model:
+            self.policy.model.load_state_dict(self.learner.weights(), strict=False)
         self.policy.reset_cache()
         return {**metrics, **gap, "int/scale": scale}
 

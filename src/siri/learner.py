@@ -44,7 +44,9 @@ class Learner:
         pad_id: any token id of the model.
         recompute: take the old log-probs from the model before the first step, rather than those that the
             sampling engine reported. Saves a forward pass when False.
-        accelerator: default ``Accelerator()``; bring one for mixed precision, FSDP or several processes.
+        accelerator: default ``Accelerator()``; bring one for mixed precision.
+        shard: spread weights, gradients and optimizer state over the processes (FSDP2). ``model`` is then no
+            longer whole in any process; give a copy of the one that plays.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Learner:
         pad_id: int = 0,
         recompute: bool = True,
         accelerator: Accelerator | None = None,
+        shard: bool = False,
     ) -> None:
         for name, count in (
             ("max_tokens_per_micro_batch", max_tokens_per_micro_batch),
@@ -84,12 +87,16 @@ class Learner:
         self.pad_id = pad_id
         self.recompute = recompute
         self._accelerator = accelerator or Accelerator(cpu=_on_cpu())
-        optimizer = torch.optim.AdamW(_parameter_groups(model, weight_decay), lr=lr, betas=betas)
         self.model = model
-        self.sharded = bool(getattr(self._accelerator, "is_fsdp2", False))
-        self._scorer: Any
+        self.sharded = shard and self._accelerator.num_processes > 1
+        self._scorer: Any = _Scorer(model)
         self._optimizer: Any
-        self._scorer, self._optimizer = self._accelerator.prepare(_Scorer(model), optimizer)
+        if self.sharded:
+            _shard(self._scorer.to(self._accelerator.device))
+        else:
+            self._scorer = self._accelerator.prepare(self._scorer)
+        optimizer = torch.optim.AdamW(_parameter_groups(model, weight_decay), lr=lr, betas=betas)
+        self._optimizer = self._accelerator.prepare(optimizer)
         self._reference = reference
         if reference is not None:
             reference.requires_grad_(False).eval()
@@ -188,7 +195,7 @@ class Learner:
         for number, (part, counts) in enumerate(zip(parts + filler * idle, live, strict=True)):
             batch = self._batch(part, totals, int_scale, counts)
             last = number == len(live) - 1
-            with contextlib.nullcontext() if last else self._accelerator.no_sync(self._scorer):
+            with self._synced(last):
                 scores = TokenScores(*self._scorer(batch))
                 loss = self.objective(batch, scores)
                 # Gradients are averaged over processes, and the loss is a sum over them.
@@ -206,6 +213,16 @@ class Learner:
             self._optimizer.step()
         self._optimizer.zero_grad()
         return reduced | {"learn/grad_norm": norm if usable else 0.0, "learn/skipped": float(not usable)}
+
+    @contextlib.contextmanager
+    def _synced(self, last: bool) -> Iterator[None]:
+        """Gradients cross processes in the last pass of a step only."""
+        if self.sharded:
+            self._scorer.set_requires_gradient_sync(last)
+            yield
+        else:
+            with contextlib.nullcontext() if last else self._accelerator.no_sync(self._scorer):
+                yield
 
     def _batch(self, rows: Sequence[Row], totals: Totals, int_scale: float, counts: bool) -> TokenBatch:
         batch = collate(rows, pad_id=self.pad_id, totals=totals, int_scale=int_scale)
@@ -275,6 +292,17 @@ def _on_cpu() -> bool | None:
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
     return True if several and (asked or not torch.accelerator.is_available()) else None
+
+
+def _shard(scorer: nn.Module) -> None:
+    """FSDP2: each block of the transformer on its own, the rest as one."""
+    from torch.distributed.fsdp import fully_shard
+
+    names = set(getattr(scorer, "_no_split_modules", None) or ())
+    for part in scorer.modules():
+        if type(part).__name__ in names:
+            fully_shard(part)
+    fully_shard(scorer)
 
 
 def _whole(value: Any) -> Any:

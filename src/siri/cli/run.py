@@ -22,6 +22,7 @@ def run(
     env: Annotated[str, typer.Option(help="Benchmark: alfworld or webshop.")] = "alfworld",
     policy: Annotated[str, typer.Option(help="'tiny', a model folder, or a name on the hub.")] = "tiny",
     miner: Annotated[str, typer.Option(help="Who writes skills: self, openai or none (GiGPO).")] = "self",
+    engine: Annotated[str, typer.Option(help="What samples: hf (transformers) or vllm.")] = "hf",
     preset: Annotated[str, typer.Option(help="embedded, smoke or paper.")] = "embedded",
     config: Annotated[Path | None, typer.Option(help="YAML file over the preset.")] = None,
     set_: Annotated[list[str], typer.Option("--set", help="section.key=value over the file.")] = [],  # noqa: B006
@@ -48,6 +49,7 @@ def run(
         described = directory.describe()
         settings = parse_config(described["config"])
         env, policy, miner, data = (described[key] for key in ("env", "policy", "miner", "data"))
+        engine = described.get("engine", "hf")
         openai_base_url, openai_model = described["openai_base_url"], described["openai_model"]
         if directory.summary.exists():
             console.print(f"{out} is finished; see {directory.summary}")
@@ -64,11 +66,12 @@ def run(
     console.quiet = not processes.first
     with processes.first_goes_ahead():
         suite = make_suite(settings, env, data)
-    agent = load_policy(policy, settings.rollout.slots, env)
+    agent = load_policy(policy, settings.rollout.slots, env, engine)
     writer = make_miner(miner, policy, settings, openai_base_url, openai_model)
     description = {
         "env": env,
         "policy": policy,
+        "engine": engine,
         "miner": miner,
         "data": os.path.abspath(data) if data is not None else None,
         "openai_base_url": openai_base_url,
