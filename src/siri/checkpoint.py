@@ -44,7 +44,7 @@ def save(
     """Save ``run`` as ``folder/<iteration>``; of the older ones the last ``keep`` and the best stay.
 
     Args:
-        run: between two iterations.
+        run: between two iterations; every process of the job calls this, the first writes.
         folder: holds the checkpoints of one run.
         extra: plain data to store beside it; ``restore`` returns it.
         keep: newest checkpoints that stay, at least 1.
@@ -54,7 +54,10 @@ def save(
         CheckpointError: it could not be written; the older ones are intact.
     """
     target = folder / f"{run.state.index:06d}"
-    learner = run.learner.state_dict()
+    # these two may need every process
+    weights, learner = run.learner.weights(), run.learner.state_dict()
+    if not run.processes.first:
+        return target
     tensors, groups = _flattened(learner["optimizer"])
     body = {
         "schema": SCHEMA,
@@ -71,7 +74,7 @@ def save(
     }
     try:
         with sealed_folder(target) as fresh:
-            save_file(run.learner.weights(), fresh / "weights.safetensors")
+            save_file(weights, fresh / "weights.safetensors")
             save_file(tensors, fresh / "optimizer.safetensors")
             run.bank.save(fresh / "skills.json")
             (fresh / "state.json").write_text(json.dumps(body), encoding="utf-8")
@@ -130,7 +133,10 @@ def restore(run: Curriculum, path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise CheckpointError(f"got checkpoint {path} that cannot be read ({error})") from error
     _compare(body["config"], run.config.model_dump(mode="json"), path)
-    run.learner.load_weights(weights_of(path))
+    weights = weights_of(path)
+    run.learner.load_weights(weights)
+    if run.learner.model is not run.policy.model:
+        run.policy.model.load_state_dict(weights, strict=False)
     run.policy.reset_cache()
     run.learner.load_state_dict({"optimizer": _unflattened(tensors, body["optimizer"])})
     bank = SkillBank.load(path / "skills.json")

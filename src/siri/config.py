@@ -135,6 +135,10 @@ class OptimizerConfig(_Section):
     """Largest weight π_trainer / π_engine of a token, against engine mismatch; None: no weights."""
     kl: NotNegative = 0.01
     entropy: NotNegative = 0.001
+    shard: bool = False
+    """Spread weights, gradients and optimizer state over the processes (FSDP2); rollouts keep a whole copy."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: about a third more time, far less memory."""
     recompute: bool = True
     """Recompute the old log-probs with the trainer; False takes those stored at sampling."""
 

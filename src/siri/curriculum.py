@@ -7,6 +7,7 @@ internalization   the same, plus λ(k) · L_int on the skill arm's beneficial, s
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,13 +19,14 @@ from siri.batching import Row, beneficial, build_rows, collate, compute_advantag
 from siri.config import RunConfig
 from siri.errors import MinerFault, SplitError
 from siri.faults import DropEpisode, FailFast
-from siri.learner import Learner
+from siri.learner import Learner, start_processes
+from siri.processes import Processes
 from siri.protocols import Objective, SkillMiner, Validator
 from siri.rollout import GroupPlan, Rollout, derive_seed
 from siri.scoring import logprobs_only
 from siri.skills import PairedValidator, Retriever, SkillBank
 from siri.suite import Suite, in_processes
-from siri.types import Group, Sampling, SkillStatus, Task, Trajectory
+from siri.types import Group, Sampling, Skill, SkillStatus, Task, Trajectory
 
 __all__ = ["Curriculum", "Iteration", "Phase", "State"]
 
@@ -102,8 +104,13 @@ class Curriculum:
             self.validator.bind(self.bank)
         self.retriever = retriever or Retriever(v.top_k, candidate_share=v.candidate_share, n_eval=v.n_eval)
         reference = policy.snapshot().model if getattr(objective, "kl", 0) else None
+        # a model that is spread over processes cannot play, so the policy keeps a whole one
+        several = start_processes().size > 1
+        trained = copy.deepcopy(policy.model) if o.shard and several else policy.model
+        if o.gradient_checkpointing:
+            trained.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self.learner = Learner(
-            policy.model,
+            trained,
             objective,
             lr=o.lr,
             weight_decay=o.weight_decay,
@@ -113,7 +120,10 @@ class Curriculum:
             max_tokens_per_micro_batch=o.max_tokens_per_micro_batch,
             reference=reference,
             recompute=o.recompute,
+            shard=o.shard,
         )
+        # the learner has joined the process group
+        self.processes = Processes.current()
         self.rollout = Rollout(
             self.suite.make_env,
             suite.prompter,
@@ -139,7 +149,8 @@ class Curriculum:
             events += [f"skill {name} expired" for name in self.validator.expire(k)]
         if phase is not Phase.WARMUP and (k - state.since) % self.config.mining.every == 0:
             events.append(self._mine(k))
-        groups = self.rollout.play(self._plans(k))
+        plans = self._plans(k)
+        groups = self.processes.gather(self.rollout.play(self.processes.share(plans)))
         faults, said = self._faults()
         events += said
         self._remember(groups)
@@ -177,12 +188,17 @@ class Curriculum:
         """Let a frozen snapshot of the policy summarise its own successes."""
         if self.miner is None:
             return "no miner"
-        bind = getattr(self.miner, "bind", None)
-        if bind is not None:
-            bind(self.policy.snapshot(), iteration=k)
         pool = [trajectory for kind in sorted(self.pool) for trajectory in self.pool[kind]]
+        miner = self.miner
+
+        def mine() -> list[Skill]:
+            bind = getattr(miner, "bind", None)
+            if bind is not None:
+                bind(self.policy.snapshot(), iteration=k)
+            return miner.mine(pool)
+
         try:
-            mined = self.miner.mine(pool)
+            mined = self.processes.on_first(mine)
         except MinerFault as fault:
             return f"mining failed: {fault}"
         added = sum(self.bank.add(skill) for skill in mined)
@@ -195,9 +211,14 @@ class Curriculum:
         policy = self.rollout.on_fault
         if not isinstance(policy, DropEpisode):
             return {}, []
-        counts = {"env/faults": float(policy.dropped), "env/timeouts": float(policy.timeouts)}
+        own = (policy.dropped, policy.timeouts, policy.take_reasons())
         policy.dropped = policy.timeouts = 0
-        reasons = policy.take_reasons()
+        found = self.processes.gather([own])
+        counts = {
+            "env/faults": float(sum(dropped for dropped, _, _ in found)),
+            "env/timeouts": float(sum(timeouts for _, timeouts, _ in found)),
+        }
+        reasons = [reason for _, _, said in found for reason in said]
         return counts, [f"{len(reasons)} episodes lost, the first to {reasons[0]}"] if reasons else []
 
     def _remember(self, groups: Sequence[Group]) -> None:
@@ -258,18 +279,24 @@ class Curriculum:
         rows = self._rows(groups)
         gap = self._prompt_gap(rows) if scale == 0.0 else {}
         metrics = self.learner.update(rows, int_scale=scale, seed=derive_seed("learn", self.config.seed, k))
+        if hasattr(self.policy, "engine") and "learn/logprob_gap" in metrics:
+            gap["engine/logprob_gap"] = metrics["learn/logprob_gap"]
+        if self.learner.model is not self.policy.model:
+            self.policy.model.load_state_dict(self.learner.weights(), strict=False)
         self.policy.reset_cache()
         return {**metrics, **gap, "int/scale": scale}
 
     def _prompt_gap(self, rows: Sequence[Row]) -> dict[str, float]:
         """With λ = 0 the learner skips the plain rows; the control run still wants to see the gap."""
         total, tokens = 0.0, 0
-        chosen = [row for row in rows if row.kind == "int"]
+        chosen = self.processes.share([row for row in rows if row.kind == "int"])
         for part in micro_batches(chosen, max_tokens=self.config.optimizer.max_tokens_per_micro_batch):
             batch = collate(part, pad_id=0)
             now = logprobs_only(self.policy.model, batch)
             total += float((batch.old_logprobs - now)[batch.int_mask].sum())
             tokens += int(batch.int_mask.sum())
+        parts = self.processes.gather([(total, tokens)])
+        total, tokens = sum(part[0] for part in parts), sum(part[1] for part in parts)
         return {"int/prompt_gap": total / tokens} if tokens else {}
 
     @staticmethod

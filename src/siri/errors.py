@@ -10,6 +10,7 @@
     │   └── EnvironmentTimeout       it did not answer in time
     ├── PolicyFault                  a policy or its engine broke while it generated
     ├── MinerFault                   a skill miner could not be reached or broke
+    ├── ProcessFault                 another process of the job ended or could not be reached
     ├── CheckpointError              a checkpoint is missing, damaged or of another version
     ├── ContractBroken(AssertionError)  an implementation breaks a law of its contract (siri.testing)
     └── MissingExtra(ImportError)    an optional package is not installed
@@ -30,9 +31,11 @@ __all__ = [
     "MinerFault",
     "MissingExtra",
     "PolicyFault",
+    "ProcessFault",
     "ShapeError",
     "SiriError",
     "SplitError",
+    "revived",
 ]
 
 
@@ -76,6 +79,10 @@ class MinerFault(SiriError):
     """A skill miner could not be reached or broke."""
 
 
+class ProcessFault(SiriError):
+    """Another process of the job ended or could not be reached."""
+
+
 class CheckpointError(SiriError):
     """A checkpoint is missing, damaged or of another schema version."""
 
@@ -95,3 +102,12 @@ class MissingExtra(SiriError, ImportError):
         super().__init__(
             f"got no package {package!r}, expected it for this feature; fix: pip install 'siri-rl[{extra}]'"
         )
+
+
+def revived(kind: str, message: str) -> SiriError:
+    """The error of class ``kind`` with exactly this message, as another process raised it."""
+    found = globals().get(kind, SiriError)
+    made = found if isinstance(found, type) and issubclass(found, SiriError) else SiriError
+    error = made.__new__(made)
+    error.args = (message,)
+    return error

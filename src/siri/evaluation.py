@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from siri.faults import DropEpisode
+from siri.processes import Processes
 from siri.protocols import Policy
 from siri.rollout import GroupPlan, Rollout, derive_seed
 from siri.skills.stats import wilson
@@ -69,7 +70,10 @@ def evaluate(
         plans.append(GroupPlan(task, plain=not shown, skilled=bool(shown), skills=shown, seed=task_seed))
     faults = DropEpisode()
     rollout = Rollout(suite.make_env, suite.prompter, policy, sampling=sampling, slots=slots, on_fault=faults)
-    episodes = [t for group in rollout.play(plans) for t in group.trajectories]
+    processes = Processes.current()
+    groups = processes.gather(rollout.play(processes.share(plans)))
+    lost = sum(processes.gather([faults.dropped]))
+    episodes = [t for group in groups for t in group.trajectories]
     total, won = Counter(p.task.kind for p in plans), Counter(t.task.kind for t in episodes if t.success)
     scores = [t.score for t in episodes if t.score is not None]
     return Evaluation(
@@ -77,6 +81,6 @@ def evaluate(
         n=len(plans),
         env_steps=sum(len(t.turns) for t in episodes),
         by_kind={kind: (won[kind], n) for kind, n in total.items()},
-        faults=faults.dropped,
+        faults=lost,
         task_score=100 * sum(scores) / len(plans) if scores else None,
     )

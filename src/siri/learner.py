@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from accelerate import Accelerator  # type: ignore[import-untyped]
+from accelerate import Accelerator, PartialState  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from siri.algos.objectives import TokenBatch, TokenScores
 from siri.batching import Row, Totals, collate, micro_batches, minibatches
 from siri.errors import CheckpointError, ConfigError
+from siri.processes import Processes
 from siri.protocols import Objective
 from siri.scoring import logprobs_only, score
 
-__all__ = ["Learner"]
+__all__ = ["Learner", "start_processes"]
 
 
 class Learner:
@@ -42,7 +44,9 @@ class Learner:
         pad_id: any token id of the model.
         recompute: take the old log-probs from the model before the first step, rather than those that the
             sampling engine reported. Saves a forward pass when False.
-        accelerator: default ``Accelerator()``; bring one for mixed precision, FSDP or several processes.
+        accelerator: default ``Accelerator()``; bring one for mixed precision.
+        shard: spread weights, gradients and optimizer state over the processes (FSDP2). ``model`` is then no
+            longer whole in any process; give a copy of the one that plays.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Learner:
         pad_id: int = 0,
         recompute: bool = True,
         accelerator: Accelerator | None = None,
+        shard: bool = False,
     ) -> None:
         for name, count in (
             ("max_tokens_per_micro_batch", max_tokens_per_micro_batch),
@@ -81,12 +86,17 @@ class Learner:
         self.epochs = epochs
         self.pad_id = pad_id
         self.recompute = recompute
-        self._accelerator = accelerator or Accelerator()
-        optimizer = torch.optim.AdamW(_parameter_groups(model, weight_decay), lr=lr, betas=betas)
+        self._accelerator = accelerator or Accelerator(cpu=_on_cpu())
         self.model = model
-        self._scorer: Any
+        self.sharded = shard and self._accelerator.num_processes > 1
+        self._scorer: Any = _Scorer(model)
         self._optimizer: Any
-        self._scorer, self._optimizer = self._accelerator.prepare(_Scorer(model), optimizer)
+        if self.sharded:
+            _shard(self._scorer.to(self._accelerator.device))
+        else:
+            self._scorer = self._accelerator.prepare(self._scorer)
+        optimizer = torch.optim.AdamW(_parameter_groups(model, weight_decay), lr=lr, betas=betas)
+        self._optimizer = self._accelerator.prepare(optimizer)
         self._reference = reference
         if reference is not None:
             reference.requires_grad_(False).eval()
@@ -95,11 +105,16 @@ class Learner:
     def update(self, rows: Sequence[Row], *, int_scale: float = 1.0, seed: int = 0) -> dict[str, float]:
         """Train on ``rows``; return the objective's metrics, averaged over the steps, and ``learn/…``.
 
-        ``int_scale`` is λ(k); at 0 the rows of L_int are dropped and cost nothing. ``seed`` fixes how the
-        rows are shuffled into mini-batches.
+        With several processes, each is given all rows and computes its share of them; the mini-batches, the
+        loss and the gradient are those of one process.
+
+        Args:
+            rows: the same in every process.
+            int_scale: λ(k); at 0 the rows of L_int are dropped and cost nothing.
+            seed: fixes how the rows are shuffled into mini-batches.
         """
         rows = [row for row in rows if row.kind == "rl" or int_scale != 0]
-        steps = min(self.minibatches, self._least(max(_count(rows, "rl"), _count(rows, "int"))))
+        steps = min(self.minibatches, max(_count(rows, "rl"), _count(rows, "int")))
         sums: defaultdict[str, float] = defaultdict(float)
         taken = 0
         with _mode(self._scorer, training=False):
@@ -117,8 +132,8 @@ class Learner:
         averaged = {name: value if name in once else value / taken for name, value in sums.items()}
         return averaged | {
             "learn/steps": float(taken),
-            "learn/rows": self._total(len(rows)),
-            "learn/tokens": self._total(sum(row.tokens for row in rows)),
+            "learn/rows": float(len(rows)),
+            "learn/tokens": float(sum(row.tokens for row in rows)),
         }
 
     def weights(self) -> dict[str, Tensor]:
@@ -126,7 +141,7 @@ class Learner:
         names = {name for name, _ in self.model.named_parameters()}
         names |= {name for name, _ in self.model.named_buffers()}
         found = self.model.state_dict()
-        return {name: found[name].detach().cpu().contiguous() for name in sorted(names & set(found))}
+        return {name: _whole(found[name].detach()).cpu().contiguous() for name in sorted(names & set(found))}
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Take back what ``weights`` returned.
@@ -143,11 +158,16 @@ class Learner:
         with torch.no_grad():
             for name, value in self.model.state_dict().items():
                 if name in weights:
-                    value.copy_(weights[name])
+                    value.copy_(_like(weights[name], value))
 
     def state_dict(self) -> dict[str, Any]:
         """The optimizer's state; the weights are apart."""
-        return {"optimizer": self._optimizer.state_dict()}
+        state = self._optimizer.state_dict()
+        whole = {
+            index: {name: _whole(value) for name, value in entries.items()}
+            for index, entries in state["state"].items()
+        }
+        return {"optimizer": {"state": whole, "param_groups": state["param_groups"]}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what ``state_dict`` returned."""
@@ -156,20 +176,26 @@ class Learner:
                 f"got a learner state with {sorted(state)}, expected the key 'optimizer'; "
                 f"fix: use another checkpoint"
             )
-        self._optimizer.load_state_dict(state["optimizer"])
+        saved = state["optimizer"]
+        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        own = {
+            index: {name: _like(value, parameters[index]) for name, value in entries.items()}
+            for index, entries in saved["state"].items()
+        }
+        self._optimizer.load_state_dict({"state": own, "param_groups": saved["param_groups"]})
 
     def _step(self, rows: Sequence[Row], int_scale: float, *, measure_gap: bool) -> dict[str, float]:
-        own = Totals.of(rows)
-        totals = Totals(*map(self._total, (own.rl_tokens, own.int_tokens, own.rl_turns)))
+        totals = Totals.of(rows)
         metrics: defaultdict[str, float] = defaultdict(float)
-        parts = micro_batches(rows, max_tokens=self.max_tokens)
+        parts = micro_batches(self._share(rows), max_tokens=self.max_tokens)
+        filler = parts[:1] or micro_batches(rows[:1], max_tokens=self.max_tokens)
         # Every process must run equally many passes: the shorter ones repeat a part with nothing to learn.
         idle = self._most(len(parts)) - len(parts)
         live = [True] * len(parts) + [False] * idle
-        for number, (part, counts) in enumerate(zip(parts + parts[:1] * idle, live, strict=True)):
+        for number, (part, counts) in enumerate(zip(parts + filler * idle, live, strict=True)):
             batch = self._batch(part, totals, int_scale, counts)
             last = number == len(live) - 1
-            with contextlib.nullcontext() if last else self._accelerator.no_sync(self._scorer):
+            with self._synced(last):
                 scores = TokenScores(*self._scorer(batch))
                 loss = self.objective(batch, scores)
                 # Gradients are averaged over processes, and the loss is a sum over them.
@@ -181,12 +207,22 @@ class Learner:
                 gap = (scores.logprobs.detach() - batch.old_logprobs).abs()[batch.rl_mask].sum()
                 metrics["learn/logprob_gap"] += float(gap) / max(totals.rl_tokens, 1.0)
         reduced = {name: self._total(value) for name, value in metrics.items()}
-        norm = float(self._accelerator.clip_grad_norm_(self._scorer.parameters(), self.grad_clip))
+        norm = float(_whole(self._accelerator.clip_grad_norm_(self._scorer.parameters(), self.grad_clip)))
         usable = math.isfinite(norm)
         if usable:
             self._optimizer.step()
         self._optimizer.zero_grad()
         return reduced | {"learn/grad_norm": norm if usable else 0.0, "learn/skipped": float(not usable)}
+
+    @contextlib.contextmanager
+    def _synced(self, last: bool) -> Iterator[None]:
+        """Gradients cross processes in the last pass of a step only."""
+        if self.sharded:
+            self._scorer.set_requires_gradient_sync(last)
+            yield
+        else:
+            with contextlib.nullcontext() if last else self._accelerator.no_sync(self._scorer):
+                yield
 
     def _batch(self, rows: Sequence[Row], totals: Totals, int_scale: float, counts: bool) -> TokenBatch:
         batch = collate(rows, pad_id=self.pad_id, totals=totals, int_scale=int_scale)
@@ -203,11 +239,12 @@ class Learner:
     def _recomputed(self, rows: Sequence[Row]) -> tuple[list[Row], float]:
         """RL rows with the model's own log-probs, and the mean distance to the stored ones."""
         sampled = [row for row in rows if row.kind == "rl"]
-        fresh: list[Row] = []
+        fresh: list[tuple[int, Row]] = []
         distance = 0.0
         totals = Totals.of(sampled)
-        parts = micro_batches(sampled, max_tokens=self.max_tokens)
-        filler = parts[:1] or micro_batches(rows, max_tokens=self.max_tokens)[:1]
+        places = {id(row): place for place, row in enumerate(sampled)}
+        parts = micro_batches(self._share(sampled), max_tokens=self.max_tokens)
+        filler = micro_batches(rows[:1], max_tokens=self.max_tokens)
         for number in range(self._most(len(parts))):
             part = parts[number] if number < len(parts) else filler[0]
             batch = collate(part, pad_id=self.pad_id, totals=totals).to(self._accelerator.device)
@@ -219,9 +256,14 @@ class Learner:
                 spans = (
                     replace(s, logprobs=tuple(values[s.start : s.start + len(s.logprobs)])) for s in row.spans
                 )
-                fresh.append(replace(row, spans=tuple(spans)))
-        gap = self._total(distance) / max(self._total(totals.rl_tokens), 1.0)
-        return fresh + [row for row in rows if row.kind == "int"], gap
+                fresh.append((places[id(row)], replace(row, spans=tuple(spans))))
+        gap = self._total(distance) / max(totals.rl_tokens, 1.0)
+        everybody = sorted(Processes.current().gather(fresh), key=lambda pair: pair[0])
+        return [row for _, row in everybody] + [row for row in rows if row.kind == "int"], gap
+
+    def _share(self, rows: Sequence[Row]) -> list[Row]:
+        """This process's rows: every n-th by length, so that all have about as much to do."""
+        return Processes.current().share(sorted(rows, key=lambda row: len(row.ids), reverse=True))
 
     def _total(self, value: float) -> float:
         if self._accelerator.num_processes == 1:
@@ -231,9 +273,6 @@ class Learner:
     def _most(self, value: int) -> int:
         return value if self._accelerator.num_processes == 1 else int(self._gathered(value).max())
 
-    def _least(self, value: int) -> int:
-        return value if self._accelerator.num_processes == 1 else int(self._gathered(value).min())
-
     def _gathered(self, value: float) -> Tensor:
         dtype = torch.float32 if self._accelerator.device.type == "mps" else torch.float64
         gathered: Tensor = self._accelerator.gather(
@@ -242,12 +281,55 @@ class Learner:
         return gathered
 
 
+def start_processes() -> Processes:
+    """Join the other processes of the job, where accelerate or torchrun started several."""
+    PartialState(cpu=_on_cpu())
+    return Processes.current()
+
+
+def _on_cpu() -> bool | None:
+    """True for several processes without accelerators, which accelerate does not join by itself."""
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    return True if several and (asked or not torch.accelerator.is_available()) else None
+
+
+def _shard(scorer: nn.Module) -> None:
+    """FSDP2: each block of the transformer on its own, the rest as one."""
+    from torch.distributed.fsdp import fully_shard
+
+    names = set(getattr(scorer, "_no_split_modules", None) or ())
+    for part in scorer.modules():
+        if type(part).__name__ in names:
+            fully_shard(part)
+    fully_shard(scorer)
+
+
+def _whole(value: Any) -> Any:
+    """A tensor that is spread over processes, gathered; needs all of them. Others as they are."""
+    gather = getattr(value, "full_tensor", None)
+    return value if gather is None else gather()
+
+
+def _like(value: Any, model: Tensor) -> Any:
+    """``value`` spread as ``model`` is; scalars and others as they are."""
+    if not hasattr(model, "full_tensor") or getattr(value, "shape", None) != model.shape:
+        return value
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    spread: Any = model
+    if not isinstance(spread, DTensor):
+        return value
+    return distribute_tensor(value.to(spread.device), spread.device_mesh, spread.placements)
+
+
 class _Scorer(nn.Module):
     """``score`` as a module: what wraps it (DDP, FSDP, autocast) sees the forward pass it has to see."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        self._no_split_modules = getattr(model, "_no_split_modules", None)
 
     def forward(self, batch: TokenBatch, entropy: bool = True) -> tuple[Tensor, Tensor]:
         scores = score(self.model, batch, entropy=entropy)

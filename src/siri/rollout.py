@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left, bisect_right
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -272,14 +272,18 @@ class Rollout:
 
 
 def _episodes(plans: Sequence[GroupPlan]) -> Iterator[_Episode]:
+    seen: Counter[tuple[int, str]] = Counter()
     for group, plan in enumerate(plans):
+        seen[plan.seed, plan.task.id] += 1
+        again = seen[plan.seed, plan.task.id]
+        # a name that does not depend on which process plays the group
+        name = f"{plan.seed}/{plan.task.id}" + (f"/{again}" if again > 1 else "")
         if plan.skilled and not plan.skills:
             raise ConfigError(f"got {plan.skilled} skill rollouts of {plan.task.id!r} without a skill")
         arms: tuple[tuple[Arm, int], ...] = (("plain", plan.plain), ("skill", plan.skilled))
         for arm, count in arms:
             for number in range(count):
-                session = f"{plan.seed}/{group}/{plan.task.id}/{arm}/{number}"
-                yield _Episode(group, number, arm, plan, session)
+                yield _Episode(group, number, arm, plan, f"{name}/{arm}/{number}")
 
 
 def _begin(env: Any, name: str, *arguments: Any, **named: Any) -> Callable[[], Any]:

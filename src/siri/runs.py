@@ -198,7 +198,7 @@ def execute(
     Killed at any instant, it goes on from the last checkpoint to the same end.
 
     Args:
-        run: freshly composed.
+        run: freshly composed; with several processes, in each of them alike. The first one writes.
         directory: created and held (``locked``), or holding checkpoints when ``resume``.
         resume: go on from the newest whole checkpoint.
         report: told of every iteration and its seconds.
@@ -207,10 +207,17 @@ def execute(
         damaged: told of every checkpoint that was refused when going on.
     """
     progress: dict[str, Any] = {"stages": {}, "seconds": 0.0, "due": "base", "recent": []}
-    if resume and checkpoint.saved(directory.checkpoints):
-        newest = checkpoint.latest(directory.checkpoints, damaged=damaged)
-        progress = checkpoint.restore(run, newest)
-    directory.truncate_metrics(run.state.index)
+    first = run.processes.first
+
+    def newest() -> Path | None:
+        found = checkpoint.saved(directory.checkpoints) if resume else []
+        return checkpoint.latest(directory.checkpoints, damaged=damaged) if found else None
+
+    path = run.processes.on_first(newest)
+    if path is not None:
+        progress = checkpoint.restore(run, path)
+    if first:
+        directory.truncate_metrics(run.state.index)
 
     def measure() -> None:
         """Evaluate the stage that is due. What is due is in the checkpoint, so a kill only repeats it."""
@@ -219,10 +226,12 @@ def execute(
             progress["stages"][name] = _evaluate_stage(run, name)
             progress["seconds"] += time.monotonic() - began
             progress["due"] = None
-            stage(name, progress["stages"][name])
+            if first:
+                stage(name, progress["stages"][name])
 
     def save() -> None:
-        run.bank.save(directory.skills)
+        if first:
+            run.bank.save(directory.skills)
         recent = progress["recent"]
         score = sum(recent) / len(recent) if recent and run.config.checkpoint.best else None
         checkpoint.save(
@@ -234,20 +243,22 @@ def execute(
     for iteration in run:
         seconds = time.monotonic() - began
         progress["seconds"] += seconds
-        directory.append_metrics(iteration, seconds)
-        report(iteration, seconds)
+        if first:
+            directory.append_metrics(iteration, seconds)
+            report(iteration, seconds)
         plain = iteration.metrics.get("arm/plain/success")
         progress["recent"] = [*progress["recent"], *([] if plain is None else [plain])][-_SMOOTHED:]
         if run.state.phase is not iteration.phase:
             progress["due"] = "final" if run.state.phase is Phase.DONE else STAGES[iteration.phase]
-        stopping = interrupted()
+        stopping = run.processes.any(interrupted())
         if stopping or progress["due"] is not None or run.state.index % run.config.checkpoint.every == 0:
             save()
         if stopping:
             raise KeyboardInterrupt
         measure()
         began = time.monotonic()
-    run.policy.save(directory.model)
+    if first:
+        run.policy.save(directory.model)
     skills = [_skill_row(record) for record in run.bank.records()]
     summary = {
         "suite": run.suite.name,
@@ -257,7 +268,8 @@ def execute(
         "seconds": round(progress["seconds"], 1),
         "skills": skills,
     }
-    write_atomic(directory.summary, json.dumps(summary, indent=1))
+    if first:
+        write_atomic(directory.summary, json.dumps(summary, indent=1))
     return summary
 
 

@@ -16,8 +16,7 @@ from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 
-from siri import errors
-from siri.errors import ConfigError, EnvironmentFault, EnvironmentTimeout, SiriError
+from siri.errors import ConfigError, EnvironmentFault, EnvironmentTimeout, SiriError, revived
 from siri.protocols import Environment
 from siri.types import Info
 
@@ -100,15 +99,7 @@ class ProcessEnvironment:
         self._allowance = 0.0
         if kind == "result":
             return value
-        found = getattr(errors, kind, EnvironmentFault)
-        raise _error(found if issubclass(found, SiriError) else EnvironmentFault, value)
-
-
-def _error(kind: type[SiriError], message: str) -> SiriError:
-    """An error with exactly this message, whatever its class takes to make one."""
-    error = kind.__new__(kind)
-    error.args = (message,)
-    return error
+        raise revived(kind, value)
 
 
 def _serve(pipe: Connection, make_env: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -32,5 +33,12 @@ def main() -> None:
     try:
         app()
     except SiriError as error:
-        errors.print(f"siri: {escape(' '.join(str(error).split()))}", soft_wrap=True)
+        rank = os.environ.get("RANK")
+        who = "siri" if rank is None else f"siri (process {rank})"
+        errors.print(f"{who}: {escape(' '.join(str(error).split()))}", soft_wrap=True)
+        # no clean-up that waits for processes which may be gone
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if rank is not None:
+            os._exit(2)
         sys.exit(2)

@@ -47,7 +47,7 @@ def make_suite(config: Any, env: str, data: str | None) -> Any:
     )
 
 
-def load_policy(name: str, slots: int, env: str = "alfworld") -> Any:
+def load_policy(name: str, slots: int, env: str = "alfworld", engine: str = "hf") -> Any:
     import torch
     from transformers.utils import logging
 
@@ -61,7 +61,13 @@ def load_policy(name: str, slots: int, env: str = "alfworld") -> Any:
     local = name.startswith((".", "/", "~")) or name.count("/") > 1
     if local and not Path(name).is_dir():
         raise ConfigError(f"got model folder {name!r} that does not exist; fix: its path")
+    if engine not in ("hf", "vllm"):
+        raise ConfigError(f"got --engine {engine!r}, expected 'hf' or 'vllm'; fix: choose one")
     try:
+        if engine == "vllm":
+            from siri.policies.vllm import VLLMPolicy
+
+            return VLLMPolicy.load(path, slots=slots)
         return HFPolicy.load(path, slots=slots)
     except (OSError, ValueError) as error:
         first = str(error).splitlines()[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ def run(
     env: Annotated[str, typer.Option(help="Benchmark: alfworld or webshop.")] = "alfworld",
     policy: Annotated[str, typer.Option(help="'tiny', a model folder, or a name on the hub.")] = "tiny",
     miner: Annotated[str, typer.Option(help="Who writes skills: self, openai or none (GiGPO).")] = "self",
+    engine: Annotated[str, typer.Option(help="What samples: hf (transformers) or vllm.")] = "hf",
     preset: Annotated[str, typer.Option(help="embedded, smoke or paper.")] = "embedded",
     config: Annotated[Path | None, typer.Option(help="YAML file over the preset.")] = None,
     set_: Annotated[list[str], typer.Option("--set", help="section.key=value over the file.")] = [],  # noqa: B006
@@ -37,6 +39,7 @@ def run(
     """Train. Example: siri run --out runs/first --seed 0"""
     from siri.config import load_config, parse_config
     from siri.config import preset as named
+    from siri.learner import start_processes
     from siri.runs import RunDirectory, compose, execute
 
     if resume:
@@ -46,6 +49,7 @@ def run(
         described = directory.describe()
         settings = parse_config(described["config"])
         env, policy, miner, data = (described[key] for key in ("env", "policy", "miner", "data"))
+        engine = described.get("engine", "hf")
         openai_base_url, openai_model = described["openai_base_url"], described["openai_model"]
         if directory.summary.exists():
             console.print(f"{out} is finished; see {directory.summary}")
@@ -58,12 +62,16 @@ def run(
             changes.append(f"max_env_steps={RunDirectory(match).results()['env_steps']}")
         settings = load_config(named(preset, env), file=config, assignments=changes)
         directory = RunDirectory(out or Path("runs") / f"{env}-{miner}-{settings.seed}")
-    suite = make_suite(settings, env, data)
-    agent = load_policy(policy, settings.rollout.slots, env)
+    processes = start_processes()
+    console.quiet = not processes.first
+    with processes.first_goes_ahead():
+        suite = make_suite(settings, env, data)
+    agent = load_policy(policy, settings.rollout.slots, env, engine)
     writer = make_miner(miner, policy, settings, openai_base_url, openai_model)
     description = {
         "env": env,
         "policy": policy,
+        "engine": engine,
         "miner": miner,
         "data": os.path.abspath(data) if data is not None else None,
         "openai_base_url": openai_base_url,
@@ -71,9 +79,14 @@ def run(
         "config": settings.model_dump(),
     }
     left = Remaining(settings, miner)
-    with directory.locked(), Interrupts() as interrupts:
-        if not resume:
-            directory.create(description)
+    with ExitStack() as held, Interrupts() as interrupts:
+
+        def occupy() -> None:
+            held.enter_context(directory.locked())
+            if not resume:
+                directory.create(description)
+
+        processes.on_first(occupy)
         try:
             summary = execute(
                 compose(suite, agent, writer, settings),

@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from siri.policies.hf import HFPolicy
     from siri.policies.scripted import ScriptedPolicy
+    from siri.policies.vllm import VLLMPolicy
 
-__all__ = ["HFPolicy", "ScriptedPolicy"]
+__all__ = ["HFPolicy", "ScriptedPolicy", "VLLMPolicy"]
 
-_HOMES = {"HFPolicy": "siri.policies.hf", "ScriptedPolicy": "siri.policies.scripted"}
+_HOMES = {
+    "HFPolicy": "siri.policies.hf",
+    "ScriptedPolicy": "siri.policies.scripted",
+    "VLLMPolicy": "siri.policies.vllm",
+}
 
 
 def __getattr__(name: str) -> Any:

