@@ -42,9 +42,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_run_directory(run: Path) -> None:
-    names = {path.name for path in run.iterdir()}
-    wanted = ".lock config.json versions.json metrics.jsonl skills.json summary.json model checkpoints"
-    assert names == set(wanted.split())
+    names = {path.name for path in run.iterdir()} - {"episodes.jsonl"}
+    wanted = ".lock config.json versions.json metrics.jsonl skills.json skills.json.previous summary.json"
+    assert names == {*wanted.split(), "model", "checkpoints"}
     summary = json.loads((run / "summary.json").read_text())
     for stage in ("base", "warmup", "mining", "final"):
         for split in ("valid_seen", "valid_unseen"):
@@ -89,6 +89,104 @@ def test_skills_shows_the_bank(run: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert "utility" in shown or "no skills" in shown
 
 
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with skills from a file, and so with proven ones."""
+    folder = tmp_path_factory.mktemp("taught")
+    rows = [
+        {
+            "kind": "look_at_obj_in_light",
+            "condition": "the task is to look at an object under a light",
+            "strategy": strategy,
+        }
+        for strategy in (
+            "search the desk first, take it, then use the desklamp.",
+            "search the shelf first, take one, use the floorlamp, then look at it.",
+        )
+    ]
+    (folder / "mine.json").write_text(json.dumps(rows))
+    small = ["env={kinds: [look_at_obj_in_light], max_steps: 8, train_games: 6, valid_games: 4}"]
+    small += ["rollout.tasks=2", "warmup={successes: 1, max_iterations: 1}"]
+    options = [part for setting in small for part in ("--set", setting)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        where = ["--miner", "file", "--skills", folder / "mine.json", "--out", folder / "run"]
+        assert siri(patch, "run", "--preset", "smoke", *options, *where) == 0
+    return folder / "run"
+
+
+def test_skills_can_be_listed_shown_moved_and_compared(
+    taught: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    from siri.skills import SkillBank
+
+    def shown(*arguments: object) -> str:
+        assert siri(monkeypatch, "skills", *arguments) == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    bank = SkillBank.load(taught / "skills.json")
+    first, *_ = sorted(bank.records(), key=lambda r: -r.uses)
+    assert first.uses > 0
+    assert shown(taught) == shown("list", taught)
+    one = shown("show", taught, first.skill.id[:6])
+    assert "utility over time" in one
+    assert f"{first.evidence.utilities[-1]:+.3f}" in one
+    assert siri(monkeypatch, "skills", "show", taught, "zzz") == 2
+    assert first.skill.id in capsys.readouterr().err
+    for form, target in (("json", tmp_path / "bank.json"), ("agent", tmp_path / "agent")):
+        assert "2 skills in" in shown("export", taught, target, "--format", form)
+        assert "2 new skills" in shown("import", target, tmp_path / f"{form}.json")
+        assert SkillBank.load(tmp_path / f"{form}.json") == bank
+        assert "0 new skills" in shown("import", target, tmp_path / f"{form}.json")
+    assert siri(monkeypatch, "skills", "export", taught, tmp_path / "bank.json") == 2
+    capsys.readouterr()
+    assert "2 in both, 0 only in" in shown("diff", taught, tmp_path / "agent")
+    assert f"0 in both, 2 only in {taught}" in shown("diff", taught, run) or len(
+        SkillBank.load(run / "skills.json")
+    )
+
+
+def test_a_mined_skill_shows_the_episodes_it_came_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    from siri.runs import RunDirectory
+    from siri.skills import SkillBank
+    from tests.skills.helpers import make_skill, make_trajectory
+
+    directory = RunDirectory(tmp_path / "run")
+    directory.create({})
+    directory.append_episodes([make_trajectory("t1")])
+    with directory.episodes.open("a") as file:
+        file.write('{"id": "cut')
+    bank = SkillBank()
+    bank.add(make_skill(sources=("t1", "gone"), prompts=("abc",)))
+    bank.save(directory.skills)
+    assert siri(monkeypatch, "skills", "show", directory.path, make_skill().id) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "from t1: put a hot apple in fridge." in out
+    assert "go to countertop 1 > take apple 1 from countertop 1" in out
+    assert "from gone (not kept)" in out
+    assert "prompts abc" in out
+
+
+def test_eval_with_skills_beside_plain(taught: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    bank = taught / "skills.json"
+    arguments = ["eval", taught / "model", "--split", "valid_seen", "--skills", bank]
+    assert siri(monkeypatch, *arguments, "--json") == 0
+    row = json.loads(capsys.readouterr().out)["splits"]["valid_seen"]
+    final = json.loads((taught / "summary.json").read_text())["final"]["valid_seen"]
+    assert row["success"] == final["plain"]
+    assert row["with_skills"]["success"] == final["skill"]
+    assert siri(monkeypatch, *arguments) == 0
+    shown = capsys.readouterr().out
+    assert "measured" in shown
+    assert "by the" in shown
+    export = taught.parent / "mine.json"
+    assert siri(monkeypatch, *arguments[:-1], export) == 2
+    assert "no proven skill" in capsys.readouterr().err
+    assert siri(monkeypatch, *arguments[:-1], export, "--candidates", "--json") == 0
+
+
 def test_an_interrupt_keeps_what_was_done(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
@@ -122,6 +220,11 @@ def test_an_interrupt_keeps_what_was_done(
         (["run", "--data", "none"], "data folder 'none'"),
         (["run", "--resume"], "without --out"),
         (["skills", "none"], "got none without config.json"),
+        (["skills", "list", "none"], "got none without config.json"),
+        (["skills", "diff", "none", "none"], "got none without config.json"),
+        (["run", "--miner", "file", "--preset", "smoke"], "without skills"),
+        (["run", "--skills", "x", "--preset", "smoke"], "--skills with --miner self"),
+        (["eval", "tiny", "--skills", "none"], "got none without config.json"),
         (["eval", "./none"], "'./none' that does not exist"),
     ],
 )

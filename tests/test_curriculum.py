@@ -126,6 +126,51 @@ def test_a_silent_miner_is_an_event_and_the_run_goes_on() -> None:
     assert any("no skill is active" in event for event in events)
 
 
+def test_a_miner_that_stays_out_stops_the_run_when_asked() -> None:
+    config = SMOKE.model_copy(update={"mining": SMOKE.mining.model_copy(update={"max_failures": 2})})
+    run = fresh(Silent(), config)
+    with pytest.raises(MinerFault, match="2 failed minings in a row"):
+        record(run)
+    assert run.state.failed_minings == 2
+
+
+def test_an_evaluator_keeps_bad_ideas_out_of_the_rollouts() -> None:
+    run = fresh(Writer())
+    run.evaluator = lambda skills: [None for _ in skills]
+    iterations = record(run)
+    assert run.bank.get("right").status is SkillStatus.RETIRED
+    assert run.bank.get("right").uses == 0
+    assert not any(t for i in iterations for g in i.groups for t in g.arm("skill"))
+
+
+def test_new_skills_come_with_their_episodes() -> None:
+    iterations = record(fresh(SelfMiner.tiny()), 4)
+    assert all(t.success and t.arm == "plain" for i in iterations for t in i.mined)
+    run = fresh(Writer())
+    [first, *_] = [i for i in record(run) if i.mined]
+    assert set(run.bank.get("right").skill.sources) == {t.id for t in first.mined}
+
+
+@pytest.mark.parametrize("rule", ["confidence", "sequential"])
+def test_an_interrupted_run_with_other_rules_goes_on_to_the_same_end(rule: str, tmp_path: Path) -> None:
+    config = load_config(SMOKE, assignments=[f"validation.rule={rule}", "mining.capacity=2"])
+    whole = fresh(Writer(), config)
+    expected = record(whole)
+    part = fresh(Writer(), config)
+    record(part, 3)
+    checkpoint.save(part, tmp_path)
+    rest = fresh(Writer(), config)
+    checkpoint.restore(rest, checkpoint.latest(tmp_path))
+    assert numbers(record(rest)) == numbers(expected[3:])
+    assert rest.bank == whole.bank
+    assert rest.bank.capacity == 2
+
+
+def test_no_retrieval_is_no_skill_arm() -> None:
+    run = fresh(Writer(), load_config(SMOKE, assignments=["validation.retrieval=none"]))
+    assert not any(t for i in record(run) for g in i.groups for t in g.arm("skill"))
+
+
 def test_without_a_miner_it_is_gigpo_for_the_steps_asked() -> None:
     config = SMOKE.model_copy(update={"max_env_steps": 100})
     run = fresh(None, config)
@@ -229,6 +274,7 @@ def test_own_parts_of_a_few_lines_compose() -> None:
     assert run.state.phase is Phase.DONE
     assert any(i.metrics.get("arm/skill/success") is not None for i in iterations)
     assert run.bank.get("right").status is SkillStatus.ACTIVE
+    assert run.bank.get("right").uses > 0
 
 
 @cache

@@ -139,10 +139,7 @@ def restore(run: Curriculum, path: Path) -> dict[str, Any]:
         run.policy.model.load_state_dict(weights, strict=False)
     run.policy.reset_cache()
     run.learner.load_state_dict({"optimizer": _unflattened(tensors, body["optimizer"])})
-    bank = SkillBank.load(path / "skills.json")
-    for record in bank.records():
-        run.bank.add(record.skill)
-        run.bank.replace(record)
+    run.bank.adopt(SkillBank.load(path / "skills.json"))
     for name, state in body["parts"].items():
         getattr(run, name).load_state_dict(state)
     run.state = State(**{**body["state"], "phase": Phase(body["state"]["phase"])})

@@ -19,6 +19,7 @@ from siri.errors import ConfigError
 __all__ = [
     "PRESETS",
     "AdvantageConfig",
+    "ChatConfig",
     "CheckpointConfig",
     "EnvConfig",
     "EvaluationConfig",
@@ -160,15 +161,52 @@ class MiningConfig(_Section):
     """Successful episodes kept for mining, newest first, per kind."""
     max_skills: Count = 3
     """Skills per kind and mining."""
+    max_per_request: Count = 4
+    """Episodes of one kind shown in a request."""
+    samples: Count = 4
+    """Summaries asked for per kind; pairs that say the same are votes."""
+    temperature: NotNegative = 0.7
+    """Of the summaries, whoever writes them."""
+    capacity: Count | None = None
+    """Most live skills of a kind (``SkillBank``: which one makes room); None is no limit."""
+    max_failures: Count | None = None
+    """Stop the run after so many failed minings in a row; None warns and goes on without new skills."""
     min_active: Whole = 8
     min_iterations: Whole = 20
     max_iterations: Whole = 60
 
 
+class ChatConfig(_Section):
+    """How a hosted model is asked for skills (``--miner openai``)."""
+
+    timeout: Positive = 60.0
+    """Seconds for one attempt, the whole reply included."""
+    max_retries: Whole = 3
+    concurrency: Count = 4
+    """Requests on the way at once."""
+    max_requests: Count | None = None
+    """Attempts that the run may pay for; afterwards it goes on with the skills it has."""
+    max_tokens: Count | None = None
+    """Prompt and completion tokens that the run may pay for."""
+    reply_tokens: Count | None = None
+    """Longest reply; None is what the prompt needs. Raise it for models that think before they answer."""
+
+
 class ValidationConfig(_Section):
     """How a skill is proved, and which skills a group is shown."""
 
-    rule: Literal["threshold", "confidence"] = "threshold"
+    rule: Literal["threshold", "confidence", "sequential"] = "threshold"
+    """threshold is the paper's; the other two hold their error at any time (docs/skills.md)."""
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    min_effect: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """sequential: a skill that cannot be worth this much is given up."""
+    max_groups: Count = 128
+    """sequential: groups after which an undecided skill is given up."""
+    caught_up: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the arms' first distance that the plain arm must make up before a skill is INTERNALIZED."""
+    retrieval: Literal["lexical", "embedding", "all", "none"] = "lexical"
+    embedding_model: str | None = None
+    """Folder of a sentence-transformers model."""
     n_eval: Count = 8
     ema: Annotated[float, Field(gt=0, le=1)] = 0.1
     activate: Annotated[float, Field(ge=-1, le=1)] = 0.02
@@ -227,6 +265,7 @@ class RunConfig(_Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     warmup: WarmupConfig = WarmupConfig()
     mining: MiningConfig = MiningConfig()
+    chat: ChatConfig = ChatConfig()
     validation: ValidationConfig = ValidationConfig()
     internalization: InternalizationConfig = InternalizationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -239,7 +278,15 @@ _EMBEDDED: dict[str, Any] = {
     # where most groups fail outright, a penalty is all that is left to normalise: valid, useless commands win
     "advantage": {"invalid_penalty": 0.0},
     "optimizer": {"lr": 6e-4, "clip_high": 0.28, "weight_decay": 0.0, "entropy": 0.0, "recompute": False},
-    "mining": {"every": 4, "max_skills": 1, "min_active": 3, "min_iterations": 8, "max_iterations": 12},
+    "mining": {
+        "every": 4,
+        "max_skills": 1,
+        "samples": 8,
+        "max_per_request": 1,
+        "min_active": 3,
+        "min_iterations": 8,
+        "max_iterations": 12,
+    },
     "validation": {"n_eval": 6, "top_k": 1, "shrink": 2.0, "candidate_share": 0.25},
     "internalization": {"iterations": 14, "peak": 1.0, "warmup": 3},
     "evaluation": {"temperature": 1.0},
@@ -249,7 +296,14 @@ _SMOKE: dict[str, Any] = {
     "env": {"max_steps": 12, "style": "transcript", "scale": 0.4, "train_games": 12, "valid_games": 6},
     "rollout": {"max_tokens": 12, "tasks": 4, "group_size": 4, "slots": 16},
     "warmup": {"successes": 4, "max_iterations": 2},
-    "mining": {"every": 1, "min_active": 1, "min_iterations": 1, "max_iterations": 2},
+    "mining": {
+        "every": 1,
+        "samples": 8,
+        "max_per_request": 1,
+        "min_active": 1,
+        "min_iterations": 1,
+        "max_iterations": 2,
+    },
     "validation": {"n_eval": 1, "top_k": 1, "activate": -1.0, "retire": -1.0},
     "internalization": {"iterations": 2, "peak": 3.0, "warmup": 1},
 }

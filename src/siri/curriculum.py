@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -24,9 +24,19 @@ from siri.processes import Processes
 from siri.protocols import Objective, SkillMiner, Validator
 from siri.rollout import GroupPlan, Rollout, derive_seed
 from siri.scoring import logprobs_only
-from siri.skills import PairedValidator, Retriever, SkillBank
+from siri.skills import (
+    ContinueWithout,
+    Evaluator,
+    PairedValidator,
+    Proposal,
+    SkillBank,
+    SkillRetriever,
+    admit,
+    propose,
+)
 from siri.suite import Suite, in_processes
-from siri.types import Group, Sampling, Skill, SkillStatus, Task, Trajectory
+from siri.types import Group, Sampling, SkillStatus, Task, Trajectory
+from siri.wiring import make_retriever, make_validator
 
 __all__ = ["Curriculum", "Iteration", "Phase", "State"]
 
@@ -50,6 +60,8 @@ class Iteration:
     groups: tuple[Group, ...]
     events: tuple[str, ...] = ()
     """What happened beside the numbers, in words: transitions, minings, faults."""
+    mined: tuple[Trajectory, ...] = ()
+    """Episodes that the skills which are new in this iteration came from."""
 
 
 @dataclass
@@ -62,6 +74,8 @@ class State:
     """Iteration in which the phase began."""
     successes: int = 0
     env_steps: int = 0
+    failed_minings: int = 0
+    """Minings in a row that ended in a fault."""
 
 
 class Curriculum:
@@ -71,7 +85,9 @@ class Curriculum:
     ``reset_cache()``. Without a miner the run is GiGPO alone: it stays in warm-up until ``max_env_steps``
     (or for as many iterations as the phases would have had).
 
-    A miner that fails with ``MinerFault`` is reported as an event, and the run goes on without new skills.
+    A miner that fails with ``MinerFault`` is reported as an event; ``on_miner_fault`` is told of the fault
+    and of how many minings in a row failed, and lets the run go on without new skills (the default, with a
+    warning) or raises. An ``evaluator`` judges new candidates before rollouts are spent on them.
     """
 
     def __init__(
@@ -83,26 +99,19 @@ class Curriculum:
         objective: Objective,
         config: RunConfig,
         validator: Validator | None = None,
-        retriever: Retriever | None = None,
+        retriever: SkillRetriever | None = None,
+        evaluator: Evaluator | None = None,
+        on_miner_fault: Callable[[MinerFault, int], None] | None = None,
     ) -> None:
-        r = config.rollout
+        r, o = config.rollout, config.optimizer
         self.suite = in_processes(suite, timeout=r.timeout) if r.processes else suite
         self.policy, self.miner, self.config = policy, miner, config
-        self.bank = SkillBank()
-        v, o = config.validation, config.optimizer
-        self.validator = validator or PairedValidator(
-            rule=v.rule,
-            n_eval=v.n_eval,
-            ema=v.ema,
-            activate=v.activate,
-            retire=v.retire,
-            patience=v.patience,
-            max_age=v.max_age,
-            shrink=v.shrink,
-        )
+        self.bank = SkillBank(capacity=config.mining.capacity)
+        self.validator = validator or make_validator(config.validation)
         if isinstance(self.validator, PairedValidator):
             self.validator.bind(self.bank)
-        self.retriever = retriever or Retriever(v.top_k, candidate_share=v.candidate_share, n_eval=v.n_eval)
+        self.retriever = retriever or make_retriever(config.validation, self.validator)
+        self.evaluator, self.on_miner_fault = evaluator, on_miner_fault or ContinueWithout()
         reference = policy.snapshot().model if getattr(objective, "kl", 0) else None
         # a model that is spread over processes cannot play, so the policy keeps a whole one
         several = start_processes().size > 1
@@ -145,10 +154,12 @@ class Curriculum:
         """Carry out one iteration."""
         state, phase, k = self.state, self.state.phase, self.state.index
         events: list[str] = []
+        mined: tuple[Trajectory, ...] = ()
         if isinstance(self.validator, PairedValidator):
             events += [f"skill {name} expired" for name in self.validator.expire(k)]
         if phase is not Phase.WARMUP and (k - state.since) % self.config.mining.every == 0:
-            events.append(self._mine(k))
+            mined, event = self._mine(k)
+            events.append(event)
         plans = self._plans(k)
         groups = self.processes.gather(self.rollout.play(self.processes.share(plans)))
         faults, said = self._faults()
@@ -161,7 +172,7 @@ class Curriculum:
         metrics["env/total_steps"] = float(state.env_steps)
         state.index += 1
         events += self._transition()
-        return Iteration(k, phase, metrics, tuple(groups), tuple(events))
+        return Iteration(k, phase, metrics, tuple(groups), tuple(events), mined)
 
     def tasks(self, k: int) -> list[Task]:
         """The tasks of iteration ``k``: epochs over the train split, each in an order of its own."""
@@ -184,27 +195,30 @@ class Curriculum:
             plans.append(GroupPlan(task, size - skilled, skilled, skills, seed))
         return plans
 
-    def _mine(self, k: int) -> str:
-        """Let a frozen snapshot of the policy summarise its own successes."""
+    def _mine(self, k: int) -> tuple[tuple[Trajectory, ...], str]:
+        """Let a frozen snapshot of the policy summarise its own successes; what for, and what came of it."""
         if self.miner is None:
-            return "no miner"
+            return (), "no miner"
         pool = [trajectory for kind in sorted(self.pool) for trajectory in self.pool[kind]]
         miner = self.miner
 
-        def mine() -> list[Skill]:
+        def mine() -> Proposal:
             bind = getattr(miner, "bind", None)
             if bind is not None:
                 bind(self.policy.snapshot(), iteration=k)
-            return miner.mine(pool)
+            return propose(miner, pool, self.bank, evaluator=self.evaluator)
 
         try:
-            mined = self.processes.on_first(mine)
+            proposal = self.processes.on_first(mine)
         except MinerFault as fault:
-            return f"mining failed: {fault}"
-        added = sum(self.bank.add(skill) for skill in mined)
-        report = getattr(self.miner, "last_report", None)
-        refused = f", refused {dict(report.rejected)}" if report is not None and report.rejected else ""
-        return f"mined {len(mined)} skills from {len(pool)} episodes, {added} new{refused}"
+            self.state.failed_minings += 1
+            self.on_miner_fault(fault, self.state.failed_minings)
+            return (), f"mining failed: {fault}"
+        self.state.failed_minings = 0
+        known = self.bank.sources()
+        event = admit(proposal, self.bank, iteration=k)[1]
+        new = self.bank.sources() - known
+        return tuple(t for t in pool if t.id in new), event
 
     def _faults(self) -> tuple[dict[str, float], list[str]]:
         """How many episodes of this iteration were lost, and to what."""
@@ -242,12 +256,13 @@ class Curriculum:
             if not plain or not skilled:
                 continue
             for name in group.skills:
-                before = self.bank.get(name).status
-                after = self.validator.observe(name, plain, skilled)
                 record = self.bank.get(name)
+                after = self.validator.observe(name, plain, skilled)
+                if not isinstance(self.validator, PairedValidator):  # which writes into the bank itself
+                    rates = {"plain": sum(plain) / len(plain), "skilled": sum(skilled) / len(skilled)}
+                    self.bank.observe(name, **rates, iteration=k)
+                    self.bank.set_status(name, after, k)
                 if record.status is not after:
-                    self.bank.update(name, after, record.evidence, k)
-                if before is not after:
                     events.append(f"skill {name} {after.value}: {record.skill.text}")
         return events
 
@@ -339,7 +354,8 @@ class Curriculum:
             if c.max_env_steps is None and here >= limit:
                 return self._enter(Phase.DONE, f"{here} iterations without a miner")
             return []
-        active = self.bank.counts().get("active", 0)
+        counts = self.bank.counts()
+        active = counts["active"] + counts["internalized"]
         if state.phase is Phase.WARMUP:
             if state.successes >= c.warmup.successes:
                 return self._enter(Phase.MINING, f"{state.successes} plain successes")

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from siri.errors import ConfigError, EnvironmentFault, PolicyFault
 from siri.faults import DropEpisode, FailFast, FaultPolicy, call
 from siri.protocols import Environment, Policy, Prompter
+from siri.skills.safety import SkillGuard
 from siri.types import (
     Arm,
     Completion,
@@ -89,6 +90,8 @@ class Rollout:
         on_fault: told of every environment that raised; raises or lets the episode be dropped.
         overflow: what happens when a prompt does not fit the policy's context: ``end`` the episode
             (``StopReason.CONTEXT_LIMIT``), or ``drop_oldest`` turns after the first until it fits.
+        guard: makes skills safe to show; every skill of every prompt passes it. By default one for the
+            policy's tokenizer.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class Rollout:
         slots: int = 128,
         on_fault: FaultPolicy | None = None,
         overflow: Literal["end", "drop_oldest"] = "end",
+        guard: SkillGuard | None = None,
     ) -> None:
         if slots < 1:
             raise ConfigError(f"got slots={slots}, expected at least 1; fix: raise it")
@@ -111,10 +115,12 @@ class Rollout:
         self.slots = slots
         self.on_fault = on_fault or FailFast()
         self.overflow = overflow
+        self.guard = guard or SkillGuard(getattr(policy, "tokenizer", None))
         self._idle: list[Environment] = []
 
     def play(self, plans: Sequence[GroupPlan]) -> list[Group]:
         """Play every plan to its end; one group each, in order."""
+        plans = [self._guarded(plan) for plan in plans]
         waiting = deque(_episodes(plans))
         active: list[_Episode] = []
         done: list[list[_Episode]] = [[] for _ in plans]
@@ -139,6 +145,13 @@ class Rollout:
             stops = [episode.stop for episodes in done for episode in episodes]
             played(len(stops), stops.count(StopReason.ENVIRONMENT_FAULT))
         return [_group(plan, episodes) for plan, episodes in zip(plans, done, strict=True)]
+
+    def _guarded(self, plan: GroupPlan) -> GroupPlan:
+        """The plan with skills as a prompt may show them; all plain when nothing is left to show."""
+        safe = self.guard(plan.skills)
+        if plan.skilled and plan.skills and not safe:
+            return replace(plan, plain=plan.plain + plan.skilled, skilled=0, skills=())
+        return replace(plan, skills=safe)
 
     def _start(self, episode: _Episode) -> None:
         seed = derive_seed("env", episode.plan.seed, episode.number) % 2**31

@@ -3,7 +3,8 @@
 config.json      the resolved configuration, with where data and policy came from
 versions.json    versions of siri, python and the main packages; git commit where there is one
 metrics.jsonl    one line per iteration; everything but "time" is fixed by the seed
-skills.json      the bank
+skills.json      the bank (skills.json.previous: the one before the last iteration)
+episodes.jsonl   the episodes that skills came from
 checkpoints/     everything needed to go on
 model/           the policy, an ordinary transformers checkpoint
 summary.json     the table that ends a run
@@ -17,7 +18,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,17 +27,18 @@ from filelock import FileLock, Timeout
 
 from siri import checkpoint
 from siri.algos import SiriObjective
-from siri.config import RunConfig
+from siri.config import RunConfig, ValidationConfig
 from siri.curriculum import Curriculum, Iteration, Phase
 from siri.errors import CheckpointError, ConfigError
 from siri.evaluation import evaluate
 from siri.protocols import SkillMiner
-from siri.skills import Retriever, SkillBank
+from siri.skills import SkillBank, SkillRecord, StopAfter
 from siri.storage import flush, remove_leftovers, write_atomic
 from siri.suite import Suite
-from siri.types import Sampling, Skill, SkillStatus, Task
+from siri.types import Sampling, Skill, SkillStatus, Task, Trajectory
+from siri.wiring import make_ranking
 
-__all__ = ["RunDirectory", "compose", "execute", "shown_skills"]
+__all__ = ["PROVEN", "RunDirectory", "compose", "execute", "shown_skills"]
 
 _LOCK = ".lock"
 _SMOOTHED = 5
@@ -54,6 +56,8 @@ class RunDirectory:
         self.versions = path / "versions.json"
         self.metrics = path / "metrics.jsonl"
         self.skills = path / "skills.json"
+        self.episodes = path / "episodes.jsonl"
+        self.calls = path / "calls"
         self.summary = path / "summary.json"
         self.model = path / "model"
         self.checkpoints = path / "checkpoints"
@@ -153,6 +157,22 @@ class RunDirectory:
                 "the disk or its permissions, then go on with --resume"
             ) from error
 
+    def append_episodes(self, episodes: Sequence[Trajectory]) -> None:
+        """Keep the episodes that skills came from, in words."""
+        if episodes:
+            with self.episodes.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(_episode_row(episode)) + "\n" for episode in episodes)
+
+    def read_episodes(self) -> dict[str, dict[str, Any]]:
+        """What ``append_episodes`` kept, by id; a line that was cut off is left out."""
+        found = {}
+        lines = self.episodes.read_text(encoding="utf-8").splitlines() if self.episodes.exists() else []
+        for line in lines:
+            with suppress(ValueError, KeyError, TypeError):
+                row = json.loads(line)
+                found[row["id"]] = row
+        return found
+
     def _read(self, path: Path) -> dict[str, Any]:
         try:
             data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -180,7 +200,15 @@ def compose(suite: Suite, policy: Any, miner: SkillMiner | None, config: RunConf
         aggregation=o.aggregation,
         importance_limit=o.importance_limit,
     )
-    return Curriculum(suite, policy, miner=miner, objective=objective, config=config)
+    limit = config.mining.max_failures
+    return Curriculum(
+        suite,
+        policy,
+        miner=miner,
+        objective=objective,
+        config=config,
+        on_miner_fault=None if limit is None else StopAfter(limit),
+    )
 
 
 def execute(
@@ -245,6 +273,7 @@ def execute(
         progress["seconds"] += seconds
         if first:
             directory.append_metrics(iteration, seconds)
+            directory.append_episodes(iteration.mined)
             report(iteration, seconds)
         plain = iteration.metrics.get("arm/plain/success")
         progress["recent"] = [*progress["recent"], *([] if plain is None else [plain])][-_SMOOTHED:]
@@ -273,24 +302,27 @@ def execute(
     return summary
 
 
-def shown_skills(bank: SkillBank, top_k: int) -> Callable[[Task], Sequence[Skill]]:
-    """The ACTIVE skills that a task is shown when the skill arm is measured."""
-    active = SkillBank()
-    for record in bank.records(SkillStatus.ACTIVE):
-        active.add(record.skill)
-        active.replace(record)
-    retriever = Retriever(top_k, candidate_share=0.0)
-    return lambda task: retriever.select(active, task)
+PROVEN = (SkillStatus.ACTIVE, SkillStatus.INTERNALIZED)
+"""Statuses of skills that were proved to help, whether the policy still needs them or not."""
+
+
+def shown_skills(
+    bank: SkillBank, config: ValidationConfig, statuses: Sequence[SkillStatus] = PROVEN
+) -> Callable[[Task], Sequence[Skill]]:
+    """The proven skills that a task is shown when the skill arm is measured."""
+    ranking, top_k = make_ranking(config), None if config.retrieval == "all" else config.top_k
+    records = [record for status in statuses for record in bank.records(status)]
+    return lambda task: tuple(record.skill for record in ranking(task, records)[:top_k])
 
 
 def _evaluate_stage(run: Curriculum, name: str) -> dict[str, Any]:
-    """Plain success on every validation split, and the skill arm's where there are active skills."""
+    """Plain success on every validation split, and the skill arm's where there are proven skills."""
     config = run.config
     sampling = Sampling(temperature=config.evaluation.temperature, max_tokens=config.rollout.max_tokens)
     result: dict[str, Any] = {}
     arms: dict[str, Callable[[Task], Sequence[Skill]] | None] = {"plain": None}
-    if name != "base" and run.bank.records(SkillStatus.ACTIVE):
-        arms["skill"] = shown_skills(run.bank, config.validation.top_k)
+    if name != "base" and any(record.status in PROVEN for record in run.bank.records()):
+        arms["skill"] = shown_skills(run.bank, config.validation)
     for split in config.evaluation.splits:
         if split not in run.suite.tasks:
             continue
@@ -314,12 +346,24 @@ def _evaluate_stage(run: Curriculum, name: str) -> dict[str, Any]:
     return result
 
 
-def _skill_row(record: Any) -> dict[str, Any]:
+def _episode_row(trajectory: Trajectory) -> dict[str, Any]:
+    return {
+        "id": trajectory.id,
+        "task": trajectory.task.id,
+        "kind": trajectory.task.kind,
+        "goal": trajectory.task.goal,
+        "turns": [[turn.observation, turn.action] for turn in trajectory.turns],
+    }
+
+
+def _skill_row(record: SkillRecord) -> dict[str, Any]:
     return {
         "id": record.skill.id,
         "kind": record.skill.kind,
         "text": record.skill.text,
         "status": record.status.value,
+        "reason": record.reason,
+        "origin": record.skill.origin,
         "utility": record.utility,
         "interval": list(record.interval),
         "uses": record.uses,

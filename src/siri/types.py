@@ -79,11 +79,16 @@ class StopReason(Enum):
 
 
 class SkillStatus(Enum):
-    """Life of a skill: candidate → active → retired. Retired is final."""
+    """Life of a skill: candidate → active → internalized, and from each → retired. Never the other way."""
 
     CANDIDATE = "candidate"
+    """Its effect is being measured."""
     ACTIVE = "active"
+    """It was proved to help."""
+    INTERNALIZED = "internalized"
+    """It helped, and the plain policy has caught up: it is not shown any more."""
     RETIRED = "retired"
+    """It did not help, or its place was needed. Final."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,8 @@ class Skill:
     """Iteration in which it was mined."""
     sources: tuple[str, ...] = ()
     """Identifiers of the trajectories that it was summarised from."""
+    prompts: tuple[str, ...] = ()
+    """Hashes of the conversations that it was read from (``siri.skills.prompt_hash``)."""
 
     @property
     def text(self) -> str:

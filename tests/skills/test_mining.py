@@ -1,12 +1,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from siri.errors import ConfigError, MinerFault, PolicyFault, SplitError
 from siri.protocols import SkillMiner
-from siri.skills import ActionSummaryPrompt, JsonSummaryPrompt, MiningReport, SelfMiner, summary_text
+from siri.skills import (
+    EMBEDDED_RULES,
+    TINY_SKILL_GRAMMAR,
+    ActionSummaryPrompt,
+    JsonSummaryPrompt,
+    MiningReport,
+    SelfMiner,
+    WithRules,
+    prompt_hash,
+    summary_text,
+)
 from siri.types import StopReason
 from tests.skills.helpers import HEAT, Scripted, make_trajectory
 
@@ -62,6 +73,8 @@ def test_tiny_miner_end_to_end():
     assert set(skill.sources) <= {f"t{i}" for i in range(5)}
     assert policy.sampling.max_tokens == 60
     assert miner.last_report == MiningReport(8, 6, 1, {"duplicate": 3, "grammar": 2, "unparseable": 2})
+    assert set(skill.prompts) <= {prompt_hash(request.messages) for request in policy.requests}
+    assert skill.prompts
 
 
 def test_most_votes_win_and_the_surplus_is_counted():
@@ -115,3 +128,59 @@ def test_faults():
         SelfMiner().mine([make_trajectory()])
     with pytest.raises(ConfigError, match="at least 1"):
         SelfMiner(samples=0)
+
+
+def test_what_is_no_trajectory_is_refused():
+    with pytest.raises(SplitError, match="got dict, expected a Trajectory"):
+        SelfMiner(Scripted("x")).mine([{"split": "train"}])
+
+
+def test_near_duplicates_are_votes_for_one_skill():
+    words = "a b c d e f g h i j k l m n o p"
+    policy = Scripted(rows(words), rows(f"{words} q"), rows("quite another"))
+    skills = SelfMiner(policy, samples=3, max_skills=1).mine([make_trajectory()])
+    assert [skill.strategy for skill in skills] == [words]
+
+
+def test_leaked_rules_are_refused_and_a_cut_answer_is_told_from_rambling():
+    class Cut(Scripted):
+        def generate(self, requests, sampling):
+            return [replace(c, finished=False) for c in super().generate(requests, sampling)]
+
+    rules = JsonSummaryPrompt().messages([make_trajectory()])[0]["content"]
+    answer = json.dumps([{"condition": "x", "strategy": " ".join(rules.split()[:12])}])
+    miner = SelfMiner(Scripted(answer), samples=1)
+    assert miner.mine([make_trajectory()]) == []
+    assert miner.last_report.rejected == {"leaked_prompt": 1}
+    cut = SelfMiner(Cut('[{"condition": "x", "strat'), samples=1)
+    assert cut.mine([make_trajectory()]) == []
+    assert cut.last_report.rejected == {"cut_off": 1}
+
+
+def test_length_is_counted_by_the_policy_s_tokenizer():
+    class Letters(Scripted):
+        class tokenizer:
+            all_special_ids = ()
+
+            def __new__(cls, text, add_special_tokens=False):
+                return {"input_ids": [1] * len(text)}
+
+    miner = SelfMiner(samples=1).bind(Letters(rows("w" * 80)))
+    assert miner.mine([make_trajectory()]) == []
+    assert miner.last_report.rejected == {"too_long": 1}
+
+
+def test_the_rules_for_another_writer_leave_the_episode_as_it_is():
+    plain, told = ActionSummaryPrompt(), WithRules(ActionSummaryPrompt(), EMBEDDED_RULES)
+    assert told.messages([make_trajectory()])[1:] == plain.messages([make_trajectory()])
+    # a writer that does as it is told is not taken for one that repeats its rules
+    answer = json.dumps({"skills": [{"condition": "the task is to heat an object", "strategy": HEAT}]})
+    for kind in ("put an object somewhere", "look at an object under a light", "put two objects somewhere"):
+        more = {
+            "condition": f"the task is to {kind}",
+            "strategy": "search the desk first, take it, then use the desklamp.",
+        }
+        answer += json.dumps(more)
+    miner = SelfMiner(Scripted(answer), prompt=told, samples=1, max_skills=9, pattern=TINY_SKILL_GRAMMAR)
+    assert len(miner.mine([make_trajectory()])) == 4
+    assert miner.last_report.rejected == {}

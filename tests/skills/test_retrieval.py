@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siri.errors import ConfigError
-from siri.skills import Evidence, Retriever, SkillBank
+from siri.errors import ConfigError, MissingExtra
+from siri.skills import EmbeddingRanking, EverythingRanking, NoSkills, Retriever, SkillBank
 from siri.types import SkillStatus
 from tests.skills.helpers import make_skill, make_task
 
-ACTIVE, CANDIDATE, RETIRED = SkillStatus.ACTIVE, SkillStatus.CANDIDATE, SkillStatus.RETIRED
+CANDIDATE, ACTIVE, INTERNALIZED, RETIRED = SkillStatus
 
 
 def bank_of(*rows):
@@ -18,7 +20,9 @@ def bank_of(*rows):
     for strategy, condition, status, uses in rows:
         skill = make_skill(strategy, condition=condition)
         assert bank.add(skill)
-        bank.update(skill.id, status, Evidence((0.5,) * uses, 0.5), 0)
+        for _ in range(uses):
+            bank.observe(skill.id, plain=0.0, skilled=0.5, iteration=0)
+        bank.set_status(skill.id, status, 0)
     return bank
 
 
@@ -27,7 +31,7 @@ def chosen(bank, seed=0, **kw):
 
 
 def test_nothing_for_an_unknown_kind_or_retired_skills():
-    bank = bank_of(("gone", "heat", RETIRED, 9))
+    bank = bank_of(("gone", "heat", RETIRED, 9), ("absorbed", "heat", INTERNALIZED, 9))
     assert chosen(bank) == []
     assert Retriever().select(bank, make_task("other")) == ()
 
@@ -69,3 +73,54 @@ def test_bad_settings_are_refused():
     for bad in ({"top_k": 0}, {"n_eval": 0}, {"candidate_share": 2.0}):
         with pytest.raises(ConfigError, match="expected"):
             Retriever(**bad)
+
+
+def test_nothing_and_everything():
+    bank = bank_of(("one", "heat", ACTIVE, 8), ("two", "cool it", ACTIVE, 9), ("new", "heat", CANDIDATE, 0))
+    other = make_skill("three", kind="clean")
+    bank.add(other)
+    bank.set_status(other.id, ACTIVE, 0)
+    assert NoSkills().select(bank, make_task()) == ()
+    shown = chosen(bank, top_k=None, ranking=EverythingRanking(), candidate_share=0.0)
+    assert sorted(shown) == ["one", "three", "two"]
+    assert shown[-1] == "three"
+    assert chosen(bank, top_k=None, ranking=EverythingRanking(), candidate_share=1.0) == ["new"]
+
+
+def test_priorities_hand_out_the_groups():
+    bank = bank_of(
+        ("dull", "heat", CANDIDATE, 5), ("urgent", "heat", CANDIDATE, 1), ("done", "heat", CANDIDATE, 3)
+    )
+    wishes = {"dull": 0.5, "urgent": 2.0, "done": None}
+    assert chosen(bank, priority=lambda r: wishes[r.skill.strategy]) == ["urgent"]
+    assert chosen(bank, priority=lambda r: None) == []
+    assert chosen(bank) == ["dull"]
+    favoured = SkillBank()
+    favoured.add(make_skill("first"))
+    favoured.add(make_skill("better"), priority=1.0)
+    assert chosen(favoured) == ["better"]
+    assert chosen(favoured, priority=lambda r: 0.0) == ["better"]
+
+
+def test_a_missing_package_or_folder_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(MissingExtra, match="embedding"):
+        EmbeddingRanking(tmp_path)
+
+
+def test_embeddings_rank_by_meaning_of_the_model(tmp_path):
+    package = pytest.importorskip("sentence_transformers")
+    with pytest.raises(ConfigError, match="does not exist"):
+        EmbeddingRanking(str(tmp_path / "none"))
+    folder = tmp_path / "model"
+    # a bag of words is a whole sentence-transformers model, and its cosines are known
+    from sentence_transformers.sentence_transformer.modules import BoW
+
+    words = ["heat", "apple", "cool", "mug", "lamp"]
+    package.SentenceTransformer(modules=[BoW(vocab=words)], device="cpu").save(str(folder))
+    ranking = EmbeddingRanking(folder)
+    bank = bank_of(("use the lamp", "dark", ACTIVE, 8), ("heat the apple", "hot", ACTIVE, 8))
+    assert chosen(bank, ranking=ranking) == ["heat the apple", "use the lamp"]
+    assert ranking(make_task("other"), bank.records()) == []
+    across = EmbeddingRanking(folder, across_kinds=True)
+    assert len(across(make_task("other"), bank.records())) == 2

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
@@ -7,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siri.errors import ConfigError
-from siri.skills.stats import empirical_bernstein, hoeffding, running_utility, shrink_toward, wilson
+from siri.skills.stats import (
+    betting,
+    empirical_bernstein,
+    hoeffding,
+    log_capital,
+    running_utility,
+    shrink_toward,
+    utilities,
+    wilson,
+)
 
 deltas = st.lists(st.floats(-1, 1), max_size=40)
 
@@ -59,7 +69,7 @@ def test_shrink_by_hand():
     assert shrink_toward(0.4, n=8, target=0.1, strength=0) == 0.4
 
 
-@pytest.mark.parametrize("interval", [empirical_bernstein, hoeffding])
+@pytest.mark.parametrize("interval", [betting, empirical_bernstein, hoeffding])
 def test_intervals_are_vacuous_without_data_and_narrow_with_it(interval):
     assert interval([]) == (-1.0, 1.0)
     widths = [high - low for low, high in (interval([0.5, 0.25] * n) for n in (8, 40, 200, 1000))]
@@ -71,14 +81,14 @@ def test_intervals_are_vacuous_without_data_and_narrow_with_it(interval):
 
 @given(deltas)
 def test_intervals_are_ordered_within_range_and_antisymmetric(values):
-    for interval in (empirical_bernstein, hoeffding):
+    for interval in (betting, empirical_bernstein, hoeffding):
         low, high = interval(values)
         assert -1 <= low <= high <= 1
         mirrored = interval([-v for v in values])
         assert mirrored == pytest.approx((-high, -low), abs=1e-9)
 
 
-@pytest.mark.parametrize("interval", [empirical_bernstein, hoeffding])
+@pytest.mark.parametrize("interval", [betting, empirical_bernstein, hoeffding])
 @pytest.mark.parametrize("chance", [0.5, 0.9])
 def test_intervals_cover_at_all_times_at_once(interval, chance):
     """Peeking at many times, the fraction of sequences that ever miss stays below alpha."""
@@ -99,3 +109,49 @@ def test_empirical_bernstein_uses_the_variance():
     low, high = empirical_bernstein([0.1, 0.0, 0.2, 0.1] * 50)
     wide_low, wide_high = hoeffding([0.1, 0.0, 0.2, 0.1] * 50)
     assert high - low < 0.7 * (wide_high - wide_low)
+
+
+def capital(values, null, side):
+    """The betting game played by hand, one round after another."""
+    money, sign = 1.0, 1.0 if side == "above" else -1.0
+    seen = []
+    m = (sign * null + 1) / 2
+    for value in values:
+        # one pseudo-observation at 1/2 with squared distance 1/4; the distances are to the mean of their time
+        mean = (0.5 + sum(seen)) / (len(seen) + 1)
+        squares, partial = 0.25, 0.5
+        for count, x in enumerate(seen, start=1):
+            partial += x
+            squares += (x - partial / (count + 1)) ** 2
+        variance = squares / (len(seen) + 1)
+        most = 0.9 / m if m > 0 else math.inf
+        bet = min(max(0.0, (mean - m) / (variance + (mean - m) ** 2)), most)
+        x = (sign * value + 1) / 2
+        money *= 1 + bet * (x - m)
+        seen.append(x)
+    return money
+
+
+@given(
+    st.lists(st.integers(-4, 4).map(lambda n: n / 4), max_size=12),
+    st.floats(-1, 1),
+    st.sampled_from(["above", "below"]),
+)
+def test_log_capital_is_the_game_played_by_hand(values, null, side):
+    assert math.exp(float(log_capital(values, null, side=side))) == pytest.approx(
+        capital(values, null, side), rel=1e-9
+    )
+
+
+def test_betting_is_narrower_where_it_matters():
+    values = [0.25, 0.5, 0.0, 0.25, 0.5, 0.25] * 4
+    low, high = betting(values)
+    other = empirical_bernstein(values)
+    assert high - low < 0.6 * (other[1] - other[0])
+    assert low > 0 > other[0]
+
+
+def test_utilities_are_the_running_utility_of_each_beginning():
+    values = [0.5, -0.25, 1.0, 0.0, -1.0]
+    expected = tuple(running_utility(values[: n + 1], n_eval=2) for n in range(5))
+    assert utilities(values, n_eval=2) == expected

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -12,7 +12,9 @@ from rich.table import Table
 
 from siri.cli.app import app, console
 from siri.cli.parts import load_policy, make_suite
-from siri.cli.show import interval
+from siri.cli.show import STAGES, interval
+from siri.cli.skills import open_bank
+from siri.errors import ConfigError
 
 
 @app.command("eval")
@@ -26,13 +28,23 @@ def evaluate_(
     greedy: Annotated[bool, typer.Option("--greedy", help="Temperature 0.")] = False,
     seed: Annotated[int | None, typer.Option(help="Sampling seed; by default that of the run.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    skills: Annotated[
+        Path | None,
+        typer.Option(help="Measure with these skills in the prompt too: a run, bank or Agent Skills."),
+    ] = None,
+    candidates: Annotated[bool, typer.Option("--candidates", help="Show unproven skills as well.")] = False,
 ) -> None:
-    """Measure a policy under the plain prompt. Example: siri eval runs/first/model --split valid_unseen"""
+    """Measure a policy under the plain prompt, and with skills beside it.
+
+    Example: siri eval runs/first/model --split valid_unseen --skills runs/first/skills.json
+    """
     from siri.config import load_config, parse_config
     from siri.config import preset as named
     from siri.evaluation import evaluate
     from siri.runs import RunDirectory
     from siri.types import Sampling
+
+    bank = None if skills is None else open_bank(skills)
 
     run_folder = RunDirectory(Path(model).parent)
     if Path(model).is_dir() and run_folder.config.exists():
@@ -47,26 +59,87 @@ def evaluate_(
     agent = load_policy(model, settings.rollout.slots, env)
     temperature = 0.0 if greedy else settings.evaluation.temperature
     sampling = Sampling(temperature=temperature, max_tokens=settings.rollout.max_tokens)
+    shown = None if bank is None else _shown(bank, settings.validation, candidates, str(skills))
     found = {}
     for name in split or [s for s in settings.evaluation.splits if s in suite.tasks]:
-        result = evaluate(
-            suite,
-            agent,
-            split=name,
-            sampling=sampling,
-            seed=settings.seed if seed is None else seed,
-            slots=settings.rollout.slots,
-        )
-        found[name] = result.to_json()
+        arms = {"plain": None} if shown is None else {"plain": None, "skills": shown}
+        results = {
+            arm: evaluate(
+                suite,
+                agent,
+                split=name,
+                sampling=sampling,
+                seed=settings.seed if seed is None else seed,
+                slots=settings.rollout.slots,
+                skills=choose,
+            ).to_json()
+            for arm, choose in arms.items()
+        }
+        found[name] = results["plain"]
+        if shown is not None:
+            found[name]["with_skills"] = results["skills"]
     if as_json:
         print(json.dumps({"suite": suite.name, "temperature": temperature, "splits": found}))
         return
     decoding = "greedy" if temperature == 0 else f"temperature {temperature:g}"
-    table = Table("split", "plain success", "95 % interval", "n", title=f"{model} ({suite.name}, {decoding})")
+    title = f"{escape(model)} ({suite.name}, {decoding})"
+    console.print(_table(found, title) if shown is None else _both_arms(found, title, run_folder))
+
+
+def _table(found: dict[str, Any], title: str) -> Table:
+    table = Table("split", "plain success", "95 % interval", "n", title=title)
     for name, row in found.items():
         table.add_row(name, f"{row['success']:.3f}", escape(interval(row["interval"])), str(row["n"]))
         if "task_score" in row:
             table.add_row("  task score", f"{row['task_score']:.1f}", "", "", style="dim")
         for kind, part in row["by_kind"].items():
             table.add_row(f"  {kind}", f"{part['success']:.3f}", "", str(part["n"]), style="dim")
-    console.print(table)
+    return table
+
+
+def _both_arms(found: dict[str, Any], title: str, run: Any) -> Table:
+    """Plain and with skills; before them, the stages of the run that the model belongs to."""
+    table = Table(
+        "policy", "split", "plain", "95 % interval", "with skills", "95 % interval", "Δ", "n", title=title
+    )
+    summary = run.results() if run.summary.exists() else {}
+    for stage, label in STAGES.items():
+        for split, row in summary.get(stage, {}).items():
+            if split not in found:
+                continue
+            cells = [f"{label}, by the run", split, f"{row['plain']:.3f}", escape(interval(row["interval"]))]
+            if "skill" in row:
+                details = row["skill_details"]["interval"]
+                cells += [
+                    f"{row['skill']:.3f}",
+                    escape(interval(details)),
+                    f"{row['skill'] - row['plain']:+.3f}",
+                ]
+            else:
+                cells += ["–", "–", "–"]
+            table.add_row(*cells, str(row["n"]), style="dim")
+    for split, row in found.items():
+        other = row["with_skills"]
+        table.add_row("measured now", split, *_arms(row, other), str(row["n"]))
+        for kind, part in row["by_kind"].items():
+            cells = _arms(part, other["by_kind"][kind])
+            table.add_row("", f"  {kind}", *cells, str(part["n"]), style="dim")
+    return table
+
+
+def _arms(plain: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    bounds = [escape(interval(row["interval"])) if "interval" in row else "" for row in (plain, other)]
+    delta = f"{other['success'] - plain['success']:+.3f}"
+    return [f"{plain['success']:.3f}", bounds[0], f"{other['success']:.3f}", bounds[1], delta]
+
+
+def _shown(bank: Any, config: Any, candidates: bool, source: str) -> Any:
+    from siri.runs import PROVEN, shown_skills
+    from siri.types import SkillStatus
+
+    statuses = (*PROVEN, SkillStatus.CANDIDATE) if candidates else PROVEN
+    if not any(record.status in statuses for record in bank.records()):
+        raise ConfigError(
+            f"got no proven skill in {source}, expected at least one; fix: --candidates to show the others"
+        )
+    return shown_skills(bank, config, statuses)

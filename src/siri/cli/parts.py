@@ -74,36 +74,67 @@ def load_policy(name: str, slots: int, env: str = "alfworld", engine: str = "hf"
         raise ConfigError(f"got policy {name!r} that cannot be loaded ({first}); fix: its path") from error
 
 
-def make_miner(name: str, policy: str, config: Any, base_url: str | None, model: str | None) -> Any:
-    from siri.skills import ChatMiner, SelfMiner
+def make_miner(
+    name: str,
+    config: Any,
+    *,
+    embedded: bool,
+    endpoint: tuple[str | None, str | None] = (None, None),
+    skills: Any = None,
+    cache: Path | None = None,
+) -> Any:
+    """The miner that ``--miner`` names; ``self`` and ``openai`` read the same episodes in the same words.
 
+    Args:
+        name: self, openai, file or none.
+        config: of the run.
+        embedded: the policy speaks the language of the embedded one.
+        endpoint: base URL and model of a hosted writer.
+        skills: where the skills of ``file`` are.
+        cache: folder for the answers of a hosted writer.
+    """
+    from siri.skills import ChatMiner, FileMiner, SelfMiner, WithRules
+
+    m = config.mining
+    prompt, rules, pattern = _embedded_language(config.env.style) if embedded else (None, "", None)
+    common: dict[str, Any] = {
+        "seed": config.seed,
+        "max_skills": m.max_skills,
+        "max_per_request": m.max_per_request,
+        "samples": m.samples,
+        "temperature": m.temperature,
+        "pattern": pattern,
+    }
+    if skills is not None and name != "file":
+        raise ConfigError(f"got --skills with --miner {name}; fix: --miner file")
     if name == "none":
         return None
+    if name == "file":
+        if skills is None:
+            raise ConfigError("got --miner file without skills; fix: --skills PATH")
+        return FileMiner(skills)
     if name == "self":
-        if config.env.style == "compact":
-            return _shop_miner(config)
-        if policy == "tiny" or config.env.style == "transcript":
-            miner = SelfMiner.tiny(seed=config.seed)
-            miner.max_skills = config.mining.max_skills
-            return miner
-        return SelfMiner(max_skills=config.mining.max_skills, seed=config.seed)
-    if name == "openai":
-        if model is None:
-            raise ConfigError("got --miner openai without a model; fix: --openai-model NAME")
-        return ChatMiner(model, base_url=base_url, max_skills=config.mining.max_skills, seed=config.seed)
-    raise ConfigError(f"got --miner {name!r}, expected 'self', 'openai' or 'none'; fix: choose one")
-
-
-def _shop_miner(config: Any) -> Any:
-    """For the embedded shop policy: one episode at a time and a strict grammar."""
-    from siri.envs.webshop.compact import SHOP_SKILL_GRAMMAR, CompactSummaryPrompt
-    from siri.skills import SelfMiner
-
-    return SelfMiner(
-        prompt=CompactSummaryPrompt(),
-        max_per_request=1,
-        max_skills=config.mining.max_skills,
-        samples=8,
-        pattern=SHOP_SKILL_GRAMMAR,
-        seed=config.seed,
+        return SelfMiner(prompt=prompt, **common)
+    if name != "openai":
+        raise ConfigError(
+            f"got --miner {name!r}, expected 'self', 'openai', 'file' or 'none'; fix: choose one"
+        )
+    base_url, model = endpoint
+    if model is None:
+        raise ConfigError("got --miner openai without a model; fix: --openai-model NAME")
+    if prompt is not None:
+        prompt = WithRules(prompt, rules)
+    return ChatMiner(
+        model, base_url=base_url, prompt=prompt, **common, **config.chat.model_dump(), cache=cache
     )
+
+
+def _embedded_language(style: str) -> tuple[Any, str, str]:
+    """Summary prompt, rules for another writer, and grammar of the embedded policies."""
+    if style == "compact":
+        from siri.envs.webshop.compact import SHOP_RULES, SHOP_SKILL_GRAMMAR, CompactSummaryPrompt
+
+        return CompactSummaryPrompt(), SHOP_RULES, SHOP_SKILL_GRAMMAR
+    from siri.skills import EMBEDDED_RULES, TINY_SKILL_GRAMMAR, ActionSummaryPrompt
+
+    return ActionSummaryPrompt(), EMBEDDED_RULES, TINY_SKILL_GRAMMAR

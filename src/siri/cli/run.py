@@ -13,7 +13,7 @@ from rich.markup import escape
 from siri.cli.app import app, console
 from siri.cli.interrupts import Interrupts
 from siri.cli.parts import load_policy, make_miner, make_suite
-from siri.cli.show import Remaining, show_progress, stage_line, summary_table
+from siri.cli.show import Remaining, show_progress, skills_table, stage_line, summary_table
 from siri.errors import ConfigError
 
 
@@ -21,7 +21,9 @@ from siri.errors import ConfigError
 def run(
     env: Annotated[str, typer.Option(help="Benchmark: alfworld or webshop.")] = "alfworld",
     policy: Annotated[str, typer.Option(help="'tiny', a model folder, or a name on the hub.")] = "tiny",
-    miner: Annotated[str, typer.Option(help="Who writes skills: self, openai or none (GiGPO).")] = "self",
+    miner: Annotated[
+        str, typer.Option(help="Who writes skills: self, openai, file or none (GiGPO).")
+    ] = "self",
     engine: Annotated[str, typer.Option(help="What samples: hf (transformers) or vllm.")] = "hf",
     preset: Annotated[str, typer.Option(help="embedded, smoke or paper.")] = "embedded",
     config: Annotated[Path | None, typer.Option(help="YAML file over the preset.")] = None,
@@ -35,6 +37,9 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     openai_base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint.")] = None,
     openai_model: Annotated[str | None, typer.Option(help="Model that writes skills.")] = None,
+    skills: Annotated[
+        Path | None, typer.Option(help="With --miner file: a bank, JSON or Agent Skills.")
+    ] = None,
 ) -> None:
     """Train. Example: siri run --out runs/first --seed 0"""
     from siri.config import load_config, parse_config
@@ -51,6 +56,7 @@ def run(
         env, policy, miner, data = (described[key] for key in ("env", "policy", "miner", "data"))
         engine = described.get("engine", "hf")
         openai_base_url, openai_model = described["openai_base_url"], described["openai_model"]
+        skills = described["skills"]
         if directory.summary.exists():
             console.print(f"{out} is finished; see {directory.summary}")
             return
@@ -67,7 +73,14 @@ def run(
     with processes.first_goes_ahead():
         suite = make_suite(settings, env, data)
     agent = load_policy(policy, settings.rollout.slots, env, engine)
-    writer = make_miner(miner, policy, settings, openai_base_url, openai_model)
+    writer = make_miner(
+        miner,
+        settings,
+        embedded=policy == "tiny" or settings.env.style in ("transcript", "compact"),
+        endpoint=(openai_base_url, openai_model),
+        skills=skills,
+        cache=directory.calls,
+    )
     description = {
         "env": env,
         "policy": policy,
@@ -76,6 +89,7 @@ def run(
         "data": os.path.abspath(data) if data is not None else None,
         "openai_base_url": openai_base_url,
         "openai_model": openai_model,
+        "skills": os.path.abspath(skills) if skills is not None else None,
         "config": settings.model_dump(),
     }
     left = Remaining(settings, miner)
@@ -103,7 +117,7 @@ def run(
             )
             raise typer.Exit(130) from None
     console.print(summary_table(summary, title=str(directory.path)))
-    active = [s for s in summary["skills"] if s["status"] == "active"]
-    console.print(f"{len(active)} active skills" + (":" if active else ""))
-    for skill in active:
-        console.print(f"  {escape(skill['text'])}  (u = {skill['utility']:+.2f}, {skill['uses']} groups)")
+    if summary["skills"]:
+        console.print(skills_table(summary["skills"]))
+    else:
+        console.print("no skills")

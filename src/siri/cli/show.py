@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
@@ -10,10 +11,22 @@ from rich.table import Table
 
 from siri.cli.app import console
 
-__all__ = ["STAGES", "Remaining", "cell", "interval", "show_progress", "stage_line", "summary_table"]
+__all__ = [
+    "STAGES",
+    "Remaining",
+    "cell",
+    "interval",
+    "show_progress",
+    "skills_table",
+    "stage_line",
+    "summary_table",
+]
 
 STAGES = {"base": "base", "warmup": "end of warm-up", "mining": "end of phase 1", "final": "final"}
 """Stages of a summary, in order, in words."""
+
+STATUSES = ("active", "internalized", "candidate", "retired")
+"""Statuses of skills, as lists of skills are sorted."""
 
 
 class Remaining:
@@ -49,7 +62,10 @@ def show_progress(iteration: Any, seconds: float, left: Remaining) -> None:
         parts.append(f"skill {m['arm/skill/success']:.3f} Δ {m.get('arm/delta', 0.0):+.3f}")
     if iteration.phase.value != "warmup":
         parts.append(
-            "bank " + "/".join(f"{m.get(f'bank/{s}', 0):.0f}" for s in ("candidate", "active", "retired"))
+            "bank "
+            + "/".join(
+                f"{m.get(f'bank/{s}', 0):.0f}" for s in ("candidate", "active", "internalized", "retired")
+            )
         )
     if m.get("int/gate_frac"):
         parts.append(f"gap {m['int/prompt_gap']:.3f}")
@@ -77,6 +93,17 @@ def summary_table(summary: Mapping[str, Any], *, title: str) -> Table:
             shown = ("–", "–") if skill is None else (f"{skill:.3f}", f"{skill - row['plain']:+.3f}")
             bounds = escape(interval(row["interval"]))
             table.add_row(label, split, f"{row['plain']:.3f}", bounds, str(row["n"]), *shown)
+    return table
+
+
+def skills_table(skills: Sequence[Mapping[str, Any]]) -> Table:
+    """What became of every skill of a run, best first within a status."""
+    counts = Counter(s["status"] for s in skills)
+    words = ", ".join(f"{counts[status]} {status}" for status in STATUSES)
+    table = Table("status", "skill", "u", "groups", title=f"skills: {words}")
+    for s in sorted(skills, key=lambda s: (STATUSES.index(s["status"]), -s["utility"])):
+        why = f" ({s['reason']})" if s.get("reason") else ""
+        table.add_row(s["status"] + why, escape(s["text"]), f"{s['utility']:+.2f}", str(s["uses"]))
     return table
 
 

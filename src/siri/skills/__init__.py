@@ -1,31 +1,77 @@
 """Skills: mining them, keeping them, showing them, and finding out which help."""
 
-from siri.skills.bank import Evidence, SkillBank, SkillRecord, skill_id
+from siri.skills.bank import SkillBank, skill_id
 from siri.skills.chat import ChatMiner
+from siri.skills.evidence import Estimator, Evidence, Observation, SkillRecord
+from siri.skills.files import FileMiner, export_skills, import_skills
+from siri.skills.hosted import HostedModel
+from siri.skills.intake import ContinueWithout, Proposal, StopAfter, admit, propose
 from siri.skills.mining import Miner, MiningReport, SelfMiner
 from siri.skills.parsing import TINY_SKILL_GRAMMAR, parse_skills
-from siri.skills.prompts import ActionSummaryPrompt, JsonSummaryPrompt, SummaryPrompt, summary_text
-from siri.skills.retrieval import Retriever
-from siri.skills.stats import empirical_bernstein, hoeffding, running_utility, wilson
-from siri.skills.validation import PairedValidator
+from siri.skills.prompts import (
+    EMBEDDED_RULES,
+    ActionSummaryPrompt,
+    JsonSummaryPrompt,
+    SummaryPrompt,
+    WithRules,
+    prompt_hash,
+    summary_text,
+)
+from siri.skills.retrieval import (
+    EmbeddingRanking,
+    EverythingRanking,
+    LexicalRanking,
+    NoSkills,
+    Ranking,
+    Retriever,
+    SkillRetriever,
+)
+from siri.skills.safety import SkillGuard, plain_words
+from siri.skills.stats import betting, empirical_bernstein, hoeffding, running_utility, wilson
+from siri.skills.validation import Evaluator, PairedValidator, SequentialValidator
 
 __all__ = [
+    "EMBEDDED_RULES",
     "TINY_SKILL_GRAMMAR",
     "ActionSummaryPrompt",
     "ChatMiner",
+    "ContinueWithout",
+    "EmbeddingRanking",
+    "Estimator",
+    "Evaluator",
+    "EverythingRanking",
     "Evidence",
+    "FileMiner",
+    "HostedModel",
     "JsonSummaryPrompt",
+    "LexicalRanking",
     "Miner",
     "MiningReport",
+    "NoSkills",
+    "Observation",
     "PairedValidator",
+    "Proposal",
+    "Ranking",
     "Retriever",
     "SelfMiner",
+    "SequentialValidator",
     "SkillBank",
+    "SkillGuard",
     "SkillRecord",
+    "SkillRetriever",
+    "StopAfter",
     "SummaryPrompt",
+    "WithRules",
+    "admit",
+    "betting",
     "empirical_bernstein",
+    "export_skills",
     "hoeffding",
+    "import_skills",
     "parse_skills",
+    "plain_words",
+    "prompt_hash",
+    "propose",
     "running_utility",
     "skill_id",
     "summary_text",

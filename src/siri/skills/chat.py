@@ -1,29 +1,48 @@
-"""Skills written by a chat model behind an OpenAI-compatible API. The only file that knows ``openai``."""
+"""Skills written by a hosted chat model."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from time import sleep as wait
 from types import TracebackType
 from typing import Any, Self
 
-from siri.errors import ConfigError, MinerFault, MissingExtra
-from siri.protocols import Policy
-from siri.skills.mining import Miner
+from siri.errors import MinerFault
+from siri.skills.hosted import Failure, HostedModel
+from siri.skills.mining import Answer, Miner
 from siri.skills.prompts import SummaryPrompt
 from siri.types import Message
 
-__all__ = ["ChatMiner"]
+__all__ = ["SKILL_SCHEMA", "ChatMiner"]
+
+_TEXT = {"type": "string"}
+_PAIR = {
+    "type": "object",
+    "properties": {"condition": _TEXT, "strategy": _TEXT},
+    "required": ["condition", "strategy"],
+    "additionalProperties": False,
+}
+SKILL_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {"skills": {"type": "array", "items": _PAIR}},
+    "required": ["skills"],
+    "additionalProperties": False,
+}
+"""JSON schema of an answer, for servers with structured outputs."""
 
 
 class ChatMiner(Miner):
-    """Asks ``model`` for the skills; prompts, parsing and refusals are those of ``SelfMiner``.
+    """Asks ``model`` for the skills; episodes, prompts, parsing and refusals are those of ``SelfMiner``.
 
     The key is read from OPENAI_API_KEY and from nowhere else; with a ``base_url`` of your own it may be
-    missing. The text of the episodes is sent to the endpoint. Retries, with back-off and Retry-After, are
-    the client's. An outage is a ``MinerFault`` and is counted in ``events``; its message holds the status
-    only, because a server's own words may repeat the key.
+    missing. The text of the episodes is sent to the endpoint. How calls are retried, limited, paid for and
+    kept is told by ``HostedModel``, which takes ``timeout``, ``max_retries``, ``concurrency``,
+    ``max_requests``, ``max_tokens`` and ``cache``.
+
+    A call that fails is counted in ``last_report.failed`` with its cause, and the others are used; when every
+    call failed it is a ``MinerFault``. When the budget is spent, ``mine`` returns what it has and
+    ``last_report.notes`` says so.
     """
 
     def __init__(
@@ -34,13 +53,19 @@ class ChatMiner(Miner):
         prompt: SummaryPrompt | None = None,
         max_per_request: int = 4,
         max_skills: int = 3,
-        samples: int = 1,
+        samples: int = 4,
         temperature: float | None = None,
-        max_tokens: int | None = None,
-        timeout: float = 60.0,
-        max_retries: int = 3,
+        reply_tokens: int | None = None,
+        structured: bool = True,
         pattern: str | None = None,
         seed: int = 0,
+        timeout: float = 60.0,
+        max_retries: int = 3,
+        concurrency: int = 4,
+        max_requests: int | None = None,
+        max_tokens: int | None = None,
+        cache: str | os.PathLike[str] | None = None,
+        sleep: Callable[[float], None] = wait,
     ) -> None:
         super().__init__(
             prompt=prompt,
@@ -50,40 +75,46 @@ class ChatMiner(Miner):
             pattern=pattern,
             seed=seed,
         )
-        try:
-            import openai
-        except ImportError as error:
-            raise MissingExtra("openai", "openai") from error
-        key = os.environ.get("OPENAI_API_KEY")
-        if not key and base_url is None:
-            raise ConfigError(
-                "got no OPENAI_API_KEY in the environment, expected one; fix: set it, or pass base_url"
-            )
-        self.model = model
-        self.events: Counter[str] = Counter()
-        """Counts since construction: ``requests``, ``outage``, ``malformed``."""
-        self._options: dict[str, Any] = {"max_completion_tokens": max_tokens or self.prompt.max_tokens}
+        options: dict[str, Any] = {"max_completion_tokens": reply_tokens or self.prompt.max_tokens}
         if temperature is not None:
-            self._options["temperature"] = temperature
-        self._openai = openai
-        self._client = openai.OpenAI(
-            api_key=key or "none", base_url=base_url, timeout=timeout, max_retries=max_retries
+            options["temperature"] = temperature
+        if structured:
+            schema = {"name": "skills", "strict": True, "schema": SKILL_SCHEMA}
+            options["response_format"] = {"type": "json_schema", "json_schema": schema}
+        self.hosted = HostedModel(
+            model,
+            base_url=base_url,
+            options=options,
+            timeout=timeout,
+            max_retries=max_retries,
+            concurrency=concurrency,
+            max_requests=max_requests,
+            max_tokens=max_tokens,
+            cache=cache,
+            sleep=sleep,
         )
 
     @property
     def origin(self) -> str:
         """``openai:<model>``."""
-        return f"openai:{self.model}"
+        return f"openai:{self.hosted.model}"
 
-    def bind(self, policy: Policy | None = None, *, iteration: int = 0) -> ChatMiner:
-        """Note the iteration. The policy is not used."""
-        del policy
-        self.iteration = iteration
-        return self
+    @property
+    def events(self) -> Mapping[str, int]:
+        """Counts since construction, of calls, attempts, retries and causes."""
+        return self.hosted.events
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know: the budget spent."""
+        return self.hosted.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Inverse of ``state_dict``."""
+        self.hosted.load_state_dict(state)
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self.hosted.close()
 
     def __enter__(self) -> Self:
         return self
@@ -93,33 +124,25 @@ class ChatMiner(Miner):
     ) -> None:
         self.close()
 
-    def _complete(self, conversations: Sequence[list[Message]], seeds: Sequence[int]) -> list[str]:
-        return [self._ask(messages, seed) for messages, seed in zip(conversations, seeds, strict=True)]
+    def _complete(self, conversations: Sequence[list[Message]], seeds: Sequence[int]) -> list[Answer]:
+        answers = []
+        for result in self.hosted.ask(conversations, seeds):
+            if isinstance(result, Failure):
+                answers.append(Answer(failure=result.cause))
+            elif result.refusal:
+                answers.append(Answer(result.text, rejection="refusal"))
+            else:
+                answers.append(Answer(result.text, cut_off=result.cut_off))
+        causes = sorted({a.failure for a in answers if a.failure})
+        if answers and all(a.failure for a in answers) and causes != ["budget"]:
+            raise MinerFault(
+                f"got {', '.join(causes)} in all {len(answers)} calls of model {self.hosted.model!r}, "
+                "expected completions; fix: check the endpoint (it usually ends in /v1), the model's name "
+                "and "
+                "OPENAI_API_KEY, or mine with SelfMiner"
+            )
+        return answers
 
-    def _ask(self, messages: list[Message], seed: int) -> str:
-        self.events["requests"] += 1
-        chat: Any = messages
-        try:
-            reply: Any = self._client.chat.completions.create(
-                model=self.model, messages=chat, seed=seed, **self._options
-            )
-        except self._openai.OpenAIError as error:
-            self.events["outage"] += 1
-            status = getattr(error, "status_code", None)
-            detail = type(error).__name__ if status is None else f"{type(error).__name__}, HTTP {status}"
-            raise MinerFault(
-                f"got {detail} from model {self.model!r}, expected a completion; "
-                "fix: check the endpoint, the model name and OPENAI_API_KEY, or mine with SelfMiner"
-            ) from None
-        except ValueError:  # the client lets a body that is no JSON through as the decoder's own error
-            reply = None
-        choices = getattr(reply, "choices", None)
-        message = getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
-        text = getattr(message, "content", None)
-        if message is None or not (text is None or isinstance(text, str)):
-            self.events["malformed"] += 1
-            raise MinerFault(
-                f"got a reply without a message from model {self.model!r}, expected a chat completion; "
-                "fix: check that base_url is an OpenAI-compatible API (it usually ends in /v1)"
-            )
-        return text or ""
+    def _notes(self) -> tuple[str, ...]:
+        spent = self.hosted.exhausted()
+        return () if spent is None else (f"{spent}: going on with the skills there are",)

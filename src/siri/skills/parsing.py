@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from itertools import islice
 from typing import Any
 
-__all__ = ["MAX_WORDS", "TINY_SKILL_GRAMMAR", "parse_skills", "rejection"]
+from siri.skills.bank import normalize
 
-MAX_WORDS = 60
-"""Longest skill, in words."""
+__all__ = ["MAX_TOKENS", "TINY_SKILL_GRAMMAR", "parse_skills", "phrases", "rejection"]
+
+MAX_TOKENS = 60
+"""Longest skill, in tokens."""
 
 _VERBS = "search|look|go|repeat|take|pick|find|heat|cool|clean|move|put|place|use|turn|open|examine"
 _CLAUSE = rf"(?:{_VERBS})(?: [a-z]+){{1,9}}"
@@ -20,77 +23,150 @@ TINY_SKILL_GRAMMAR = (
 )
 """What a whole skill of the embedded policy looks like: clauses that begin with a verb, and a full stop."""
 
-_KEYS = ("condition", "strategy")
+_LONGEST = 65536
+"""Characters of an answer that are read."""
+_NAMES = {
+    "condition": ("condition", "when", "if", "situation", "applies when", "when it applies"),
+    "strategy": ("strategy", "action", "advice", "do", "then", "what to do"),
+}
+_ALIASES = {alias: name for name, aliases in _NAMES.items() for alias in aliases}
 _SENTENCE = re.compile(
     r"\bWhen\s+([^:\n]{1,400}):\s*(\S.*?)(?=\s*(?:$|\n|\bWhen\s[^:\n]{1,400}:))", re.MULTILINE
 )
+_LABELLED = re.compile(
+    r"^\W*(?:\d+\W+)?condition\W*:\W*(?P<condition>\S[^\n]*)\n+\W*(?:\d+\W+)?strategy\W*:\W*(?P<strategy>\S[^\n]*)",
+    re.MULTILINE | re.IGNORECASE,
+)
+_COMMA = re.compile(r"^[\s\-*•\d.)]*(?:When|If)\s+([^,:\n]{1,400}),\s+(\S[^\n]*)$", re.MULTILINE)
 _LEAKS = re.compile(
-    r"<\|?/?\w+\|?>|```|\[/?INST\]|your task is to|summari[sz]e|\bjson\b|admissible"
-    r"|\b(?:assistant|user|system):",
+    r"<\|?/?\w+\|?>|<\||\|>|```|\[/?INST\]|<</?SYS>>|your task is to|summari[sz]e|\bjson\b|admissible"
+    r"|\b(?:assistant|user|system)\s*:|\bignore (?:all |any )?(?:the )?(?:previous|prior|above)\b",
     re.IGNORECASE,
 )
+_PHRASE = 8
+"""Words in a row that a skill may not share with the instructions."""
 
 
 def parse_skills(text: str) -> list[tuple[str, str]]:
     """(condition, strategy) pairs in ``text``; empty when it holds none. Never raises.
 
-    Tried in order: JSON (an object, a list, or either in a fenced block or amid prose) with the keys
-    ``condition`` and ``strategy``; then sentences "When <condition>: <strategy>".
+    Tried in order: JSON (objects, lists, in a fenced block, amid prose, or cut off after some whole objects;
+    with Python's quotes, typographic quotes or trailing commas) with the keys ``condition`` and ``strategy``
+    or names that mean the same; lines "Condition: …" and "Strategy: …"; sentences "When <condition>:
+    <strategy>"; lines "When <condition>, <strategy>".
     """
-    for candidate in _json_candidates(text):
-        pairs = _pairs(candidate)
-        if pairs is not None:
-            return pairs
-    return [(_tidy(c), _tidy(s)) for c, s in _SENTENCE.findall(text)]
+    text = text[:_LONGEST]
+    pairs = [pair for value in _values(text) for pair in _pairs(value)]
+    if pairs:
+        return pairs
+    labelled = [(match["condition"], match["strategy"]) for match in _LABELLED.finditer(text)]
+    found = labelled or _SENTENCE.findall(text) or _COMMA.findall(text)
+    return [(_condition(c) if labelled else _tidy(c), _tidy(s).strip("*_ ")) for c, s in found]
 
 
-def rejection(condition: str, strategy: str, *, pattern: re.Pattern[str] | None = None) -> str | None:
+def phrases(texts: Iterable[str]) -> frozenset[str]:
+    """Every run of eight normalised words of ``texts``."""
+    found: set[str] = set()
+    for text in texts:
+        words = normalize(text).split()
+        found.update(" ".join(words[n : n + _PHRASE]) for n in range(len(words) - _PHRASE + 1))
+    return frozenset(found)
+
+
+def rejection(
+    condition: str,
+    strategy: str,
+    *,
+    pattern: re.Pattern[str] | None = None,
+    count: Callable[[str], int] | None = None,
+    max_tokens: int = MAX_TOKENS,
+    instructions: frozenset[str] = frozenset(),
+    digits: bool = False,
+) -> str | None:
     """Why the pair is no skill, in one word, or None when it is one.
 
-    ``empty``: a part is missing. ``leaked_prompt``: pieces of the prompt or of the chat format.
-    ``instance_ids``: a digit ("cabinet 3", a product id), so it speaks of one instance.
-    ``too_long``: over ``MAX_WORDS`` words. ``grammar``: ``pattern`` does not match the whole sentence.
+    ``empty``: a part is missing. ``leaked_prompt``: pieces of the chat format, of the environment's prompt or
+    (``phrases``) of the ``instructions``, or an attempt to give new ones. ``instance_ids``: a digit
+    ("cabinet 3", a product id), so it speaks of one instance, unless ``digits`` are welcome. ``too_long``:
+    over ``max_tokens`` by ``count`` (words by default). ``grammar``: ``pattern`` does not match the whole
+    sentence.
     """
     text = f"When {condition}: {strategy}"
-    if not re.search(r"\w", condition) or not re.search(r"\w", strategy):
+    if not re.search(r"[^\W_]", condition) or not re.search(r"[^\W_]", strategy):
         return "empty"
-    if _LEAKS.search(text):
+    if _LEAKS.search(text) or (instructions and not instructions.isdisjoint(phrases([text]))):
         return "leaked_prompt"
-    if re.search(r"\d", text):
+    if not digits and re.search(r"\d", text):
         return "instance_ids"
-    if len(text.split()) > MAX_WORDS:
+    if len(text) > 40 * max_tokens or (count or _words)(text) > max_tokens:
         return "too_long"
     if pattern is not None and pattern.fullmatch(text) is None:
         return "grammar"
     return None
 
 
+def _words(text: str) -> int:
+    return len(text.split())
+
+
 def _tidy(text: str) -> str:
     return " ".join(text.split())
 
 
-def _json_candidates(text: str) -> list[Any]:
-    """The JSON values that begin at one of the first brackets of the text, outermost first."""
+def _condition(text: str) -> str:
+    """A condition without its "when", and without what joins it to the strategy."""
+    return re.sub(r"^(?:when|if)\s+", "", _tidy(text).strip("*_ "), flags=re.IGNORECASE).rstrip(":,. ")
+
+
+def _values(text: str) -> list[Any]:
+    """The JSON values of the text, outermost first; what lies inside one is not looked at again."""
     found: list[Any] = []
-    decoder = json.JSONDecoder()
-    for bracket in islice(re.finditer(r"[\[{]", text), 16):
+    decoder, place = json.JSONDecoder(), 0
+    for _ in range(64):
+        bracket = re.compile(r"[\[{]").search(text, place)
+        if bracket is None:
+            break
+        place = bracket.start() + 1
         with suppress(ValueError, RecursionError):
-            found.append(decoder.raw_decode(text, bracket.start())[0])
+            value, place = decoder.raw_decode(text, bracket.start())
+            found.append(value)
+            continue
+        repaired = _repaired(text, bracket.start())
+        if repaired is not None:
+            found.append(repaired[0])
+            place = repaired[1]
     return found
 
 
-def _pairs(value: Any) -> list[tuple[str, str]] | None:
-    """The pairs of a JSON value, or None when it is not of the form asked for."""
-    if isinstance(value, dict) and "condition" not in value:
+def _repaired(text: str, start: int) -> tuple[Any, int] | None:
+    """Almost-JSON from ``start`` to the bracket that closes it, and where it ends; None when it is not."""
+    closing = {"[": "]", "{": "}"}[text[start]]
+    ends = [m.end() for m in re.finditer(re.escape(closing), text[start : start + 8192])]
+    for end in ends[:8]:
+        part = text[start : start + end].translate({0x201C: '"', 0x201D: '"', 0x2018: "'", 0x2019: "'"})
+        part = re.sub(r",\s*([\]}])", r"\1", part)
+        with suppress(ValueError, RecursionError):
+            return json.loads(part), start + end
+        with suppress(ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+            return ast.literal_eval(part), start + end
+    return None
+
+
+def _pairs(value: Any) -> list[tuple[str, str]]:
+    """The pairs of a JSON value; none when it is not of the form asked for."""
+    if isinstance(value, dict) and not _named(value):
         lists = [item for item in value.values() if isinstance(item, list)]
         value = lists[0] if len(lists) == 1 else None
     rows = [value] if isinstance(value, dict) else value
-    if not isinstance(rows, list):
-        return None
-    pairs = []
-    for row in rows:
-        if isinstance(row, dict) and ("condition" in row or "strategy" in row):
-            condition, strategy = (_tidy(row[k]) if isinstance(row.get(k), str) else "" for k in _KEYS)
-            condition = re.sub(r"^when\s+", "", condition, flags=re.IGNORECASE)
-            pairs.append((condition.rstrip(":,. "), strategy))
-    return pairs or None
+    named = [_named(row) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return [(_condition(row.get("condition", "")), _tidy(row.get("strategy", ""))) for row in named if row]
+
+
+def _named(row: dict[Any, Any]) -> dict[str, str]:
+    """The parts of a skill in a JSON object, by their proper names; a part that is no text is empty."""
+    found: dict[str, str] = {}
+    for key, part in row.items():
+        name = _ALIASES.get(normalize(str(key)))
+        if name is not None:
+            found.setdefault(name, part if isinstance(part, str) else "")
+    return found

@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import Protocol
 
 from siri.types import Message, Trajectory
 
-__all__ = ["ActionSummaryPrompt", "JsonSummaryPrompt", "SummaryPrompt", "summary_text"]
+__all__ = [
+    "EMBEDDED_RULES",
+    "ActionSummaryPrompt",
+    "JsonSummaryPrompt",
+    "SummaryPrompt",
+    "WithRules",
+    "prompt_hash",
+    "summary_text",
+]
 
 _VERBS = ("go to", "take", "move", "put", "open", "use", "clean", "heat", "cool", "slice")
+
+
+EMBEDDED_RULES = (
+    "You write down what a successful episode teaches, for an agent that knows few words. Answer with JSON "
+    "and "
+    'nothing else: {"skills": [{"condition": "<when it applies>", "strategy": "<what to do>"}]}, one object. '
+    "The condition begins with 'the task is to' and goes on with one of these: 'put an object somewhere'; "
+    "'look at "
+    "an object under a light'; 'clean an object'; 'heat an object'; 'cool an object'; 'put two objects "
+    "somewhere'. "
+    "The strategy is lower case and one sentence with a full stop. Its clauses, joined by commas, come from "
+    "these: "
+    "'then move it to the goal'; 'search the PLACE first'; 'cool it with the STATION'; 'heat it with the "
+    "STATION'; "
+    "'clean it with the STATION'; 'use the LAMP'; 'take it'; 'then repeat with the second one'. PLACE, "
+    "STATION and "
+    "LAMP are one word each, such as countertop, fridge or desklamp. No digits: it must hold for other games."
+)
+"""System message for a writer that has to write for the embedded policy and does not know its language."""
 
 
 class SummaryPrompt(Protocol):
@@ -66,6 +95,28 @@ class ActionSummaryPrompt:
         first = trajectories[0]
         actions = [turn.action for turn in first.turns if turn.valid]
         return [{"role": "user", "content": summary_text(first.task.goal, actions)}]
+
+
+class WithRules:
+    """Another prompt with a system message before it, for a writer who must write in the policy's language.
+
+    What stands after the system message is the other prompt's, byte for byte.
+    """
+
+    def __init__(self, prompt: SummaryPrompt, rules: str, *, max_tokens: int = 200) -> None:
+        self.prompt = prompt
+        self.rules = rules
+        self.max_tokens = max_tokens
+
+    def messages(self, trajectories: Sequence[Trajectory]) -> list[Message]:
+        """The rules, then the other prompt."""
+        return [{"role": "system", "content": self.rules}, *self.prompt.messages(trajectories)]
+
+
+def prompt_hash(messages: Sequence[Message]) -> str:
+    """Names a conversation, in every process alike."""
+    text = json.dumps([dict(message) for message in messages], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def summary_text(goal: str, actions: Sequence[str]) -> str:

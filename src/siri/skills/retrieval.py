@@ -1,17 +1,31 @@
-"""Which skills a task is shown."""
+"""Which skills a task is shown: a ranking of the proven ones, and whose turn it is among the candidates."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
-from siri.errors import ConfigError
-from siri.skills.bank import SkillBank, SkillRecord, jaccard, words
+from siri.errors import ConfigError, MissingExtra
+from siri.skills.bank import SkillBank, jaccard, words
+from siri.skills.evidence import SkillRecord
 from siri.types import Skill, SkillStatus, Task
 
-__all__ = ["Retriever", "similarity"]
+__all__ = [
+    "EmbeddingRanking",
+    "EverythingRanking",
+    "LexicalRanking",
+    "NoSkills",
+    "Ranking",
+    "Retriever",
+    "SkillRetriever",
+    "similarity",
+]
 
 _STOP_WORDS = frozenset(
-    (
+    [
         "a",
         "an",
         "and",
@@ -30,37 +44,154 @@ _STOP_WORDS = frozenset(
         "to",
         "with",
         "your",
-    )
+    ]
 )
 
 
-class Retriever:
-    """Skills of the task's kind: one candidate alone, or the ``top_k`` most similar active ones.
-
-    A candidate is shown alone, so that the group's Δ belongs to one skill. Where a kind has both
-    candidates and active skills, ``candidate_share`` of the groups go to candidates. Among candidates the
-    one closest to ``n_eval`` groups comes first, so that evidence gathers instead of spreading.
-    Deterministic in (bank, task, seed).
-    """
-
-    def __init__(self, top_k: int = 2, *, candidate_share: float = 0.5, n_eval: int = 8) -> None:
-        if top_k < 1 or n_eval < 1 or not 0.0 <= candidate_share <= 1.0:
-            raise ConfigError(
-                f"got top_k={top_k}, n_eval={n_eval}, candidate_share={candidate_share}; "
-                "expected top_k >= 1, n_eval >= 1, 0 <= candidate_share <= 1"
-            )
-        self.top_k = top_k
-        self.candidate_share = candidate_share
-        self.n_eval = n_eval
+class SkillRetriever(Protocol):
+    """Chooses the skills of one group. Deterministic in (bank, task, seed)."""
 
     def select(self, bank: SkillBank, task: Task, seed: int = 0) -> tuple[Skill, ...]:
-        """The skills for one group of ``task``; empty when its kind has none."""
-        active = bank.records(SkillStatus.ACTIVE, task.kind)
-        candidates = bank.records(SkillStatus.CANDIDATE, task.kind)
+        """The skills for one group of ``task``; empty when it gets none."""
+        ...
+
+
+class Ranking(Protocol):
+    """Orders proven skills for a task, best first, and leaves out those that do not apply. Pure."""
+
+    def __call__(self, task: Task, records: Sequence[SkillRecord]) -> Sequence[SkillRecord]:
+        """Those of ``records`` that apply to ``task``."""
+        ...
+
+
+class LexicalRanking:
+    """Skills of the task's kind, by the words that goal and condition share."""
+
+    def __call__(self, task: Task, records: Sequence[SkillRecord]) -> list[SkillRecord]:
+        """Order by ``similarity``, then utility."""
+        same = [record for record in records if record.skill.kind == task.kind]
+        return sorted(same, key=lambda r: (-similarity(task, r.skill), -r.utility, r.skill.id))
+
+
+class EverythingRanking:
+    """Every skill of every kind: no retrieval at all. Those of the task's kind come first."""
+
+    def __call__(self, task: Task, records: Sequence[SkillRecord]) -> list[SkillRecord]:
+        """Order by kind, then utility."""
+        return sorted(records, key=lambda r: (r.skill.kind != task.kind, -r.utility, r.skill.id))
+
+
+class EmbeddingRanking:
+    """Skills of the task's kind, by the cosine of sentence embeddings of goal and skill.
+
+    Args:
+        folder: a sentence-transformers model folder (or a name on the Hub).
+        across_kinds: rank the skills of every kind.
+        device: where the model runs.
+
+    Raises:
+        MissingExtra: sentence-transformers is not installed.
+        ConfigError: there is no model in the folder.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], *, across_kinds: bool = False, device: str = "cpu"
+    ) -> None:
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError as error:
+            raise MissingExtra("sentence-transformers", "embedding") from error
+        name = os.fspath(folder)
+        if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
+            raise ConfigError(f"got embedding model folder {name!r} that does not exist; fix: its path")
+        try:
+            self._model = SentenceTransformer(name, device=device)
+        except (OSError, ValueError) as error:
+            first = str(error).splitlines()[0]
+            raise ConfigError(f"got embedding model {name!r} that cannot be loaded ({first})") from error
+        self.across_kinds = across_kinds
+        self._known: dict[str, Any] = {}
+
+    def __call__(self, task: Task, records: Sequence[SkillRecord]) -> list[SkillRecord]:
+        """Order by cosine, then utility."""
+        near = [r for r in records if self.across_kinds or r.skill.kind == task.kind]
+        if not near:
+            return []
+        goal, *skills = self._embed([task.goal, *(record.skill.text for record in near)])
+        cosine = {r.skill.id: round(float(goal @ v), 6) for r, v in zip(near, skills, strict=True)}
+        return sorted(near, key=lambda r: (-cosine[r.skill.id], -r.utility, r.skill.id))
+
+    def _embed(self, texts: Sequence[str]) -> list[Any]:
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            vectors = self._model.encode(new, normalize_embeddings=True, show_progress_bar=False)
+            self._known.update(zip(new, vectors, strict=True))
+        return [self._known[text] for text in texts]
+
+
+class NoSkills:
+    """Shows nothing: every group is plain."""
+
+    def select(self, bank: SkillBank, task: Task, seed: int = 0) -> tuple[Skill, ...]:  # noqa: ARG002
+        """Nothing."""
+        return ()
+
+
+class Retriever:
+    """One candidate of the task's kind alone, or the ``top_k`` best active skills.
+
+    A candidate is shown alone, so that the group's Δ belongs to one skill. Where a task has both
+    candidates and active skills, ``candidate_share`` of the groups go to candidates. Candidates that an
+    ``Evaluator`` gave more priority come first. Among equals it is the validator's ``priority`` that decides,
+    or, without one, the candidate closest to ``n_eval`` groups, so that evidence gathers instead of
+    spreading.
+
+    Args:
+        top_k: most active skills shown; None shows all that the ranking returns.
+        ranking: which active skills apply, best first.
+        candidate_share: share of groups that test a candidate, in [0, 1]; with 0, candidates are never shown.
+        n_eval: groups that a candidate needs.
+        priority: of a candidate, higher is sooner; None: it gets no more groups
+            (``SequentialValidator.priority``).
+    """
+
+    def __init__(
+        self,
+        top_k: int | None = 2,
+        *,
+        ranking: Ranking | None = None,
+        candidate_share: float = 0.5,
+        n_eval: int = 8,
+        priority: Callable[[SkillRecord], float | None] | None = None,
+    ) -> None:
+        if (top_k is not None and top_k < 1) or n_eval < 1 or not 0.0 <= candidate_share <= 1.0:
+            raise ConfigError(
+                f"got top_k={top_k}, n_eval={n_eval}, candidate_share={candidate_share}; "
+                "expected top_k >= 1 or None, n_eval >= 1, 0 <= candidate_share <= 1"
+            )
+        self.top_k = top_k
+        self.ranking: Ranking = ranking or LexicalRanking()
+        self.candidate_share = candidate_share
+        self.n_eval = n_eval
+        self.priority = priority
+
+    def select(self, bank: SkillBank, task: Task, seed: int = 0) -> tuple[Skill, ...]:
+        """The skills for one group of ``task``; empty when there are none."""
+        active = self.ranking(task, bank.records(SkillStatus.ACTIVE))[: self.top_k]
+        candidates = self._queue(bank.records(SkillStatus.CANDIDATE, task.kind), task)
         if candidates and (not active or _uniform(task.id, seed) < self.candidate_share):
-            return (min(candidates, key=lambda record: self._turn(record, task)).skill,)
-        ranked = sorted(active, key=lambda r: (-similarity(task, r.skill), -r.utility, r.skill.id))
-        return tuple(record.skill for record in ranked[: self.top_k])
+            return (candidates[0].skill,)
+        return tuple(record.skill for record in active)
+
+    def _queue(self, candidates: Sequence[SkillRecord], task: Task) -> list[SkillRecord]:
+        """The candidates that want a group, the next one first."""
+        if self.candidate_share == 0.0:
+            return []
+        if self.priority is None:
+            return sorted(candidates, key=lambda record: (-record.priority, *self._turn(record, task)))
+        urgent = [(record, self.priority(record)) for record in candidates]
+        wanted = [(-r.priority, -p, r.skill.created, r.skill.id, r) for r, p in urgent if p is not None]
+        return [row[-1] for row in sorted(wanted, key=lambda row: row[:-1])]
 
     def _turn(self, record: SkillRecord, task: Task) -> tuple[bool, int, float, int, str]:
         """Sort key: unfinished candidates first and most used first; then the undecided, least used first."""

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from siri.errors import CheckpointError, ConfigError
-from siri.skills.bank import Evidence, SkillBank
-from siri.skills.stats import empirical_bernstein, running_utility, shrink_toward
-from siri.types import SkillStatus
+from siri.skills.bank import SkillBank
+from siri.skills.evidence import Estimator, Evidence, Observation, SkillRecord
+from siri.skills.stats import log_capital
+from siri.types import Skill, SkillStatus
 
-__all__ = ["PairedValidator", "Rule"]
+__all__ = ["Evaluator", "PairedValidator", "Rule", "SequentialValidator"]
 
 Rule = Literal["threshold", "confidence"]
 """``threshold`` compares the utility (the paper's rule), ``confidence`` the ends of the interval."""
+
+
+class Evaluator(Protocol):
+    """Judges new candidates before rollouts are spent on them, for instance a small model or a list of rules.
+
+    Returns one verdict for each skill, in order: a priority (candidates with more are tested first), or None
+    for a veto, which retires the skill. An ``Evaluator`` that breaks raises ``MinerFault``; the candidates
+    then go on as if there were none.
+    """
+
+    def __call__(self, skills: Sequence[Skill]) -> Sequence[float | None]:
+        """Judge the skills."""
+        ...
 
 
 class PairedValidator:
@@ -22,13 +37,23 @@ class PairedValidator:
     ========== ============================== ==========================================
     rule       candidate → active             → retired (final)
     ========== ============================== ==========================================
-    threshold  n >= n_eval and u > activate   u < retire at ``patience`` updates in a row
+    threshold  n >= n_eval and u > activate   u < retire after ``patience`` groups in a row
     confidence lower end > 0                  upper end < 0
     ========== ============================== ==========================================
 
-    Under both rules ``expire`` retires candidates that stay short of ``n_eval`` groups for too long.
-    Evidence of a skill that is in ``bank`` lives there; that of other skills lives in the validator
-    (so it works alone) and travels through ``state_dict``.
+    Under both rules an active skill becomes internalised, rather than retired, when its effect went away
+    because the plain arm caught up. All of this must hold, counted from the group that made it active:
+
+    - at least ``n_eval`` groups, and u <= activate after each of the last ``patience`` groups;
+    - the interval of Δ over the last 2 · ``n_eval`` of them includes 0;
+    - at least ``caught_up`` of the effect that was lost is a rise of the plain arm, rather than a fall of the
+      skill arm: rise >= caught_up · (rise + fall) > 0, between the groups before and the last 2 · ``n_eval``.
+
+    An active skill is judged harmful (confidence) by the groups since it became active, as those before made
+    it active. ``expire`` retires candidates that stay short of ``n_eval`` groups for too long.
+
+    Evidence lives in the bank; that of skills which are in no bank lives in the validator, so that it works
+    alone, and travels through ``state_dict``.
     """
 
     def __init__(
@@ -44,46 +69,56 @@ class PairedValidator:
         max_age: int = 40,
         shrink: float = 0.0,
         confidence: float = 0.95,
+        caught_up: float = 0.5,
     ) -> None:
         if rule not in ("threshold", "confidence"):
             raise ConfigError(f"got rule={rule!r}, expected 'threshold' or 'confidence'")
-        if n_eval < 1 or patience < 1 or not 0.0 < ema <= 1.0 or shrink < 0.0 or not 0 < confidence < 1:
+        if patience < 1 or not 0.0 < caught_up <= 1.0:
             raise ConfigError(
-                f"got n_eval={n_eval}, patience={patience}, ema={ema}, shrink={shrink}, "
-                f"confidence={confidence}; "
-                "expected n_eval >= 1, patience >= 1, 0 < ema <= 1, shrink >= 0, 0 < confidence < 1"
+                f"got patience={patience}, caught_up={caught_up}; expected patience >= 1, 0 < caught_up <= 1"
             )
         if retire > activate:
             raise ConfigError(f"got retire={retire} above activate={activate}, expected retire <= activate")
-        self.bank = bank
         self.rule: Rule = rule
-        self.n_eval = n_eval
-        self.ema = ema
         self.activate = activate
         self.retire = retire
         self.patience = patience
         self.max_age = max_age
-        self.shrink = shrink
-        """Weight of the mean of the skill's kind, in groups (0 = no shrinkage)."""
-        self.confidence = confidence
+        self.caught_up = caught_up
+        self.estimator = Estimator(n_eval, ema, shrink, confidence)
         self.iteration = 0
-        """The current iteration, as ``expire`` was last told; stamped on changes of status."""
-        self._own: dict[str, tuple[SkillStatus, Evidence]] = {}
+        """The current iteration, as ``expire`` was last told; stamped on observations and changes of
+        status."""
+        self._own = SkillBank(estimator=self.estimator)
+        self.bank: SkillBank | None = None
+        if bank is not None:
+            self.bind(bank)
+
+    @property
+    def n_eval(self) -> int:
+        """Groups before the threshold rule decides."""
+        return self.estimator.n_eval
 
     def bind(self, bank: SkillBank) -> None:
-        """Use ``bank`` from now on; evidence gathered alone for its skills moves there."""
+        """Use ``bank``, and set its estimator; evidence gathered alone for its skills moves there."""
         self.bank = bank
-        for skill_id in [key for key in self._own if key in bank]:
-            status, evidence = self._own.pop(skill_id)
-            bank.update(skill_id, status, evidence, self.iteration)
+        bank.estimator = self.estimator
+        for record in [r for r in self._own.records() if r.skill.id in bank]:
+            key = record.skill.id
+            for o in record.evidence.observations:
+                bank.observe(key, plain=o.plain, skilled=o.skilled, iteration=o.iteration)
+            bank.set_status(key, record.status, self.iteration, reason=record.reason)
+        kept = SkillBank(estimator=self.estimator)
+        kept.put(r for r in self._own.records() if r.skill.id not in bank)
+        self._own = kept
 
     def status(self, skill_id: str) -> SkillStatus:
         """Status of a skill; an unknown one is a candidate."""
-        return self._read(skill_id)[0]
+        return self._home(skill_id).get(skill_id).status
 
     def evidence(self, skill_id: str) -> Evidence:
         """Evidence for a skill; empty for an unknown one."""
-        return self._read(skill_id)[1]
+        return self._home(skill_id).get(skill_id).evidence
 
     def observe(self, skill_id: str, plain: Sequence[bool], skilled: Sequence[bool]) -> SkillStatus:
         """Record one group and return the skill's status. Neither arm may be empty."""
@@ -92,16 +127,11 @@ class PairedValidator:
                 f"got {len(plain)} plain and {len(skilled)} skill rollouts, expected at least one of each; "
                 "fix: do not observe a group that lost an arm"
             )
-        status, evidence = self._read(skill_id)
-        delta = _mean(skilled) - _mean(plain)
-        deltas = (*evidence.deltas, delta)
-        utility = self._utility(skill_id, deltas)
-        interval = empirical_bernstein(deltas, self.confidence)
-        mature = len(deltas) >= self.n_eval
-        below = evidence.below + 1 if mature and utility < self.retire else 0
-        evidence = Evidence(deltas, utility, interval, below)
-        status = self._decide(status, evidence)
-        self._write(skill_id, status, evidence)
+        home = self._home(skill_id)
+        rates = {"plain": _mean(map(bool, plain)), "skilled": _mean(map(bool, skilled))}
+        record = home.observe(skill_id, **rates, iteration=self.iteration)
+        status, reason = self._decide(record)
+        home.set_status(skill_id, status, self.iteration, reason=reason)
         return status
 
     def expire(self, iteration: int) -> tuple[str, ...]:
@@ -110,76 +140,138 @@ class PairedValidator:
         if self.bank is None:
             return ()
         expired = [
-            record
+            record.skill.id
             for record in self.bank.records(SkillStatus.CANDIDATE)
             if record.uses < self.n_eval and iteration - record.skill.created > self.max_age
         ]
-        for record in expired:
-            self.bank.update(record.skill.id, SkillStatus.RETIRED, record.evidence, iteration)
-        return tuple(record.skill.id for record in expired)
+        for key in expired:
+            self.bank.set_status(key, SkillStatus.RETIRED, iteration, reason="expired")
+        return tuple(expired)
 
     def state_dict(self) -> dict[str, Any]:
         """What the bank does not hold, as JSON values."""
-        own = {
-            key: {"status": status.value, "evidence": evidence.to_json()}
-            for key, (status, evidence) in self._own.items()
-        }
-        return {"iteration": self.iteration, "skills": own}
+        return {"iteration": self.iteration, "own": self._own.to_json()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of ``state_dict``."""
         try:
-            own = {
-                key: (SkillStatus(row["status"]), Evidence.from_json(row["evidence"]))
-                for key, row in state["skills"].items()
-            }
-            iteration = int(state["iteration"])
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            iteration, own = int(state["iteration"]), SkillBank.from_json(state["own"])
+        except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"got a malformed validator state ({error!r})") from error
         self.iteration, self._own = iteration, own
 
-    def _decide(self, status: SkillStatus, evidence: Evidence) -> SkillStatus:
-        if status is SkillStatus.RETIRED:
-            return status
+    def _decide(self, record: SkillRecord) -> tuple[SkillStatus, str]:
+        """The status after the newest observation, and why if it is retired."""
+        if record.status in (SkillStatus.RETIRED, SkillStatus.INTERNALIZED):
+            return record.status, record.reason
+        if record.status is SkillStatus.ACTIVE and self._absorbed(record):
+            return SkillStatus.INTERNALIZED, ""
+        if self._harmful(record):
+            return SkillStatus.RETIRED, "harmful"
+        return (SkillStatus.ACTIVE if self._helpful(record) else record.status), ""
+
+    def _helpful(self, record: SkillRecord) -> bool:
         if self.rule == "confidence":
-            good, bad = evidence.interval[0] > 0.0, evidence.interval[1] < 0.0
-        else:
-            good = evidence.uses >= self.n_eval and evidence.utility > self.activate
-            bad = evidence.below >= self.patience
-        if bad:
-            return SkillStatus.RETIRED
-        return SkillStatus.ACTIVE if good else status
+            return self._rejects(record.evidence.observations, "above")
+        return record.uses >= self.n_eval and record.utility > self.activate
 
-    def _utility(self, skill_id: str, deltas: tuple[float, ...]) -> float:
-        own = self._raw(deltas)
-        if self.shrink == 0.0:
-            return own
-        peers = [own, *(self._raw(other) for other in self._peers(skill_id))]
-        return shrink_toward(own, n=len(deltas), target=sum(peers) / len(peers), strength=self.shrink)
+    def _harmful(self, record: SkillRecord) -> bool:
+        if self.rule == "confidence":
+            return self._rejects(_judged(record), "below")
+        last = record.evidence.utilities[self.n_eval - 1 :][-self.patience :]
+        return len(last) == self.patience and all(u < self.retire for u in last)
 
-    def _peers(self, skill_id: str) -> list[tuple[float, ...]]:
-        """Differences of the other skills of the same kind that were used; alone, all skills are one kind."""
+    def _absorbed(self, record: SkillRecord) -> bool:
+        before, after = record.evidence.since(record.proof)
+        last = record.evidence.utilities[-self.patience :]
+        if len(after) < self.n_eval or not before or any(u > self.activate for u in last):
+            return False
+        recent = after[-2 * self.n_eval :]
+        rise = _mean(o.plain for o in recent) - _mean(o.plain for o in before)
+        fall = _mean(o.skilled for o in before) - _mean(o.skilled for o in recent)
+        if self._rejects(recent, "above") or self._rejects(recent, "below"):
+            return False
+        return rise + fall > 0.0 and rise >= self.caught_up * (rise + fall)
+
+    def _rejects(self, observations: Sequence[Observation], side: Literal["above", "below"]) -> bool:
+        """Whether the mean Δ lies above (below) 0: that end of the interval is on the same side."""
+        level = math.log(2.0 / (1.0 - self.estimator.confidence))
+        return bool(log_capital([o.delta for o in observations], 0.0, side=side) >= level)
+
+    def _home(self, skill_id: str) -> SkillBank:
         if self.bank is not None and skill_id in self.bank:
-            kind = self.bank.get(skill_id).skill.kind
-            same = [r for r in self.bank.records(kind=kind) if r.skill.id != skill_id]
-            return [record.evidence.deltas for record in same if record.uses]
-        return [e.deltas for key, (_, e) in self._own.items() if key != skill_id and e.uses]
-
-    def _raw(self, deltas: tuple[float, ...]) -> float:
-        return running_utility(deltas, n_eval=self.n_eval, ema=self.ema)
-
-    def _read(self, skill_id: str) -> tuple[SkillStatus, Evidence]:
-        if self.bank is not None and skill_id in self.bank:
-            record = self.bank.get(skill_id)
-            return record.status, record.evidence
-        return self._own.get(skill_id, (SkillStatus.CANDIDATE, Evidence()))
-
-    def _write(self, skill_id: str, status: SkillStatus, evidence: Evidence) -> None:
-        if self.bank is not None and skill_id in self.bank:
-            self.bank.update(skill_id, status, evidence, self.iteration)
-        else:
-            self._own[skill_id] = (status, evidence)
+            return self.bank
+        if skill_id not in self._own:
+            # alone, all skills are one kind
+            self._own.put([SkillRecord(Skill(skill_id, "", skill_id, "", "unknown", 0))])
+        return self._own
 
 
-def _mean(outcomes: Sequence[bool]) -> float:
-    return sum(map(bool, outcomes)) / len(outcomes)
+class SequentialValidator(PairedValidator):
+    """Sequential tests that spend rollouts where they decide something.
+
+    After every group a candidate becomes active when the null Δ <= 0 is rejected, and is retired as useless
+    when the null Δ >= ``min_effect`` is: a skill that cannot be worth ``min_effect`` gets no more rollouts,
+    however long its sign would take to settle. After ``max_groups`` it is retired as undecided. Both tests
+    bet at level 1 - confidence and are valid at any time (``stats.log_capital``). No skill can fall to both,
+    so
+
+    - a skill with Δ <= 0 is activated with probability <= 1 - confidence,
+    - a skill with Δ >= ``min_effect`` is retired as useless with probability <= 1 - confidence.
+
+    ``priority`` hands the groups out: first ``explore`` groups for each newcomer, then to the candidate that
+    is nearest to being proved. Active skills are judged, and internalised, as in ``PairedValidator`` with
+    ``rule="confidence"``.
+    """
+
+    def __init__(
+        self,
+        bank: SkillBank | None = None,
+        *,
+        min_effect: float = 0.1,
+        max_groups: int = 128,
+        explore: int = 4,
+        **options: Any,
+    ) -> None:
+        if not 0.0 < min_effect < 1.0 or max_groups < 1 or explore < 0:
+            raise ConfigError(
+                f"got min_effect={min_effect}, max_groups={max_groups}, explore={explore}; "
+                "expected 0 < min_effect < 1, max_groups >= 1, explore >= 0"
+            )
+        self.min_effect = min_effect
+        self.max_groups = max_groups
+        self.explore = explore
+        super().__init__(bank, **{**options, "rule": "confidence"})
+        self._level = -math.log(1.0 - self.estimator.confidence)
+
+    def priority(self, record: SkillRecord) -> float | None:
+        """How urgently a candidate needs the next group; None when it gets no more."""
+        if record.status is not SkillStatus.CANDIDATE or record.uses >= self.max_groups:
+            return None
+        if record.uses < self.explore:
+            return 2.0 * self._level - record.uses
+        return float(log_capital(record.evidence.deltas, 0.0, side="above"))
+
+    def _decide(self, record: SkillRecord) -> tuple[SkillStatus, str]:
+        if record.status is not SkillStatus.CANDIDATE:
+            return super()._decide(record)
+        deltas = record.evidence.deltas
+        if log_capital(deltas, 0.0, side="above") >= self._level:
+            return SkillStatus.ACTIVE, ""
+        if log_capital(deltas, self.min_effect, side="below") >= self._level:
+            return SkillStatus.RETIRED, "useless"
+        if record.uses >= self.max_groups:
+            return SkillStatus.RETIRED, "undecided"
+        return SkillStatus.CANDIDATE, ""
+
+
+def _judged(record: SkillRecord) -> tuple[Observation, ...]:
+    """The groups that speak for or against a skill's status."""
+    if record.status is SkillStatus.CANDIDATE:
+        return record.evidence.observations
+    return record.evidence.since(record.proof)[1]
+
+
+def _mean(values: Any) -> float:
+    numbers = [float(value) for value in values]
+    return sum(numbers) / len(numbers)

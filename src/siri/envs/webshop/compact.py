@@ -22,7 +22,14 @@ from siri.envs.webshop.search import analyze
 from siri.errors import ConfigError, EnvironmentFault
 from siri.types import Info, Message, Skill, Task, Trajectory, Turn
 
-__all__ = ["SHOP_SKILL_GRAMMAR", "CompactPrompter", "CompactShop", "CompactSummaryPrompt", "compact_goal"]
+__all__ = [
+    "SHOP_RULES",
+    "SHOP_SKILL_GRAMMAR",
+    "CompactPrompter",
+    "CompactShop",
+    "CompactSummaryPrompt",
+    "compact_goal",
+]
 
 _CLAUSE = (
     "(?:open the (?:first|best) one|read the (?:features|description)"
@@ -33,6 +40,22 @@ SHOP_SKILL_GRAMMAR = (
     rf"(?:, {_CLAUSE}){{1,8}}, then buy it\."
 )
 """The whole text of a skill of the embedded shop policy (for ``re.fullmatch``)."""
+
+SHOP_RULES = (
+    "You write down what a successful visit to a shop teaches, for an agent that knows few words. Answer "
+    "with JSON and "
+    'nothing else: {"skills": [{"condition": "<when it applies>", "strategy": "<what to do>"}]}, one object. '
+    "The condition is 'the task is to buy a KIND product', with the kind that the task names. The strategy "
+    "is lower "
+    "case and one sentence with a full stop. It begins with 'search the name' or 'search the name with the "
+    "details' "
+    "and ends with 'then buy it'; between them, joined by commas, come clauses from these: 'go back and "
+    "open another "
+    "if something is missing'; 'read the description'; 'read the features'; 'choose the OPTION' with one "
+    "word such as "
+    "color or size; 'open the best one'; 'open the first one'. No digits: it must hold for other products."
+)
+"""System message for a writer who has to write for the embedded shop policy."""
 
 _READ = {"read features": "features", "read description": "description"}
 _BUTTONS = {"back": "< prev", "next": "next >", "buy": "buy now"}

@@ -1,0 +1,116 @@
+"""From a miner's skills to candidates in the bank."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from siri.errors import ConfigError, MinerFault
+from siri.protocols import SkillMiner
+from siri.skills.bank import SkillBank
+from siri.skills.validation import Evaluator
+from siri.types import Skill, SkillStatus, Trajectory
+
+__all__ = ["ContinueWithout", "Proposal", "StopAfter", "admit", "propose"]
+
+_log = logging.getLogger(__name__)
+
+
+class ContinueWithout:
+    """A fault of the miner is a warning; the run goes on without new skills."""
+
+    def __call__(self, fault: MinerFault, in_a_row: int) -> None:
+        """Warn."""
+        _log.warning("mining failed %d time(s) in a row, going on without new skills: %s", in_a_row, fault)
+
+
+class StopAfter:
+    """The run stops when ``limit`` minings in a row have failed; before that it goes on with a warning."""
+
+    def __init__(self, limit: int = 1) -> None:
+        if limit < 1:
+            raise ConfigError(f"got limit={limit}, expected at least 1")
+        self.limit = limit
+
+    def __call__(self, fault: MinerFault, in_a_row: int) -> None:
+        """Raise ``MinerFault`` at the limit."""
+        if in_a_row >= self.limit:
+            raise MinerFault(f"got {in_a_row} failed minings in a row, the most allowed; {fault}") from fault
+        ContinueWithout()(fault, in_a_row)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What one mining brought, before anything is added to a bank. Plain data: it may travel to other processes."""
+
+    skills: tuple[Skill, ...]
+    verdicts: tuple[float | None, ...]
+    """The evaluator's word on each: a priority, or None for a veto."""
+    episodes: int
+    """Episodes that the miner was given."""
+    remarks: tuple[str, ...] = ()
+    """Counts and notes, in words."""
+
+
+def propose(
+    miner: SkillMiner,
+    trajectories: Sequence[Trajectory],
+    bank: SkillBank,
+    *,
+    evaluator: Evaluator | None = None,
+) -> Proposal:
+    """Mine, and let the evaluator judge what the bank does not have. The bank is not changed.
+
+    Raises:
+        MinerFault: of the miner. When the evaluator breaks, the skills go on without its word.
+    """
+    mined = tuple(miner.mine(trajectories))
+    fresh = [skill for skill in mined if bank.duplicate_of(skill) is None]
+    judged, remark = _judge(fresh, evaluator)
+    by_id = {skill.id: verdict for skill, verdict in zip(fresh, judged, strict=True)}
+    report = getattr(miner, "last_report", None)
+    remarks = [f"{word} {counts}" for word, counts in _counts(report) if counts]
+    remarks += [remark] if remark else []
+    verdicts = tuple(by_id.get(skill.id, 0.0) for skill in mined)
+    return Proposal(mined, verdicts, len(trajectories), (*remarks, *getattr(report, "notes", ())))
+
+
+def admit(proposal: Proposal, bank: SkillBank, *, iteration: int = 0) -> tuple[tuple[Skill, ...], str]:
+    """Add a proposal to a bank: as candidates, or, when vetoed, as retired, so that they do not come again.
+
+    Returns:
+        The skills that are new candidates, and what happened in one line.
+    """
+    added: list[Skill] = []
+    vetoed = 0
+    for skill, verdict in zip(proposal.skills, proposal.verdicts, strict=True):
+        if not bank.add(skill, priority=verdict or 0.0):
+            continue
+        if verdict is None:
+            bank.set_status(skill.id, SkillStatus.RETIRED, iteration, reason="vetoed")
+            vetoed += 1
+        else:
+            added.append(skill)
+    parts = [f"mined {len(proposal.skills)} skills from {proposal.episodes} episodes, {len(added)} new"]
+    parts += [f"{vetoed} vetoed"] if vetoed else []
+    return tuple(added), ", ".join([*parts, *proposal.remarks])
+
+
+def _counts(report: object) -> list[tuple[str, dict[str, int]]]:
+    return [
+        (word, dict(getattr(report, name, None) or {}))
+        for word, name in (("refused", "rejected"), ("failed", "failed"))
+    ]
+
+
+def _judge(skills: Sequence[Skill], evaluator: Evaluator | None) -> tuple[list[float | None], str]:
+    if evaluator is None or not skills:
+        return [0.0] * len(skills), ""
+    try:
+        verdicts = list(evaluator(skills))
+    except MinerFault as fault:
+        return [0.0] * len(skills), f"evaluator failed: {fault}"
+    if len(verdicts) != len(skills):
+        raise ConfigError(f"got {len(verdicts)} verdicts, expected one for each of {len(skills)} skills")
+    return verdicts, ""

@@ -1,0 +1,151 @@
+"""Skill text is data: what of it may enter a prompt.
+
+A skill is written by a model, a stranger's file or a hosted endpoint, and is shown inside a message of every
+prompt of the skill arm. ``SkillGuard`` makes sure that it stays words: it can neither end a turn, nor open
+one, nor imitate the tags that prompts and actions are made of, nor take more room than it has.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from siri.errors import ConfigError
+from siri.types import Skill
+
+__all__ = ["SkillGuard", "plain_words"]
+
+_LONGEST = 4096
+"""Characters of a text that are looked at; a skill has a few hundred."""
+_PUNCTUATION = frozenset(" .,;:!?'\"()-/%&+")
+_STAND_INS = str.maketrans(
+    {
+        "<": "(", ">": ")", "[": "(", "]": ")", "{": "(", "}": ")", "‹": "(", "›": ")", "«": '"', "»": '"',
+        "`": "'", "´": "'", "‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "−": "-", "‐": "-",
+        "‑": "-", "|": "/", "\\": "/", "_": " ", "=": " ", "*": " ", "#": " ", "~": " ", "…": ".",
+    }
+)  # fmt: skip
+_ROLES = re.compile(
+    r"\b(system|user|assistant|human|bot|ai|tool|developer|ipython|function|environment|model)(\s*):",
+    re.IGNORECASE,
+)
+
+
+def plain_words(text: str) -> str:
+    """``text`` as one line of letters, digits and simple punctuation. Idempotent.
+
+    Compatibility forms are folded (NFKC), so look-alikes such as ``＜`` are treated as what they look like.
+    Control, format and private characters go, brackets become parentheses, and "assistant:" loses its colon.
+    """
+    folded = unicodedata.normalize("NFKC", text[:_LONGEST])[:_LONGEST].translate(_STAND_INS)
+    kept = "".join(
+        char if char in _PUNCTUATION or char.isalnum() else " " if char.isspace() or _joins(char) else ""
+        for char in folded
+    )
+    kept = unicodedata.normalize("NFKC", _ROLES.sub(r"\1\2 -", kept))
+    return " ".join(kept.split())
+
+
+def _joins(char: str) -> bool:
+    """Signs that part words; what has no width or no meaning of its own does not."""
+    return unicodedata.category(char)[0] in "PS"
+
+
+class SkillGuard:
+    """Makes skills safe to show to one tokenizer, and checks the result by its token ids.
+
+    The words of a skill are first reduced to ``plain_words``. They are then tokenised as they will stand in a
+    prompt; a text that still yields a special or added token is taken apart until it yields none. Texts are
+    cut at a word so that each skill has at most ``max_tokens`` tokens, and the last skills are left out where
+    the block would have more than ``max_block``. Idempotent: a safe skill is returned unchanged.
+
+    Args:
+        tokenizer: a transformers tokenizer; without one, words are counted and only characters are checked.
+        max_tokens: of one skill.
+        max_block: of all skills of a prompt together.
+    """
+
+    def __init__(self, tokenizer: Any = None, *, max_tokens: int = 60, max_block: int = 256) -> None:
+        if not 1 <= max_tokens <= max_block:
+            raise ConfigError(
+                f"got max_tokens={max_tokens}, max_block={max_block}; expected 1 <= max_tokens <= max_block"
+            )
+        self.tokenizer = tokenizer
+        self.max_tokens = max_tokens
+        self.max_block = max_block
+        self.control = control_ids(tokenizer)
+        self._last: tuple[str, list[int]] = ("", [])
+        self._known: dict[tuple[str, str], Skill | None] = {}
+
+    def __call__(self, skills: Sequence[Skill]) -> tuple[Skill, ...]:
+        """The skills as a prompt may show them, in order; one of which nothing is left is dropped."""
+        shown: list[Skill] = []
+        room = self.max_block
+        for skill in skills:
+            safe = self.shield(skill)
+            if safe is None:
+                continue
+            room -= self.count(safe.text)
+            if room < 0:
+                break
+            shown.append(safe)
+        return tuple(shown)
+
+    def shield(self, skill: Skill) -> Skill | None:
+        """One skill with safe words, or None when nothing is left of its strategy."""
+        key = skill.condition, skill.strategy
+        if key not in self._known:
+            self._known[key] = self._shield(skill)
+        safe = self._known[key]
+        return None if safe is None else replace(skill, condition=safe.condition, strategy=safe.strategy)
+
+    def count(self, text: str) -> int:
+        """Tokens of ``text``."""
+        return len(text.split()) if self.tokenizer is None else len(self._ids(text))
+
+    def _shield(self, skill: Skill) -> Skill | None:
+        # Skill.text puts a colon behind the condition, which must not make a role of its last word
+        condition = _ROLES.sub(r"\1\2 -", f"{self._harmless(skill.condition)}:").removesuffix(":")
+        safe = replace(skill, condition=condition, strategy=self._harmless(skill.strategy))
+        half = self.max_tokens // 2
+        if self.count(safe.text) > self.max_tokens:
+            safe = replace(safe, condition=self._cut(safe.condition, half))
+        while safe.strategy and (self.count(safe.text) > self.max_tokens or not self._is_harmless(safe.text)):
+            extra = max(1, self.count(safe.text) - self.max_tokens)
+            words = safe.strategy.split()
+            safe = replace(safe, strategy=" ".join(words[: max(0, len(words) - -(-extra // 4))]))
+        said = any(char.isalnum() for char in safe.strategy)
+        return safe if said and self.count(safe.text) <= self.max_tokens else None
+
+    def _harmless(self, text: str) -> str:
+        words = plain_words(text)
+        if self._is_harmless(words):
+            return words
+        # an added token made of plain letters: only its own words go
+        return " ".join(word for word in words.split() if self._is_harmless(word))
+
+    def _is_harmless(self, text: str) -> bool:
+        return self.tokenizer is None or self.control.isdisjoint(self._ids(text))
+
+    def _cut(self, text: str, tokens: int) -> str:
+        words = text.split()
+        while words and self.count(" ".join(words)) > tokens:
+            words = words[: max(0, min(len(words) - 1, len(words) * tokens // self.count(" ".join(words))))]
+        return " ".join(words)
+
+    def _ids(self, text: str) -> list[int]:
+        if self._last[0] != text:
+            self._last = text, self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return self._last[1]
+
+
+def control_ids(tokenizer: Any) -> frozenset[int]:
+    """Ids that no text of a skill may yield: every special or added token but the one for unknown words."""
+    if tokenizer is None:
+        return frozenset()
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    ids = {*added, *(getattr(tokenizer, "all_special_ids", None) or ())}
+    return frozenset(ids - {getattr(tokenizer, "unk_token_id", None)})

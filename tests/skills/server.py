@@ -1,0 +1,119 @@
+"""A real server on this machine that speaks the Chat Completions protocol, well or badly."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the server does with one request."""
+
+    status: int = 200
+    body: str | bytes = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    """Seconds before it answers."""
+    reset: bool = False
+    """Close the connection with a TCP reset, after ``body``."""
+
+
+def completion(content: str | None, *, finish: str = "stop", usage: Any = (11, 7), **message: Any) -> Answer:
+    """A well-formed reply."""
+    body = {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "m",
+        "choices": [
+            {
+                "index": 0,
+                "finish_reason": finish,
+                "message": {"role": "assistant", "content": content, **message},
+            }
+        ],
+    }
+    if usage is not None:
+        asked, written = usage
+        body["usage"] = {
+            "prompt_tokens": asked,
+            "completion_tokens": written,
+            "total_tokens": asked + written,
+        }
+    return Answer(body=json.dumps(body))
+
+
+@dataclass
+class Seen:
+    """One request as it came."""
+
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+@contextmanager
+def server(*answers: Answer | Callable[[dict[str, Any]], Answer]) -> Iterator[tuple[str, list[Seen]]]:
+    """Plays ``answers`` in turn, the last one for ever; yields its base URL and what it saw."""
+    seen: list[Seen] = []
+    lock = threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with lock:
+                seen.append(Seen(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+                chosen = answers[min(len(seen), len(answers)) - 1]
+            answer = chosen(body) if callable(chosen) else chosen
+            time.sleep(answer.delay)
+            content = answer.body.encode() if isinstance(answer.body, str) else answer.body
+            try:
+                self.send_response(answer.status)
+                for name, value in {"Content-Type": "application/json", **answer.headers}.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content) + 100 * answer.reset))
+                self.end_headers()
+                self.wfile.write(content)
+                self.wfile.flush()
+            except OSError:  # the client gave up
+                self.close_connection = True
+            if answer.reset:
+                linger = struct.pack("ii", 1, 0)
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                self.connection.close()
+                self.close_connection = True
+
+        def finish(self) -> None:
+            try:
+                super().finish()
+            except OSError:
+                self.close_connection = True
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    class Quiet(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *args: object) -> None:
+            pass
+
+    with Quiet(("127.0.0.1", 0), Handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{httpd.server_address[1]}/v1", seen
+        finally:
+            httpd.shutdown()
+            thread.join()

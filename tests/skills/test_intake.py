@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import logging
+import pickle
+
+import pytest
+
+from siri.errors import ConfigError, MinerFault
+from siri.skills import ContinueWithout, MiningReport, SkillBank, StopAfter, admit, propose
+from siri.types import SkillStatus
+from tests.skills.helpers import make_skill, make_trajectory
+
+
+def take_in(miner, trajectories, bank, *, evaluator=None, iteration=0):
+    before = bank.to_json()
+    proposal = propose(miner, trajectories, bank, evaluator=evaluator)
+    assert bank.to_json() == before
+    assert pickle.loads(pickle.dumps(proposal)) == proposal
+    return admit(proposal, bank, iteration=iteration)
+
+
+class Fixed:
+    """A miner that always writes the same."""
+
+    def __init__(self, *texts, report=None):
+        self.skills = [make_skill(text, sources=("t1",)) for text in texts]
+        if report is not None:
+            self.last_report = report
+
+    def mine(self, trajectories):
+        return self.skills
+
+
+def test_new_skills_become_candidates_and_known_ones_grow():
+    bank = SkillBank()
+    bank.add(make_skill("known", sources=("t0",)))
+    report = MiningReport(4, 5, 2, {"too_long": 1}, {"timeout": 2}, ("the budget of 4 requests is spent",))
+    added, event = take_in(Fixed("known", "new", report=report), [make_trajectory()], bank)
+    assert [skill.strategy for skill in added] == ["new"]
+    assert bank.get(make_skill("known").id).skill.sources == ("t0", "t1")
+    assert event == (
+        "mined 2 skills from 1 episodes, 1 new, refused {'too_long': 1}, failed {'timeout': 2}, "
+        "the budget of 4 requests is spent"
+    )
+
+
+def test_an_evaluator_vetoes_and_prefers_before_a_rollout_is_spent():
+    asked = []
+
+    def judge(skills):
+        asked.append([skill.strategy for skill in skills])
+        return [None if "bad" in s.strategy else 2.0 for s in skills]
+
+    bank = SkillBank()
+    bank.add(make_skill("known"))
+    added, event = take_in(Fixed("known", "bad idea", "good"), [], bank, evaluator=judge, iteration=7)
+    assert asked == [["bad idea", "good"]]
+    assert [skill.strategy for skill in added] == ["good"]
+    vetoed = bank.get(make_skill("bad idea").id)
+    assert (vetoed.status, vetoed.reason, vetoed.retired_at) == (SkillStatus.RETIRED, "vetoed", 7)
+    assert bank.get(make_skill("good").id).priority == 2.0
+    assert "1 vetoed" in event
+    take_in(Fixed("bad idea"), [], bank, evaluator=judge)
+    assert asked == [["bad idea", "good"]]  # it is not asked twice
+
+
+def test_a_broken_evaluator_does_not_stop_the_skills():
+    def broken(skills):
+        raise MinerFault("no judge")
+
+    bank = SkillBank()
+    added, event = take_in(Fixed("new"), [], bank, evaluator=broken)
+    assert len(added) == 1
+    assert "evaluator failed: no judge" in event
+    with pytest.raises(ConfigError, match="2 verdicts"):
+        take_in(Fixed("other"), [], bank, evaluator=lambda skills: [1.0, 1.0])
+
+
+def test_the_policies_for_a_failing_miner(caplog):
+    fault = MinerFault("no answer")
+    ContinueWithout()(fault, 5)
+    assert "failed 5 time(s) in a row, going on without new skills: no answer" in caplog.text
+    assert caplog.records[0].levelno == logging.WARNING
+    stop = StopAfter(2)
+    stop(fault, 1)
+    with pytest.raises(MinerFault, match="2 failed minings in a row, the most allowed; no answer"):
+        stop(fault, 2)
+    with pytest.raises(ConfigError, match="at least 1"):
+        StopAfter(0)
