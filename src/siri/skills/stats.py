@@ -142,8 +142,7 @@ def empirical_bernstein(
     return max(-1.0, centre - radius), min(1.0, centre + radius)
 
 
-_GRID = np.linspace(-1.0, 1.0, 201)
-_GRID[100] = 0.0
+_GRID = np.round(np.linspace(-1.0, 1.0, 201), 2)
 
 
 def log_capital(
