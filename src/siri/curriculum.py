@@ -61,7 +61,7 @@ class Iteration:
     events: tuple[str, ...] = ()
     """What happened beside the numbers, in words: transitions, minings, faults."""
     mined: tuple[Trajectory, ...] = ()
-    """Episodes that the skills which are new in this iteration came from."""
+    """Episodes that skills came from, as far as this is the first iteration to name them."""
 
 
 @dataclass

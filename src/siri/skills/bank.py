@@ -112,6 +112,10 @@ class SkillBank:
         ]
         return tuple(sorted(chosen, key=lambda record: (record.skill.created, record.skill.id)))
 
+    def sources(self) -> frozenset[str]:
+        """Ids of all episodes that skills came from."""
+        return frozenset(source for record in self._records.values() for source in record.skill.sources)
+
     def counts(self) -> dict[str, int]:
         """Number of skills by status."""
         return {status.value: len(self.records(status)) for status in SkillStatus}
