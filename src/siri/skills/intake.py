@@ -42,7 +42,7 @@ class StopAfter:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What one mining brought, before anything is added to a bank. Plain data, which other processes can get."""
+    """What one mining brought, before anything is added to a bank. Plain data that processes can exchange."""
 
     skills: tuple[Skill, ...]
     verdicts: tuple[float | None, ...]
