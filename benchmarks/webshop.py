@@ -1,7 +1,7 @@
 """WebShop: memory of many environments, steps and searches a second, a catalogue of the official one's size.
 
     python benchmarks/webshop.py --out benchmarks/results/webshop.md
-    python benchmarks/webshop.py --stress 1180000 --folder /tmp/stress --out benchmarks/results/webshop.md
+    python benchmarks/webshop.py --compare 20000 --stress 1180000 --out benchmarks/results/webshop.md
 
 Every measurement runs in a process of its own, so that its peak memory is its own. ``--stress`` writes a file
 of that many products with lengths like those of the official one (about 3 KB each), loads it and deletes it.
@@ -221,6 +221,7 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, default=Path("runs/stress"), help="where its files are written"
     )
+    parser.add_argument("--compare", type=int, default=0, help="products of a file that json.load reads too")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     parser.add_argument("--arg", default="", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -229,7 +230,7 @@ def main() -> None:
         print(json.dumps(measure(args.arg) if args.arg else measure()))
         return
     rows = {name: run(name) for name in ("many", "steps", "searches")}
-    for name, products in (("compare", 100_000 if args.stress else 0), ("stress", args.stress)):
+    for name, products in (("compare", args.compare), ("stress", args.stress)):
         if products:
             write_stress(args.folder, products)
             rows[name] = run("load", "--arg", str(args.folder))

@@ -29,6 +29,7 @@ def make_suite(config: Any, env: str, data: str | None) -> Any:
             seed=e.games_seed,
             kinds=e.kinds,
             valid_goals=e.valid_goals,
+            rewards=e.rewards,
         )
     if env != "alfworld":
         raise ConfigError(f"got --env {env!r}, expected 'alfworld' or 'webshop'; fix: choose one")

@@ -191,9 +191,9 @@ def test_lower_case_ids_can_be_opened() -> None:
 
     from .shop import goal
 
-    catalog = Catalog((product(asin="abc"),))
+    catalog = Catalog((product(asin="aBc"),))
     env = WebShop(catalog, [goal()])
     env.reset(options={"goal": 0})
     env.step("search[shoes]")
-    assert env.step("click[abc]")[4]["valid"]
+    assert env.step("click[ABC]")[4]["valid"]
     assert env.step("click[buy now]")[4]["score"] == 1.0

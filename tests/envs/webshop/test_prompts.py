@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from siri.envs.webshop import WebShop, WebShopPrompter, build_goals, bundled_catalog
+from siri.envs.webshop import (
+    WebShop,
+    WebShopPrompter,
+    build_goals,
+    bundled_catalog,
+    naive,
+    play,
+    shared_index,
+    webshop_suite,
+)
 from siri.envs.webshop.prompts import MAX_PROMPT, compact_observation
 from siri.errors import ConfigError
 from siri.protocols import Prompter
-from siri.types import Skill, Task, Turn
+from siri.rollout import GroupPlan, Rollout
+from siri.types import Completion, Sampling, Skill, Task, Turn
 
 ASK = """
 
@@ -138,3 +150,36 @@ def test_answers(text: str, action: str, valid: bool) -> None:
     found, formed, (begin, end) = WebShopPrompter().parse(text)
     assert (found, formed) == (action, valid)
     assert action in text[begin:end].lower()
+
+
+class Naive:
+    """Reads the prompt as a model would: searches the task, opens the first product, buys."""
+
+    def generate(self, requests: list, sampling: object) -> list[Completion]:
+        return [Completion(self.answer(request.messages[0]["content"])) for request in requests]
+
+    def answer(self, prompt: str) -> str:
+        actions = re.findall(r"^'(.*)',$", prompt, re.MULTILINE)
+        if "click[search]" in actions:
+            action = f"search[{re.search(r'Your task is to: (.*)[.]', prompt)[1]}]"  # type: ignore[index]
+        elif "click[buy now]" in actions:
+            action = "click[Buy Now]"
+        else:
+            action = next(name for name in actions if name.startswith("click[b0"))
+        return f"<think>so</think><action>{action}</action>"
+
+
+def test_the_naive_agent_plays_through_the_prompts() -> None:
+    """As the scripted one does without them, goal by goal."""
+    suite = webshop_suite(size="tiny", style="window")
+    tasks = suite.split("valid")
+    rollout = Rollout(suite.make_env, suite.prompter, Naive(), sampling=Sampling(), slots=8)
+    groups = rollout.play([GroupPlan(task, plain=1) for task in tasks])
+    episodes = [trajectory for group in groups for trajectory in group.trajectories]
+    assert all(turn.valid for episode in episodes for turn in episode.turns)
+    assert {len(episode.turns) for episode in episodes} == {3}
+    catalog = bundled_catalog("tiny")
+    goals = build_goals(catalog)
+    scripted = play(naive, catalog, [goals[task.source] for task in tasks], index=shared_index(catalog))
+    scores = [episode.score for episode in episodes]
+    assert 100 * sum(scores) / len(scores) == pytest.approx(scripted.task_score)  # type: ignore[arg-type]

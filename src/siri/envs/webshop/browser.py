@@ -120,11 +120,9 @@ def _shopper(session: Session, past: str) -> str:
         link(name, name) for name, kind in session.clickables.items() if kind == "button" and name != "search"
     ]
     body.append("</p>")
-    products = session.index.catalog
-    for name, kind in session.clickables.items():
-        if kind == "asin":
-            product = products.by_asin.get(name.upper()) or products.by_asin[name]
-            body.append(f"<p>{link(name, product.asin)}{escape(product.title)}<br>{product.price_text}</p>")
+    for product in session.listed:
+        shown = link(product.asin.lower(), product.asin)
+        body.append(f"<p>{shown}{escape(product.title)}<br>{product.price_text}</p>")
     if session.page is Page.ITEM and session.product is not None:
         body.append(f"<h2>{escape(session.product.title)}</h2><p>{session.product.price_text}</p>")
         for option, values in session.product.options.items():

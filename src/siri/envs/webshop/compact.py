@@ -107,7 +107,7 @@ class CompactShop:
         if verb == "search" and rest:
             return f"search[{rest}]"
         if verb == "open" and session.page is Page.RESULTS:
-            links = _links(session)
+            links = [product.asin.lower() for product in session.listed]
             return (
                 f"click[{links[int(rest) - 1]}]" if rest.isdecimal() and 0 < int(rest) <= len(links) else None
             )
@@ -222,18 +222,13 @@ def _over(session: Session, price_text: str) -> str:
     return " over" if float(price_text.split(" to ")[0][1:]) > session.goal.price_upper else ""
 
 
-def _links(session: Session) -> list[str]:
-    return [name for name, element in session.clickables.items() if element == "asin"]
-
-
 def _results(session: Session) -> str:
     """The page's products by number: of another kind, over the bound, seen before, and attributes in the
     title.
     """
     query = analyze(session.goal.query)
     rows = []
-    for number, link in enumerate(_links(session), start=1):
-        product = session.index.catalog[link.upper()]
+    for number, product in enumerate(session.listed, start=1):
         other = " other" if not query or query[-1] not in analyze(product.title) else ""
         seen = " seen" if product.asin in session.visited else ""
         named = " , ".join(_named(session.goal, product.title))
@@ -263,7 +258,7 @@ def _commands(session: Session) -> list[str]:
         return []
     found = [f"search {session.goal.query}"]
     if session.page is Page.RESULTS:
-        found += [f"open {n}" for n in range(1, len(_links(session)) + 1)] + ["next"]
+        found += [f"open {n}" for n in range(1, len(session.listed) + 1)] + ["next"]
         return [*found, "back"] if session.number > 1 else found
     if session.page is Page.ITEM and session.product is not None:
         options = session.product.options.items()

@@ -142,6 +142,14 @@ class Session:
         """Positions of all hits of the last search."""
         return self.index.search(" ".join(self.keywords))
 
+    @property
+    def listed(self) -> tuple[Product, ...]:
+        """The products on this results page, in order; empty elsewhere."""
+        if self.page is not Page.RESULTS:
+            return ()
+        start = (self.number - 1) * PAGE_SIZE
+        return tuple(self.index.catalog.products[n] for n in self.results()[start : start + PAGE_SIZE])
+
     def allows(self, action: str) -> bool:
         """Whether ``act`` would carry ``action`` out."""
         name, argument = parse_action(action)
@@ -190,10 +198,7 @@ class Session:
     def _show_item(self, argument: str, element: str) -> None:
         """A product's link, an option, or the way back from a sub page."""
         if element == "asin":
-            products = self.index.catalog.products
-            self.product = next(
-                p for p in map(products.__getitem__, self._on_page()) if p.asin.lower() == argument
-            )
+            self.product = next(p for p in self.listed if p.asin.lower() == argument)
             self.visited.add(self.product.asin)
             self.actions["asin"] += 1
         elif element.startswith("option:"):
@@ -208,9 +213,6 @@ class Session:
         self.page = Page.DONE
         self.actions["purchase"] += 1
 
-    def _on_page(self) -> tuple[int, ...]:
-        return self.results()[(self.number - 1) * PAGE_SIZE : self.number * PAGE_SIZE]
-
     def _list_clickables(self) -> dict[str, str]:
         if self.page is Page.INDEX:
             return {"search": "button"}
@@ -221,8 +223,7 @@ class Session:
             if self.number > 1:
                 found[_PREV] = "button"
             found[_NEXT] = "button"
-            products = self.index.catalog.products
-            found |= {products[n].asin.lower(): "asin" for n in self._on_page()}
+            found |= {product.asin.lower(): "asin" for product in self.listed}
             return found
         found[_PREV] = "button"
         if self.page is Page.ITEM and self.product is not None:
@@ -268,8 +269,7 @@ class Session:
         if self.number > 1:
             nodes.append((_BUTTON, "< Prev"))
         nodes.append((_BUTTON, "Next >"))
-        for position in self._on_page():
-            product = self.index.catalog.products[position]
+        for product in self.listed:
             nodes.append((_LINK, product.asin))
             nodes += _node(product.title)
             nodes.append((_TEXT, product.price_text))

@@ -41,6 +41,7 @@ def webshop_suite(
     kinds: Sequence[str] | None = None,
     valid_goals: int | None = None,
     nouns: Literal["auto", "spacy", "rule"] = "auto",
+    rewards: Literal["training", "score"] = "training",
 ) -> Suite:
     """WebShop's goals by split, environment and prompts.
 
@@ -60,7 +61,8 @@ def webshop_suite(
         seed: of prices and bounds, and of the bundled catalogue.
         kinds: departments (``Task.kind``); None is all.
         valid_goals: keep the first so many goals of every validation split.
-        nouns: how titles are compared; which one was used is part of the suite's name when it is spaCy.
+        nouns: how titles are compared; which one was used is part of the suite's name.
+        rewards: of the environment; ``training`` is verl-agent's.
 
     Raises:
         ConfigError: a setting that does not exist, or a split without goals.
@@ -91,7 +93,7 @@ def webshop_suite(
     used = noun_extractor(nouns)[1]
     return Suite(
         name=f"{catalog.name}{'-human' if human else ''} ({used} nouns)",
-        make_env=_Maker(catalog, goals, index or shared_index(catalog), style, max_steps, nouns),
+        make_env=_Maker(catalog, goals, index or shared_index(catalog), style, max_steps, nouns, rewards),
         tasks=tasks,
         prompter=prompter,
     )
@@ -111,7 +113,15 @@ class _Maker:
     style: Style
     max_steps: int
     nouns: Literal["auto", "spacy", "rule"]
+    rewards: Literal["training", "score"]
 
     def __call__(self) -> Environment:
-        shop = WebShop(self.catalog, self.goals, max_steps=self.max_steps, index=self.index, nouns=self.nouns)
+        shop = WebShop(
+            self.catalog,
+            self.goals,
+            max_steps=self.max_steps,
+            index=self.index,
+            nouns=self.nouns,
+            rewards=self.rewards,
+        )
         return CompactShop(shop) if self.style == "compact" else shop
