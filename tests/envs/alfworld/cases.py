@@ -19,13 +19,15 @@ _GOALS = ("won_at_reset", "always_won", "logic")
 _WORLD = tuple(name for name in edges.FEATURES if name not in _GOALS)
 
 
-def cases(folder: Path, per_pair: int, *, seed: int) -> Iterator[tuple[str, edges.Content]]:
-    """(label, content) of ``per_pair`` games for each kind and room."""
+def cases(
+    folder: Path, per_pair: int, *, seed: int, large: bool = True
+) -> Iterator[tuple[str, edges.Content]]:
+    """(label, content) of ``per_pair`` games for each kind and room; ``large``: some of the real size."""
     for number, (kind, room) in enumerate(PAIRS):
         for n in range(per_pair):
             index = number * per_pair + n
             variant = VARIANTS[index % 3]
-            scale = 1.0 if index % 12 == 7 else (0.2, 0.3)[index % 2]
+            scale = 1.0 if large and index % 12 == 7 else (0.2, 0.3)[index % 2]
             where = folder / f"{kind}-{room}-{n}"
             (task,) = generate_games(
                 1, seed=seed + n, split="train", kinds=[kind], rooms=[room], scale=scale,

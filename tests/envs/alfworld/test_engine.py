@@ -144,6 +144,16 @@ def test_look_names_things_moved_between_receptacles_of_one_point():
     assert state.step("look")[0].endswith("Next to it, you see a book 1.")
 
 
+def test_a_copy_goes_its_own_way():
+    state = start("pick_heat_then_place_in_recep", "go to countertop 1", "take apple 2 from countertop 1")
+    twin = state.copy()
+    assert (twin.anchor(), twin.admissible(), twin.won) == (state.anchor(), state.admissible(), state.won)
+    before = state.anchor()
+    assert twin.step("move apple 2 to countertop 1")[1]
+    assert (state.anchor(), state.held) == (before, "apple_bar_1")
+    assert twin.held is None
+
+
 def test_anchor_forgets_the_way_but_not_the_state():
     first, second = start(), start()
     assert first.anchor() == second.anchor()

@@ -183,7 +183,7 @@ def play_all(reference: Any, games: Iterable[tuple[str, edges.Content]], steps: 
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_long_generated(reference: Any, tmp_path: Path, shuffled: bool) -> None:
     """All kinds and rooms with odd features: 210 games, 8,400 steps."""
-    games = cases(tmp_path, -(-200 // len(PAIRS)), seed=500 if shuffled else 100)
+    games = cases(tmp_path, -(-200 // len(PAIRS)), seed=500 if shuffled else 100, large=not shuffled)
     play_all(reference, games, 40, shuffled)
 
 

@@ -55,6 +55,14 @@ class State:
         self._won = False
         self._undecided = True
 
+    def copy(self) -> State:
+        """An independent play that stands where this one does, to look ahead with."""
+        twin = State(self.game)
+        twin.location, twin.held = self.location, self.held
+        twin._facts, twin._changed, twin._gone = set(self._facts), set(self._changed), set(self._gone)
+        twin._contents = dict(self._contents)
+        return twin
+
     # What can be asked
 
     @property

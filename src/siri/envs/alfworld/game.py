@@ -63,6 +63,7 @@ class Game:
     goal_facts: frozenset[Fact]
     """Every fact that the goal speaks of."""
     _ways: dict[str, Mapping[str, str]] = field(default_factory=dict, init=False, repr=False)
+    """Location → its ways, made when first asked for; "" has the ways to everywhere."""
 
     @property
     def task(self) -> str:
@@ -83,13 +84,14 @@ class Game:
         )
 
     def ways_from(self, location: str) -> Mapping[str, str]:
-        """ "go to" command → receptacle, of every receptacle elsewhere, in text order."""
+        """Command → receptacle, for "go to" every receptacle elsewhere, in text order."""
         ways = self._ways.get(location)
         if ways is None:
-            found = sorted(
-                (f"go to {self.names[r]}", r) for r, place in self.place_of.items() if place != location
-            )
-            ways = self._ways[location] = dict(found)
+            if "" not in self._ways:
+                self._ways[""] = dict(sorted((f"go to {self.names[r]}", r) for r in self.place_of))
+            everywhere, places = self._ways[""], self.place_of
+            ways = {command: r for command, r in everywhere.items() if places[r] != location}
+            self._ways[location] = ways
         return ways
 
     def renamed(self, seed: int) -> Game:

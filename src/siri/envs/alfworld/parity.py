@@ -146,7 +146,11 @@ def next_command(state: State, expert: Expert, rng: random.Random, *, explore: b
     commands = state.admissible()
     # Verbs take turns, or "go to" would be nearly all.
     verb = rng.choice(sorted({command.split()[0] for command in commands}))
-    return rng.choice([command for command in commands if command.split()[0] == verb])
+    command = rng.choice([command for command in commands if command.split()[0] == verb])
+    ahead = state.copy()
+    ahead.step(command)
+    # Some things fit nowhere once they are taken, which would lose the game.
+    return command if expert.plan(ahead) is not None else expert.next_command(state)
 
 
 def _damaged(state: State, rng: random.Random) -> str:

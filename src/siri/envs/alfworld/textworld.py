@@ -28,6 +28,9 @@ _BROKEN = (KeyError, IndexError, ValueError, TypeError, AttributeError, OSError,
 class Reference:
     """One instance of alfworld's engine (about 40 MB). It plays one game at a time.
 
+    Attributes:
+        engine: alfworld's own object, a ``textworld.Environment``.
+
     Raises:
         MissingExtra: alfworld or TextWorld is not installed.
     """
@@ -35,7 +38,7 @@ class Reference:
     def __init__(self) -> None:
         with _undisturbed():
             self._misc, wrapper, engine, infos = _load_alfworld()
-            self._env = wrapper(engine(infos(won=True, admissible_commands=True)), shuffle=False)
+            self.engine = wrapper(engine(infos(won=True, admissible_commands=True)), shuffle=False)
 
     def play(self, content: Mapping[str, Any], *, shuffle: int | None = None) -> ReferenceState:
         """Load a game and start it.
@@ -47,14 +50,14 @@ class Reference:
         Raises:
             EnvironmentFault: the engine broke on it.
         """
-        self._env.shuffle = shuffle is not None
+        self.engine.shuffle = shuffle is not None
         original = self._misc.random
         try:
             with _undisturbed():
                 # The demangler shuffles with the global module; this one draws from a seed of ours.
                 self._misc.random = random.Random(shuffle)
-                self._env.load(dict(content))
-                return ReferenceState(self._env, self._env.reset())
+                self.engine.load(dict(content))
+                return ReferenceState(self.engine, self.engine.reset())
         except _BROKEN as error:
             raise EnvironmentFault(
                 f"got {type(error).__name__} ({error}) from TextWorld while it loaded a game, expected one "
