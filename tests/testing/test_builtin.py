@@ -28,6 +28,7 @@ from siri.testing import (
     make_task,
 )
 from siri.types import Sampling, SkillStatus
+from tests.testing import user_code
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +96,12 @@ def test_the_fakes() -> None:
     script = {"a": [SkillStatus.CANDIDATE, SkillStatus.ACTIVE, SkillStatus.RETIRED, SkillStatus.ACTIVE]}
     # A script that retires "a" does so whoever wins.
     check_validator(lambda: ScriptedValidator(script), examples=10, without={"direction"})
+
+
+def test_what_a_user_writes_in_a_few_lines() -> None:
+    check_environment(user_code.Door, [make_task()])
+    check_policy(user_code.policy)
+    check_prompter(user_code.prompter)
+    check_miner(user_code.miner)
+    check_validator(user_code.FirstWin, examples=10)
+    check_objective(user_code.objective, examples=20)
