@@ -56,7 +56,7 @@ def test_the_self_miner(tiny: HFPolicy) -> None:
 
 @pytest.mark.parametrize("rule", ["threshold", "confidence"])
 def test_the_paired_validator(rule: str) -> None:
-    check_validator(lambda: PairedValidator(rule=rule, n_eval=3), examples=25)  # type: ignore[arg-type]
+    check_validator(lambda: PairedValidator(rule=rule, n_eval=3), examples=8)  # type: ignore[arg-type]
 
 
 def test_the_paired_validator_with_a_bank() -> None:
@@ -66,7 +66,7 @@ def test_the_paired_validator_with_a_bank() -> None:
             bank.add(make_skill(name, strategy=f"do {name} at once."))
         return PairedValidator(bank, n_eval=2)
 
-    check_validator(make, examples=25, without={"state_dict"})  # the bank has a file of its own
+    check_validator(make, examples=8, without={"state_dict"})  # the bank has a file of its own
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_the_paired_validator_with_a_bank() -> None:
     ids=["siri", "surrogate", "internalization", "entropy", "sum"],
 )
 def test_objectives(objective) -> None:
-    check_objective(objective, examples=20)
+    check_objective(objective, examples=8)
 
 
 @pytest.mark.parametrize("prompter", [TranscriptPrompter(), WindowPrompter(), ScriptedPrompter()])
