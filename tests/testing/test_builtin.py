@@ -28,6 +28,7 @@ from siri.testing import (
     make_task,
 )
 from siri.types import Sampling, SkillStatus
+from tests.testing import user_code
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def test_the_self_miner(tiny: HFPolicy) -> None:
 
 @pytest.mark.parametrize("rule", ["threshold", "confidence"])
 def test_the_paired_validator(rule: str) -> None:
-    check_validator(lambda: PairedValidator(rule=rule, n_eval=3), examples=25)  # type: ignore[arg-type]
+    check_validator(lambda: PairedValidator(rule=rule, n_eval=3), examples=8)  # type: ignore[arg-type]
 
 
 def test_the_paired_validator_with_a_bank() -> None:
@@ -65,7 +66,7 @@ def test_the_paired_validator_with_a_bank() -> None:
             bank.add(make_skill(name, strategy=f"do {name} at once."))
         return PairedValidator(bank, n_eval=2)
 
-    check_validator(make, examples=25, without={"state_dict"})  # the bank has a file of its own
+    check_validator(make, examples=8, without={"state_dict"})  # the bank has a file of its own
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_the_paired_validator_with_a_bank() -> None:
     ids=["siri", "surrogate", "internalization", "entropy", "sum"],
 )
 def test_objectives(objective) -> None:
-    check_objective(objective, examples=20)
+    check_objective(objective, examples=8)
 
 
 @pytest.mark.parametrize("prompter", [TranscriptPrompter(), WindowPrompter(), ScriptedPrompter()])
@@ -95,3 +96,12 @@ def test_the_fakes() -> None:
     script = {"a": [SkillStatus.CANDIDATE, SkillStatus.ACTIVE, SkillStatus.RETIRED, SkillStatus.ACTIVE]}
     # A script that retires "a" does so whoever wins.
     check_validator(lambda: ScriptedValidator(script), examples=10, without={"direction"})
+
+
+def test_what_a_user_writes_in_a_few_lines() -> None:
+    check_environment(user_code.Door, [make_task()])
+    check_policy(user_code.policy)
+    check_prompter(user_code.prompter)
+    check_miner(user_code.miner)
+    check_validator(user_code.FirstWin, examples=10)
+    check_objective(user_code.objective, examples=20)

@@ -12,7 +12,7 @@ from siri import algos
 from siri.errors import ConfigError, ContractBroken
 from siri.testing import check_advantages, check_loss, check_objective
 
-few = 15
+few = 8
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def lifted(rewards, *, group, episode):
 )
 def test_advantages_that_break_a_law(function, law: str) -> None:
     with pytest.raises(ContractBroken, match=f"law '{law}' is broken") as caught:
-        check_advantages(function, examples=30)
+        check_advantages(function, examples=20)
     assert law == "shape" or "the turns rewards=" in str(caught.value)
 
 

@@ -102,7 +102,9 @@ def _status(make: Callable[[], Validator], history: _History) -> str | None:
 
 def _final(make: Callable[[], Validator], history: _History) -> str | None:
     validator, gone = make(), set[str]()
-    for skill, plain, skilled in history.groups:
+    # Then the other way round, twice: whatever was retired, now wins.
+    mirrored = tuple((skill, skilled, plain) for skill, plain, skilled in history.groups)
+    for skill, plain, skilled in history.groups + 2 * mirrored:
         status = validator.observe(skill, plain, skilled)
         if skill in gone and status is not SkillStatus.RETIRED:
             return f"skill {skill!r} was RETIRED and then {status.name}"
