@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -26,6 +26,7 @@ from siri.rollout import GroupPlan, Rollout, derive_seed
 from siri.scoring import logprobs_only
 from siri.skills import PairedValidator, Retriever, SkillBank
 from siri.suite import Suite, in_processes
+from siri.tracking import peak_memory
 from siri.types import Group, Sampling, Skill, SkillStatus, Task, Trajectory
 
 __all__ = ["Curriculum", "Iteration", "Phase", "State"]
@@ -50,6 +51,8 @@ class Iteration:
     groups: tuple[Group, ...]
     events: tuple[str, ...] = ()
     """What happened beside the numbers, in words: transitions, minings, faults."""
+    times: Mapping[str, float] = field(default_factory=dict)
+    """Seconds and rates of this process (docs/metrics.md); the only numbers that the seed does not fix."""
 
 
 @dataclass
@@ -145,12 +148,15 @@ class Curriculum:
         """Carry out one iteration."""
         state, phase, k = self.state, self.state.phase, self.state.index
         events: list[str] = []
+        clock = self.rollout.clock
         if isinstance(self.validator, PairedValidator):
             events += [f"skill {name} expired" for name in self.validator.expire(k)]
         if phase is not Phase.WARMUP and (k - state.since) % self.config.mining.every == 0:
             events.append(self._mine(k))
         plans = self._plans(k)
-        groups = self.processes.gather(self.rollout.play(self.processes.share(plans)))
+        played = self.rollout.play(self.processes.share(plans))
+        with clock.part("sync"):
+            groups = self.processes.gather(played)
         faults, said = self._faults()
         events += said
         self._remember(groups)
@@ -161,7 +167,8 @@ class Curriculum:
         metrics["env/total_steps"] = float(state.env_steps)
         state.index += 1
         events += self._transition()
-        return Iteration(k, phase, metrics, tuple(groups), tuple(events))
+        times = clock.take() | {"peak_memory": peak_memory()}
+        return Iteration(k, phase, metrics, tuple(groups), tuple(events), times)
 
     def tasks(self, k: int) -> list[Task]:
         """The tasks of iteration ``k``: epochs over the train split, each in an order of its own."""
@@ -278,12 +285,16 @@ class Curriculum:
             scale = linear_warmup(k, start=self.state.since, length=i.warmup, peak=i.peak)
         rows = self._rows(groups)
         gap = self._prompt_gap(rows) if scale == 0.0 else {}
-        metrics = self.learner.update(rows, int_scale=scale, seed=derive_seed("learn", self.config.seed, k))
+        with self.rollout.clock.part("learn"):
+            metrics = self.learner.update(
+                rows, int_scale=scale, seed=derive_seed("learn", self.config.seed, k)
+            )
         if hasattr(self.policy, "engine") and "learn/logprob_gap" in metrics:
             gap["engine/logprob_gap"] = metrics["learn/logprob_gap"]
-        if self.learner.model is not self.policy.model:
-            self.policy.model.load_state_dict(self.learner.weights(), strict=False)
-        self.policy.reset_cache()
+        with self.rollout.clock.part("sync"):
+            if self.learner.model is not self.policy.model:
+                self.policy.model.load_state_dict(self.learner.weights(), strict=False)
+            self.policy.reset_cache()
         return {**metrics, **gap, "int/scale": scale}
 
     def _prompt_gap(self, rows: Sequence[Row]) -> dict[str, float]:

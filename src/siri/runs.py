@@ -141,7 +141,7 @@ class RunDirectory:
             "phase": iteration.phase.value,
             **dict(sorted(iteration.metrics.items())),
             "events": list(iteration.events),
-            "time": {"seconds": round(seconds, 3)},
+            "time": {"seconds": round(seconds, 3), **iteration.times},
         }
         try:
             with self.metrics.open("a", encoding="utf-8") as file:
@@ -192,6 +192,7 @@ def execute(
     stage: Callable[[str, Mapping[str, Any]], None] = lambda *_: None,
     interrupted: Callable[[], bool] = lambda: False,
     damaged: Callable[[str], None] = lambda _: None,
+    profile: bool = False,
 ) -> dict[str, Any]:
     """Carry a composed run to its end in ``directory``; return its summary.
 
@@ -205,6 +206,7 @@ def execute(
         stage: told of every evaluation: its name and result.
         interrupted: asked after every iteration; True saves everything and raises ``KeyboardInterrupt``.
         damaged: told of every checkpoint that was refused when going on.
+        profile: write a trace of the first iteration to trace.json, in Chrome's format.
     """
     progress: dict[str, Any] = {"stages": {}, "seconds": 0.0, "due": "base", "recent": []}
     first = run.processes.first
@@ -240,7 +242,7 @@ def execute(
 
     measure()
     began = time.monotonic()
-    for iteration in run:
+    for iteration in _profiled(run, directory.path / "trace.json") if profile and first else run:
         seconds = time.monotonic() - began
         progress["seconds"] += seconds
         if first:
@@ -271,6 +273,22 @@ def execute(
     if first:
         write_atomic(directory.summary, json.dumps(summary, indent=1))
     return summary
+
+
+def _profiled(run: Curriculum, path: Path) -> Iterator[Iteration]:
+    """The run's iterations; the first of them is traced."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    activities = [ProfilerActivity.CPU]
+    if torch.cuda.is_available():
+        activities.append(ProfilerActivity.CUDA)
+    if run.state.phase is not Phase.DONE:
+        with profile(activities=activities) as traced:
+            iteration = run.step()
+        traced.export_chrome_trace(str(path))
+        yield iteration
+    yield from run
 
 
 def shown_skills(bank: SkillBank, top_k: int) -> Callable[[Task], Sequence[Skill]]:

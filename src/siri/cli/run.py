@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -33,6 +33,8 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of everything.")] = None,
     match: Annotated[Path | None, typer.Option(help="Stop at the environment steps of this run.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    track: Annotated[list[str], typer.Option(help="tensorboard or wandb; may be given again.")] = [],  # noqa: B006
+    profile: Annotated[bool, typer.Option("--profile", help="Trace the first iteration.")] = False,
     openai_base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint.")] = None,
     openai_model: Annotated[str | None, typer.Option(help="Model that writes skills.")] = None,
 ) -> None:
@@ -41,6 +43,7 @@ def run(
     from siri.config import preset as named
     from siri.learner import start_processes
     from siri.runs import RunDirectory, compose, execute
+    from siri.tracking import Trackers
 
     if resume:
         if out is None:
@@ -87,12 +90,21 @@ def run(
                 directory.create(description)
 
         processes.on_first(occupy)
+        trackers = Trackers(track if processes.first else [], directory.path, settings.model_dump())
+        held.callback(trackers.close)
+
+        def report(iteration: Any, seconds: float) -> None:
+            show_progress(iteration, seconds, left)
+            times = {f"time/{name}": value for name, value in iteration.times.items()}
+            trackers.log({**iteration.metrics, **times, "time/seconds": seconds}, iteration.index)
+
         try:
             summary = execute(
                 compose(suite, agent, writer, settings),
                 directory,
                 resume=resume,
-                report=lambda iteration, seconds: show_progress(iteration, seconds, left),
+                report=report,
+                profile=profile,
                 stage=lambda name, result: console.print(stage_line(name, result)),
                 interrupted=interrupts.requested,
                 damaged=lambda message: console.print(f"passed over: {escape(message)}"),
