@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+import torch
+
 from siri.algos import linear_warmup
 from siri.batching import Row, beneficial, build_rows, collate, compute_advantages, micro_batches
 from siri.config import RunConfig
@@ -112,6 +114,10 @@ class Curriculum:
         trained = copy.deepcopy(policy.model) if o.shard and several else policy.model
         if o.gradient_checkpointing:
             trained.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if trained is not policy.model:
+            dtype = getattr(torch, r.dtype)
+            policy.model.to(dtype)
+            reference = None if reference is None else reference.to(dtype)
         self.learner = Learner(
             trained,
             objective,
@@ -125,6 +131,7 @@ class Curriculum:
             recompute=o.recompute,
             shard=o.shard,
         )
+        policy.model.to(self.learner.device)
         # the learner has joined the process group
         self.processes = Processes.current()
         self.rollout = Rollout(

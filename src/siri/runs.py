@@ -36,7 +36,7 @@ from siri.storage import flush, remove_leftovers, write_atomic
 from siri.suite import Suite
 from siri.types import Sampling, Skill, SkillStatus, Task
 
-__all__ = ["RunDirectory", "compose", "execute", "shown_skills"]
+__all__ = ["RunDirectory", "compose", "execute", "shown_skills", "versions"]
 
 _LOCK = ".lock"
 _SMOOTHED = 5
@@ -109,7 +109,7 @@ class RunDirectory:
             raise ConfigError(
                 f"got output folder {self.path} that cannot be written ({error.strerror}); fix: --out"
             ) from error
-        write_atomic(self.versions, json.dumps(_versions(), indent=1))
+        write_atomic(self.versions, json.dumps(versions(), indent=1))
         write_atomic(self.config, json.dumps(description, indent=1))
 
     def describe(self) -> dict[str, Any]:
@@ -344,7 +344,8 @@ def _skill_row(record: Any) -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, Any]:
+def versions() -> dict[str, Any]:
+    """Of siri, Python and the main packages; the git commit where there is one."""
     found: dict[str, Any] = {"python": platform.python_version()}
     for name in ("siri-rl", "torch", "transformers", "accelerate", "numpy"):
         try:
