@@ -98,6 +98,8 @@ class RolloutConfig(_Section):
     """An environment that raises or hangs costs its episode (``env/faults``), or stops the run."""
     overflow: Literal["end", "drop_oldest"] = "end"
     """A prompt that does not fit ends its episode as truncated, or loses its oldest turns after the first."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the copy that plays and of the reference model, where ``optimizer.shard`` keeps them apart."""
     processes: bool = False
     """Give each environment a process of its own: for slow ones, and for ones that may hang."""
     timeout: Positive = 120.0

@@ -10,9 +10,11 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
+
+import torch
 
 from siri.algos import linear_warmup
 from siri.batching import Row, beneficial, build_rows, collate, compute_advantages, micro_batches
@@ -35,6 +37,7 @@ from siri.skills import (
     propose,
 )
 from siri.suite import Suite, in_processes
+from siri.tracking import peak_memory
 from siri.types import Group, Sampling, SkillStatus, Task, Trajectory
 from siri.wiring import make_retriever, make_validator
 
@@ -62,6 +65,8 @@ class Iteration:
     """What happened beside the numbers, in words: transitions, minings, faults."""
     mined: tuple[Trajectory, ...] = ()
     """Episodes that skills came from, as far as this is the first iteration to name them."""
+    times: Mapping[str, float] = field(default_factory=dict)
+    """Seconds and rates of this process (docs/metrics.md); the only numbers that the seed does not fix."""
 
 
 @dataclass
@@ -118,6 +123,10 @@ class Curriculum:
         trained = copy.deepcopy(policy.model) if o.shard and several else policy.model
         if o.gradient_checkpointing:
             trained.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if trained is not policy.model:
+            dtype = getattr(torch, r.dtype)
+            policy.model.to(dtype)
+            reference = None if reference is None else reference.to(dtype)
         self.learner = Learner(
             trained,
             objective,
@@ -131,6 +140,7 @@ class Curriculum:
             recompute=o.recompute,
             shard=o.shard,
         )
+        policy.model.to(self.learner.device)
         # the learner has joined the process group
         self.processes = Processes.current()
         self.rollout = Rollout(
@@ -155,13 +165,16 @@ class Curriculum:
         state, phase, k = self.state, self.state.phase, self.state.index
         events: list[str] = []
         mined: tuple[Trajectory, ...] = ()
+        clock = self.rollout.clock
         if isinstance(self.validator, PairedValidator):
             events += [f"skill {name} expired" for name in self.validator.expire(k)]
         if phase is not Phase.WARMUP and (k - state.since) % self.config.mining.every == 0:
             mined, event = self._mine(k)
             events.append(event)
         plans = self._plans(k)
-        groups = self.processes.gather(self.rollout.play(self.processes.share(plans)))
+        played = self.rollout.play(self.processes.share(plans))
+        with clock.part("sync"):
+            groups = self.processes.gather(played)
         faults, said = self._faults()
         events += said
         self._remember(groups)
@@ -172,7 +185,8 @@ class Curriculum:
         metrics["env/total_steps"] = float(state.env_steps)
         state.index += 1
         events += self._transition()
-        return Iteration(k, phase, metrics, tuple(groups), tuple(events), mined)
+        times = clock.take() | {"peak_memory": peak_memory()}
+        return Iteration(k, phase, metrics, tuple(groups), tuple(events), mined, times)
 
     def tasks(self, k: int) -> list[Task]:
         """The tasks of iteration ``k``: epochs over the train split, each in an order of its own."""
@@ -293,12 +307,16 @@ class Curriculum:
             scale = linear_warmup(k, start=self.state.since, length=i.warmup, peak=i.peak)
         rows = self._rows(groups)
         gap = self._prompt_gap(rows) if scale == 0.0 else {}
-        metrics = self.learner.update(rows, int_scale=scale, seed=derive_seed("learn", self.config.seed, k))
+        with self.rollout.clock.part("learn"):
+            metrics = self.learner.update(
+                rows, int_scale=scale, seed=derive_seed("learn", self.config.seed, k)
+            )
         if hasattr(self.policy, "engine") and "learn/logprob_gap" in metrics:
             gap["engine/logprob_gap"] = metrics["learn/logprob_gap"]
-        if self.learner.model is not self.policy.model:
-            self.policy.model.load_state_dict(self.learner.weights(), strict=False)
-        self.policy.reset_cache()
+        with self.rollout.clock.part("sync"):
+            if self.learner.model is not self.policy.model:
+                self.policy.model.load_state_dict(self.learner.weights(), strict=False)
+            self.policy.reset_cache()
         return {**metrics, **gap, "int/scale": scale}
 
     def _prompt_gap(self, rows: Sequence[Row]) -> dict[str, float]:

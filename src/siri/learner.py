@@ -92,7 +92,8 @@ class Learner:
         self._scorer: Any = _Scorer(model)
         self._optimizer: Any
         if self.sharded:
-            _shard(self._scorer.to(self._accelerator.device))
+            half = self._accelerator.mixed_precision == "bf16"
+            _shard(self._scorer.to(self._accelerator.device), torch.bfloat16 if half else None)
         else:
             self._scorer = self._accelerator.prepare(self._scorer)
         optimizer = torch.optim.AdamW(_parameter_groups(model, weight_decay), lr=lr, betas=betas)
@@ -135,6 +136,12 @@ class Learner:
             "learn/rows": float(len(rows)),
             "learn/tokens": float(sum(row.tokens for row in rows)),
         }
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process computes."""
+        device: torch.device = self._accelerator.device
+        return device
 
     def weights(self) -> dict[str, Tensor]:
         """Parameters and persistent buffers by name, on the CPU; tied ones once."""
@@ -294,15 +301,16 @@ def _on_cpu() -> bool | None:
     return True if several and (asked or not torch.accelerator.is_available()) else None
 
 
-def _shard(scorer: nn.Module) -> None:
-    """FSDP2: each block of the transformer on its own, the rest as one."""
-    from torch.distributed.fsdp import fully_shard
+def _shard(scorer: nn.Module, compute: torch.dtype | None) -> None:
+    """FSDP2: each block of the transformer on its own, the rest as one; gradients are reduced in float32."""
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
+    precision = MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=torch.float32 if compute else None)
     names = set(getattr(scorer, "_no_split_modules", None) or ())
     for part in scorer.modules():
         if type(part).__name__ in names:
-            fully_shard(part)
-    fully_shard(scorer)
+            fully_shard(part, mp_policy=precision)
+    fully_shard(scorer, mp_policy=precision)
 
 
 def _whole(value: Any) -> Any:

@@ -13,6 +13,7 @@ from siri.errors import ConfigError, EnvironmentFault, PolicyFault
 from siri.faults import DropEpisode, FailFast, FaultPolicy, call
 from siri.protocols import Environment, Policy, Prompter
 from siri.skills.safety import SkillGuard
+from siri.tracking import Clock
 from siri.types import (
     Arm,
     Completion,
@@ -116,6 +117,8 @@ class Rollout:
         self.on_fault = on_fault or FailFast()
         self.overflow = overflow
         self.guard = guard or SkillGuard(getattr(policy, "tokenizer", None))
+        self.clock = Clock()
+        """Where the time of the plays went, for whoever wants to ``take`` it."""
         self._idle: list[Environment] = []
 
     def play(self, plans: Sequence[GroupPlan]) -> list[Group]:
@@ -126,16 +129,19 @@ class Rollout:
         done: list[list[_Episode]] = [[] for _ in plans]
         while waiting or active:
             fresh = [waiting.popleft() for _ in range(min(len(waiting), self.slots - len(active)))]
-            for episode in fresh:
-                self._start(episode)
-            for episode in fresh:
-                self._open(episode)
+            with self.clock.part("env"):
+                for episode in fresh:
+                    self._start(episode)
+                for episode in fresh:
+                    self._open(episode)
             active += fresh
             playing = [e for e in active if e.stop is None]
             for episode, completion in zip(playing, self._complete(playing), strict=True):
                 self._act(episode, completion)
-            for episode in playing:
-                self._observe(episode)
+            with self.clock.part("env"):
+                for episode in playing:
+                    self._observe(episode)
+            self.clock.count("env_steps", len(playing))
             for episode in active:
                 if episode.stop is not None:
                     self._finish(episode, done)
@@ -198,7 +204,9 @@ class Rollout:
     def _generate(self, episodes: Sequence[_Episode]) -> list[Completion]:
         if not episodes:
             return []
-        completions = self.policy.generate([self._request(e) for e in episodes], self.sampling)
+        with self.clock.part("generate"):
+            completions = self.policy.generate([self._request(e) for e in episodes], self.sampling)
+        self.clock.count("tokens", sum(len(c.completion_ids) for c in completions))
         if len(completions) != len(episodes):
             raise PolicyFault(
                 f"got {len(completions)} completions, expected one for each of {len(episodes)} requests"

@@ -38,7 +38,7 @@ from siri.suite import Suite
 from siri.types import Sampling, Skill, SkillStatus, Task, Trajectory
 from siri.wiring import make_ranking
 
-__all__ = ["PROVEN", "RunDirectory", "compose", "execute", "shown_skills"]
+__all__ = ["PROVEN", "RunDirectory", "compose", "execute", "shown_skills", "versions"]
 
 _LOCK = ".lock"
 _SMOOTHED = 5
@@ -113,7 +113,7 @@ class RunDirectory:
             raise ConfigError(
                 f"got output folder {self.path} that cannot be written ({error.strerror}); fix: --out"
             ) from error
-        write_atomic(self.versions, json.dumps(_versions(), indent=1))
+        write_atomic(self.versions, json.dumps(versions(), indent=1))
         write_atomic(self.config, json.dumps(description, indent=1))
 
     def describe(self) -> dict[str, Any]:
@@ -145,7 +145,7 @@ class RunDirectory:
             "phase": iteration.phase.value,
             **dict(sorted(iteration.metrics.items())),
             "events": list(iteration.events),
-            "time": {"seconds": round(seconds, 3)},
+            "time": {"seconds": round(seconds, 3), **iteration.times},
         }
         try:
             with self.metrics.open("a", encoding="utf-8") as file:
@@ -220,6 +220,7 @@ def execute(
     stage: Callable[[str, Mapping[str, Any]], None] = lambda *_: None,
     interrupted: Callable[[], bool] = lambda: False,
     damaged: Callable[[str], None] = lambda _: None,
+    profile: bool = False,
 ) -> dict[str, Any]:
     """Carry a composed run to its end in ``directory``; return its summary.
 
@@ -233,6 +234,7 @@ def execute(
         stage: told of every evaluation: its name and result.
         interrupted: asked after every iteration; True saves everything and raises ``KeyboardInterrupt``.
         damaged: told of every checkpoint that was refused when going on.
+        profile: write a trace of the first iteration to trace.json, in Chrome's format.
     """
     progress: dict[str, Any] = {"stages": {}, "seconds": 0.0, "due": "base", "recent": []}
     first = run.processes.first
@@ -268,7 +270,7 @@ def execute(
 
     measure()
     began = time.monotonic()
-    for iteration in run:
+    for iteration in _profiled(run, directory.path / "trace.json") if profile and first else run:
         seconds = time.monotonic() - began
         progress["seconds"] += seconds
         if first:
@@ -300,6 +302,22 @@ def execute(
     if first:
         write_atomic(directory.summary, json.dumps(summary, indent=1))
     return summary
+
+
+def _profiled(run: Curriculum, path: Path) -> Iterator[Iteration]:
+    """The run's iterations; the first of them is traced."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    activities = [ProfilerActivity.CPU]
+    if torch.cuda.is_available():
+        activities.append(ProfilerActivity.CUDA)
+    if run.state.phase is not Phase.DONE:
+        with profile(activities=activities) as traced:
+            iteration = run.step()
+        traced.export_chrome_trace(str(path))
+        yield iteration
+    yield from run
 
 
 PROVEN = (SkillStatus.ACTIVE, SkillStatus.INTERNALIZED)
@@ -370,7 +388,8 @@ def _skill_row(record: SkillRecord) -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, Any]:
+def versions() -> dict[str, Any]:
+    """Of siri, Python and the main packages; the git commit where there is one."""
     found: dict[str, Any] = {"python": platform.python_version()}
     for name in ("siri-rl", "torch", "transformers", "accelerate", "numpy"):
         try:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from siri.cli.app import app, console
+from siri.cli.dry import dry_run
 from siri.cli.interrupts import Interrupts
 from siri.cli.parts import load_policy, make_miner, make_suite
 from siri.cli.show import Remaining, show_progress, skills_table, stage_line, summary_table
@@ -35,6 +36,12 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of everything.")] = None,
     match: Annotated[Path | None, typer.Option(help="Stop at the environment steps of this run.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    track: Annotated[list[str], typer.Option(help="tensorboard or wandb; may be given again.")] = [],  # noqa: B006
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Check settings, memory, data; train nothing.")
+    ] = False,
+    processes: Annotated[int, typer.Option(help="For --dry-run: how many there will be.", min=1)] = 1,
+    profile: Annotated[bool, typer.Option("--profile", help="Trace the first iteration.")] = False,
     openai_base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint.")] = None,
     openai_model: Annotated[str | None, typer.Option(help="Model that writes skills.")] = None,
     skills: Annotated[
@@ -46,6 +53,7 @@ def run(
     from siri.config import preset as named
     from siri.learner import start_processes
     from siri.runs import RunDirectory, compose, execute
+    from siri.tracking import Trackers
 
     if resume:
         if out is None:
@@ -68,9 +76,12 @@ def run(
             changes.append(f"max_env_steps={RunDirectory(match).results()['env_steps']}")
         settings = load_config(named(preset, env), file=config, assignments=changes)
         directory = RunDirectory(out or Path("runs") / f"{env}-{miner}-{settings.seed}")
-    processes = start_processes()
-    console.quiet = not processes.first
-    with processes.first_goes_ahead():
+    if dry:
+        dry_run(settings, env, policy, engine, data, processes)
+        return
+    job = start_processes()
+    console.quiet = not job.first
+    with job.first_goes_ahead():
         suite = make_suite(settings, env, data)
     agent = load_policy(policy, settings.rollout.slots, env, engine)
     writer = make_miner(
@@ -100,13 +111,22 @@ def run(
             if not resume:
                 directory.create(description)
 
-        processes.on_first(occupy)
+        job.on_first(occupy)
+        trackers = Trackers(track if job.first else [], directory.path, settings.model_dump())
+        held.callback(trackers.close)
+
+        def report(iteration: Any, seconds: float) -> None:
+            show_progress(iteration, seconds, left)
+            times = {f"time/{name}": value for name, value in iteration.times.items()}
+            trackers.log({**iteration.metrics, **times, "time/seconds": seconds}, iteration.index)
+
         try:
             summary = execute(
                 compose(suite, agent, writer, settings),
                 directory,
                 resume=resume,
-                report=lambda iteration, seconds: show_progress(iteration, seconds, left),
+                report=report,
+                profile=profile,
                 stage=lambda name, result: console.print(stage_line(name, result)),
                 interrupted=interrupts.requested,
                 damaged=lambda message: console.print(f"passed over: {escape(message)}"),

@@ -183,6 +183,8 @@ class VLLMPolicy:
         """Load the model's weights into the engine and let it forget what it computed with the old ones."""
         weights = [(name, value.detach()) for name, value in self.model.named_parameters()]
         self.engine.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(weights)})
+        if self.model.config.get_text_config().tie_word_embeddings:
+            self.engine.apply_model(_refresh_tied_head)
         if not self.engine.reset_prefix_cache():
             raise PolicyFault("got a vLLM engine that keeps its prefix cache, expected it to be idle")
         self.engine.llm_engine.set_weight_version(str(self._version))
@@ -191,3 +193,11 @@ class VLLMPolicy:
                 f"got weights of version {self._engine_version()} in the engine, expected {self._version}; "
                 "fix: another version of vLLM"
             )
+
+
+def _refresh_tied_head(model: Any) -> None:
+    """vLLM's reload leaves the head as it was: on the CPU it is a packed copy of the embedding."""
+    head, embedding = getattr(model, "lm_head", None), getattr(model.model, "embed_tokens", None)
+    if head is not None and embedding is not None and head is not embedding:
+        head.weight = embedding.weight
+        head.quant_method.process_weights_after_loading(head)

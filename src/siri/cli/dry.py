@@ -1,0 +1,47 @@
+"""`siri run --dry-run`: everything that can be checked without the weights."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from siri.cli.app import console
+from siri.cli.parts import make_suite
+from siri.errors import ConfigError, MissingExtra
+
+__all__ = ["dry_run"]
+
+
+def dry_run(settings: Any, env: str, policy: str, engine: str, data: str | None, processes: int) -> None:
+    """Print what the run would need; raises what the run would raise."""
+    from siri.planning import plan, shape_of
+    from siri.policies.tiny import base_path
+    from siri.runs import versions
+
+    if engine not in ("hf", "vllm"):
+        raise ConfigError(f"got --engine {engine!r}, expected 'hf' or 'vllm'; fix: choose one")
+    if engine == "vllm" and importlib.util.find_spec("vllm") is None:
+        raise MissingExtra("vllm", "vllm")
+    shape = shape_of(str(base_path(env)) if policy == "tiny" else policy)
+    found = plan(settings, shape, processes=processes, env=env)
+    table = Table("memory of a process", "GiB", title=f"{policy}: {found.parameters / 1e9:.3f} B parameters")
+    for name, size in found.memory.items():
+        table.add_row(name, f"{size:.2f}")
+    table.add_row("sum", f"{found.total:.2f}", style="bold")
+    console.print(table)
+    batches = Table("batches", "", title=f"{processes} processes")
+    for name, count in found.batches.items():
+        batches.add_row(name, f"{count:,.0f}")
+    if settings.rollout.tasks % processes:
+        batches.caption = f"{settings.rollout.tasks} groups do not divide by {processes}: some processes wait"
+    console.print(batches)
+    if data is None:
+        console.print("tasks: generated, since no --data was given")
+    else:
+        suite = make_suite(settings, env, data)
+        counts = ", ".join(f"{len(tasks):,} {split}" for split, tasks in suite.tasks.items())
+        console.print(f"tasks: {counts}, from {Path(data)}")
+    console.print(", ".join(f"{name} {version}" for name, version in versions().items() if version))
