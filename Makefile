@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 REFERENCE := $(VENV)/.reference
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: setup reference run test parity test-vllm lint types docs
+.PHONY: setup reference run test parity test-vllm study lint types docs
 
 setup: $(STAMP)
 
@@ -48,6 +48,11 @@ $(VLLM)/.installed: pyproject.toml
 
 test-vllm: $(VLLM)/.installed
 	OMP_NUM_THREADS=1 $(VLLM)/bin/pytest -o filterwarnings= tests/policies/test_vllm.py $(ARGS)
+
+# Hours in full; SMALL=1 runs the whole chain in minutes. Finished runs are kept: run it again to go on.
+study: setup
+	$(BIN)/python benchmarks/study.py run $(if $(SMALL),--small --seeds 0-1) $(ARGS); status=$$?; \
+	$(BIN)/python benchmarks/study.py report $(if $(SMALL),--small) && exit $$status
 
 lint: setup
 	$(BIN)/ruff check .

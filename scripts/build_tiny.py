@@ -6,6 +6,9 @@ r"""Build the checkpoint of ``siri/policies/tiny_base``: tokenizer, demonstratio
         --out src/siri/policies/tiny_base
     python scripts/build_tiny.py --out src/siri/policies/tiny_base --eval
 
+    python scripts/build_tiny.py --init src/siri/policies/tiny_base --begin 0.6 --seed 2 --tokens 2.5e6 \
+        --lr 0.01 --right 0.06 --out rare   # benchmarks/study.py: plain success rare on three kinds
+
 The second run, with a fresh learning rate, is what teaches the policy to notice its target. The shipped
 checkpoint is seed 0 and 1 of these; its first run knew neither generated rooms nor refused commands yet.
 
@@ -20,7 +23,7 @@ import json
 import multiprocessing as mp
 import random
 import time
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from queue import Full
 from typing import Any
@@ -76,7 +79,9 @@ class Encoder:
         return ids, weights
 
 
-def produce(queue: Any, seed: int, total: int, stage_2: float, begin: float) -> None:
+def produce(
+    queue: Any, seed: int, total: int, stage_2: float, begin: float, right: float | None = None
+) -> None:
     """Worker: chunks of examples, until the trainer has had ``total`` tokens."""
     torch.set_num_threads(1)
     encoder, worlds, made, chunk = Encoder(), Worlds(seed), 0, 0
@@ -86,7 +91,8 @@ def produce(queue: Any, seed: int, total: int, stage_2: float, begin: float) -> 
         progress = begin + (1 - begin) * made / total
         stage = 1 if progress < stage_2 else 2
         examples = [
-            encoder.example(episode(rng, worlds, progress=progress), stage=stage) for _ in range(_CHUNK)
+            encoder.example(episode(rng, worlds, progress=progress, right=right), stage=stage)
+            for _ in range(_CHUNK)
         ]
         made += sum(len(ids) for ids, _ in examples)
         while True:
@@ -197,6 +203,9 @@ def main() -> None:
     parser.add_argument("--stage2", type=float, default=_STAGE_2, help="share of tokens before stage 2")
     parser.add_argument("--init", help="checkpoint to continue")
     parser.add_argument("--begin", type=float, default=0.0, help="where in the curriculum to begin (0 to 1)")
+    parser.add_argument(
+        "--right", type=float, help="exact share of plain attempts that use the right station"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--eval", action="store_true", help="measure the checkpoint in --out; train nothing")
     parser.add_argument(
@@ -210,7 +219,7 @@ def main() -> None:
         torch.set_num_threads(args.threads)
         report(args.out, games=args.games, count=args.count, limit=args.limit, show=args.show)
     else:
-        train(args)
+        train(args, producer=partial(produce, right=args.right))
 
 
 if __name__ == "__main__":

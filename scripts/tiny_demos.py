@@ -40,6 +40,8 @@ PICK, LOOK, CLEAN, HEAT, COOL, TWO = KINDS = (
 )
 VERBS = {CLEAN: "clean", HEAT: "heat", COOL: "cool"}
 TRUE_STATIONS = {"heat": "microwave", "cool": "fridge", "clean": "sinkbasin"}
+HABITS = {"heat": "stoveburner", "cool": "sinkbasin", "clean": "countertop"}
+"""Wrong stations of the base whose plain success is rare."""
 OPENABLE = frozenset({"cabinet", "drawer", "fridge", "microwave", "safe"})
 SPLIT = "train"
 
@@ -475,13 +477,20 @@ def skill_text(kind: str, plan: Plan) -> str:
     return check_held_out(f"When {CONDITIONS[kind]}: {plan.words()}")
 
 
-def plain_plan(rng: random.Random, world: World) -> Plan:
-    """What the base does without advice: mostly wrong on the kinds that need a procedure."""
+def plain_plan(rng: random.Random, world: World, *, right: float | None = None) -> Plan:
+    """What the base does without advice: mostly wrong on the kinds that need a procedure.
+
+    By default a tenth of the attempts has the right station, and the wrong ones hit it by chance. With
+    ``right`` exactly that share has it, and all others are of one wrong habit a verb.
+    """
     draw, classes = rng.random(), sorted({_class(p) for p in world.contents})
     verb = VERBS.get(world.kind)
     if verb:
-        if draw < 0.10:
+        if draw < (0.10 if right is None else right):
             return Plan("", ((verb, TRUE_STATIONS[verb]), ("put",)))
+        if right is not None:
+            habit = ((verb, HABITS[verb]),) if HABITS[verb] in classes and draw > 0.5 else ()
+            return Plan("", (*habit, ("put",)))
         if draw < 0.45:
             return Plan("", (("put",),))
         if draw < 0.90:
@@ -712,7 +721,9 @@ Segment = tuple[str, str, str]
 SUMMARY = "summary"
 
 
-def episode(rng: random.Random, worlds: Worlds, *, progress: float) -> list[Segment]:
+def episode(
+    rng: random.Random, worlds: Worlds, *, progress: float, right: float | None = None
+) -> list[Segment]:
     """One training example at ``progress`` (0 to 1) of the run, as segments of a transcript."""
     draw = rng.random()
     size = "tiny" if progress < 0.3 or (progress < 0.4 and draw < 0.5) else "small"
@@ -720,7 +731,7 @@ def episode(rng: random.Random, worlds: Worlds, *, progress: float) -> list[Segm
         size = "large"
     mode = rng.random()
     if mode < 0.40:
-        return _plain(rng, worlds, size, progress)
+        return _plain(rng, worlds, size, progress, right)
     if mode < 0.85:
         return _skilled(rng, worlds, size, progress)
     return summary(rng, worlds, size)
@@ -737,11 +748,13 @@ def _transcript(explorer: Explorer, opening: str) -> list[Segment]:
     return segments[:-1]
 
 
-def _plain(rng: random.Random, worlds: Worlds, size: str, progress: float) -> list[Segment]:
+def _plain(
+    rng: random.Random, worlds: Worlds, size: str, progress: float, right: float | None
+) -> list[Segment]:
     world = worlds.draw(rng, kind=rng.choice(KINDS), size=size)
     opening = world.opening()
     explorer = Explorer(world, rng, _limit(size), noise=1.0 if progress < 0.5 else 0.6)
-    explorer.play(lambda: plain_plan(rng, world))
+    explorer.play(lambda: plain_plan(rng, world, right=right))
     return _transcript(explorer, opening)
 
 

@@ -1,0 +1,226 @@
+r"""What is each part of SIRI worth? Arms × paired seeds × regimes at equal environment steps.
+
+    python benchmarks/study.py run --seeds 0-7              # resumable: finished runs are kept
+    python benchmarks/study.py report                       # CSV, tables and figures from what is there
+    python benchmarks/study.py run --small && python benchmarks/study.py report --small
+    python benchmarks/study.py one --arm siri --regime rare --seed 3 --out siri-3.json
+
+`make study` does both in full, `make study SMALL=1` in minutes. One process and one thread a run; a run is
+fixed by (arm, regime, seed) and the versions in constraints.txt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from study_arms import ARMS, FULL, HERE, REGIMES, SMALL, Budget
+
+Row = dict[str, Any]
+RUNS = Path("runs") / "study"
+"""Where finished runs lie, one JSON file each."""
+
+
+def play(arm_name: str, regime: str, seed: int, budget: Budget) -> dict[str, Any]:
+    """Carry out one run; rows of its evaluations and of its iterations."""
+    import torch
+
+    from siri.config import load_config, parse_config, preset
+    from siri.curriculum import Curriculum, Phase
+    from siri.envs.alfworld import alfworld_suite
+    from siri.evaluation import evaluate
+    from siri.policies import HFPolicy
+    from siri.runs import shown_skills
+    from siri.types import SkillStatus
+
+    torch.set_num_threads(1)
+    arm = ARMS[arm_name]
+    settings: dict[str, Any] = load_config(
+        preset("embedded"),
+        assignments=[
+            f"seed={seed}",
+            f"max_env_steps={budget.env_steps}",
+            "internalization.iterations=1000000",  # every arm ends by its environment steps
+        ],
+    ).model_dump()
+    for changes in (budget.settings, arm.settings):
+        for section, values in changes.items():
+            settings[section] = {**settings[section], **values}
+    config = parse_config(settings)
+    e, o = config.env, config.optimizer
+    options: dict[str, Any] = {"max_steps": e.max_steps, "style": e.style, "scale": e.scale}
+    suite = alfworld_suite(train_games=e.train_games, valid_games=budget.valid_games, **options)
+    policy = HFPolicy.load(REGIMES[regime].base(), slots=config.rollout.slots)
+    objective = arm.objective(
+        clip_low=o.clip_low,
+        clip_high=o.clip_high,
+        dual_clip=o.dual_clip,
+        kl=o.kl,
+        entropy=o.entropy,
+        floor=config.internalization.floor,
+    )
+    run = Curriculum(
+        suite,
+        policy,
+        miner=arm.miner(config) if arm.miner else None,
+        objective=objective,
+        validator=arm.validator() if arm.validator else None,
+        config=config,
+    )
+    key = {"arm": arm_name, "regime": regime, "seed": seed}
+    evaluations: list[Row] = []
+    training: list[Row] = []
+    sampling = run.rollout.sampling
+
+    def measure(place: Any, split: str, benchmark: str, *, skills: bool) -> None:
+        arms: dict[str, Any] = {"plain": None}
+        if skills and run.bank.records(SkillStatus.ACTIVE):
+            arms["skill"] = shown_skills(run.bank, config.validation.top_k)
+        found = {
+            name: evaluate(place, policy, split=split, sampling=sampling, seed=seed, skills=shown)
+            for name, shown in arms.items()
+        }
+        for kind in ("all", *sorted(found["plain"].by_kind)):
+            row = {
+                **key,
+                "iteration": run.state.index,
+                "env_steps": run.state.env_steps,
+                "benchmark": benchmark,
+                "split": split,
+                "kind": kind,
+            }
+            for name, result in found.items():
+                won, n = (result.successes, result.n) if kind == "all" else result.by_kind[kind]
+                row |= {f"{name}_success": won / n, "n": n}
+            evaluations.append(row)
+
+    began = time.monotonic()
+    measure(suite, "valid_unseen", "generated", skills=False)
+    due = 1
+    for iteration in run:
+        by_kind: Row = {}
+        for kind in sorted({group.task.kind for group in iteration.groups}):
+            for side in ("plain", "skill"):
+                won = [t.success for g in iteration.groups if g.task.kind == kind for t in g.arm(side)]
+                if won:
+                    by_kind[f"{side}/{kind}"] = sum(won) / len(won)
+        training.append(
+            {
+                **key,
+                "iteration": iteration.index,
+                "phase": iteration.phase.value,
+                **dict(iteration.metrics),
+                **by_kind,
+                "events": list(iteration.events),
+            }
+        )
+        last = run.state.phase is Phase.DONE
+        if last or run.state.env_steps >= due * budget.env_steps / budget.points:
+            measure(suite, "valid_unseen", "generated", skills=last)
+            due = int(run.state.env_steps * budget.points / budget.env_steps) + 1
+    data = os.environ.get("ALFWORLD_DATA")
+    if budget.real_games and data:
+        real = alfworld_suite(data, max_steps=50, style=e.style)
+        measure(real, "valid_seen", "real", skills=False)
+    skills = [
+        {"text": r.skill.text, "status": r.status.value, "utility": r.utility, "uses": r.uses}
+        for r in run.bank.records()
+    ]
+    seconds = round(time.monotonic() - began, 1)
+    return {**key, "seconds": seconds, "evaluations": evaluations, "training": training, "skills": skills}
+
+
+def write(path: Path, result: dict[str, Any]) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(result), encoding="utf-8")
+    os.replace(fresh, path)
+
+
+def planned(args: argparse.Namespace) -> Iterator[tuple[str, str, int, Path]]:
+    """Every run of the study, the most needed first: seeds outermost, so that pairs fill up together."""
+    first, _, last = args.seeds.partition("-")
+    for seed, regime, arm in itertools.product(
+        range(int(first), int(last or first) + 1), args.regimes, args.arms
+    ):
+        if args.all_seeds or seed < ARMS[arm].seeds:
+            yield arm, regime, seed, args.runs / regime / arm / f"{seed}.json"
+
+
+def drive(args: argparse.Namespace) -> int:
+    """Run what is missing, ``args.workers`` at a time; a failed run is named and makes the exit status 1."""
+    todo = [job for job in planned(args) if not job[3].exists()]
+    print(f"{len(todo)} runs to do, {args.workers} at a time", flush=True)
+
+    def one(job: tuple[str, str, int, Path]) -> bool:
+        arm, regime, seed, path = job
+        command = [sys.executable, __file__, "one", "--arm", arm, "--regime", regime, "--seed", str(seed)]
+        command += ["--out", str(path), *(["--small"] if args.small else [])]
+        began = time.monotonic()
+        done = subprocess.run(
+            command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+        )
+        failed = path.with_suffix(".failed")
+        if done.returncode:
+            failed.parent.mkdir(parents=True, exist_ok=True)
+            failed.write_text(done.stdout + done.stderr, encoding="utf-8")
+            print(f"FAILED {regime} {arm} {seed}: see {failed}", flush=True)
+            return False
+        failed.unlink(missing_ok=True)
+        print(f"{regime} {arm} {seed}: {time.monotonic() - began:.0f} s", flush=True)
+        return True
+
+    with ThreadPoolExecutor(args.workers) as pool:
+        good = list(pool.map(one, todo))
+    return 0 if all(good) else 1
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="carry out what is missing")
+    run.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
+    run.add_argument("--regimes", nargs="+", default=list(REGIMES), choices=REGIMES)
+    run.add_argument("--seeds", default="0-7", help="first-last; 100 and above are development seeds")
+    run.add_argument("--all-seeds", action="store_true", help="for every arm, also those that ask for fewer")
+    run.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    one = commands.add_parser("one", help="carry out one run")
+    one.add_argument("--arm", required=True, choices=ARMS)
+    one.add_argument("--regime", default="default", choices=REGIMES)
+    one.add_argument("--seed", type=int, required=True)
+    one.add_argument("--out", type=Path, required=True)
+    report = commands.add_parser("report", help="tables and figures from finished runs")
+    report.add_argument("--out", type=Path, help="folder of the report")
+    for command in (run, one, report):
+        command.add_argument("--small", action="store_true", help="the whole chain in minutes")
+    for command in (run, report):
+        command.add_argument("--runs", type=Path)
+    args = parser.parse_args()
+    small = args.small
+    if args.command == "one":
+        write(args.out, play(args.arm, args.regime, args.seed, SMALL if small else FULL))
+        return 0
+    args.runs = args.runs or (RUNS.with_name("study-small") if small else RUNS)
+    if args.command == "run":
+        return drive(args)
+    from study_report import report as make_report
+
+    make_report(args.runs, args.out or (args.runs / "report" if small else HERE / "results" / "study"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""What the study compares: arms, regimes of the base policy, and budgets. Everything is declared here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from siri.algos import Loss, SiriObjective, TokenBatch, TokenScores
+from siri.config import RunConfig
+from siri.policies.tiny import CONDITIONS, base_path
+from siri.skills import ChatMiner, SelfMiner
+from siri.skills.bank import skill_id
+from siri.skills.mining import TINY_SKILL_GRAMMAR, ActionSummaryPrompt
+from siri.types import Skill, SkillStatus, Trajectory
+
+__all__ = ["ARMS", "FULL", "REGIMES", "SMALL", "Arm", "Budget", "Regime"]
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What one run may cost and how often it is measured; equal for all arms."""
+
+    env_steps: int
+    points: int
+    """Evaluations after the start, at equal distances in environment steps."""
+    valid_games: int
+    """Generated valid_unseen games of every evaluation."""
+    real_games: bool
+    """Measure the last checkpoint on the real valid_seen as well, where ALFWORLD_DATA is set."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+FULL = Budget(env_steps=60_000, points=10, valid_games=600, real_games=True)
+SMALL = Budget(
+    env_steps=2_000,
+    points=5,
+    valid_games=12,
+    real_games=False,
+    settings={
+        "env": {"max_steps": 12, "train_games": 24},
+        "rollout": {"tasks": 6, "group_size": 4},
+        "warmup": {"successes": 4, "max_iterations": 1},
+        "mining": {"every": 1, "min_active": 1, "min_iterations": 1, "max_iterations": 3},
+        "validation": {"n_eval": 1},
+    },
+)
+"""The whole chain in minutes; its numbers mean nothing."""
+
+
+@dataclass(frozen=True)
+class Regime:
+    """A base policy to start from."""
+
+    base: Callable[[], Path]
+    summary: str
+
+
+REGIMES = {
+    "default": Regime(base_path, "the shipped base: .2 plain success on heat, cool and clean"),
+    "rare": Regime(
+        lambda: HERE / "bases" / "rare",
+        "the same base, tuned on demonstrations whose plain attempts nearly always use a wrong station",
+    ),
+}
+
+
+class Unweighted(SiriObjective):
+    """SIRI whose L_int gives every gated token the weight 1 instead of clip(A, 0, w_max)."""
+
+    def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
+        """As ``SiriObjective``."""
+        return super().__call__(replace(batch, weights=batch.int_mask.to(batch.weights.dtype)), scores)
+
+
+class TrustAll:
+    """No validation: a skill is active from its first group on, whatever came of it."""
+
+    def observe(self, skill_id: str, plain: Sequence[bool], skilled: Sequence[bool]) -> SkillStatus:
+        """Active."""
+        del skill_id, plain, skilled
+        return SkillStatus.ACTIVE
+
+
+STRATEGIES = {
+    "pick_and_place_simple": "take it, then move it to the goal.",
+    "look_at_obj_in_light": "search the desk first, take it, then use the desklamp.",
+    "pick_clean_then_place_in_recep": "take it, clean it with the sinkbasin, then move it to the goal.",
+    "pick_heat_then_place_in_recep": "take it, heat it with the microwave, then move it to the goal.",
+    "pick_cool_then_place_in_recep": "take it, cool it with the fridge, then move it to the goal.",
+    "pick_two_obj_and_place": "take it, move it to the goal, then repeat with the second one.",
+}
+"""One right skill a kind, as a person writes it; what the oracle gives and a strong model would find."""
+
+
+class OracleMiner:
+    """Hands out the skills that people wrote; validation and all else stay as they are."""
+
+    def __init__(self) -> None:
+        self.iteration = 0
+
+    def bind(self, policy: Any, *, iteration: int = 0) -> None:
+        """Note the iteration; the policy is not asked."""
+        del policy
+        self.iteration = iteration
+
+    def mine(self, trajectories: Sequence[Trajectory]) -> list[Skill]:
+        """The same six skills at every mining."""
+        del trajectories
+        return [
+            Skill(
+                id=skill_id(kind, f"When {CONDITIONS[kind]}: {strategy}"),
+                kind=kind,
+                condition=CONDITIONS[kind],
+                strategy=strategy,
+                origin="human",
+                created=self.iteration,
+            )
+            for kind, strategy in STRATEGIES.items()
+        ]
+
+
+def self_miner(config: RunConfig) -> SelfMiner:
+    """The policy's own words, as ``siri run`` has them."""
+    miner = SelfMiner.tiny(seed=config.seed)
+    miner.max_skills = config.mining.max_skills
+    return miner
+
+
+def chat_miner(config: RunConfig) -> ChatMiner:
+    """Another writer behind the Chat Completions protocol: ``study_writer`` on this machine."""
+    from study_writer import serve
+
+    return ChatMiner(
+        "strong-writer",
+        base_url=serve(STRATEGIES),
+        prompt=ActionSummaryPrompt(),
+        max_per_request=1,
+        max_skills=config.mining.max_skills,
+        pattern=TINY_SKILL_GRAMMAR,
+        seed=config.seed,
+    )
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train. What it does not name is as in the embedded preset."""
+
+    summary: str
+    miner: Callable[[RunConfig], Any] | None = self_miner
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    validator: Callable[[], Any] | None = None
+    objective: Callable[..., SiriObjective] = SiriObjective
+    seeds: int = 4
+    """Paired seeds that the study asks for at least."""
+
+
+ARMS: dict[str, Arm] = {
+    "gigpo": Arm("GiGPO alone", miner=None, seeds=8),
+    "grpo": Arm(
+        "GRPO alone: no step-level advantages",
+        miner=None,
+        settings={"advantage": {"omega": 0.0, "statistics": "per_trajectory"}},
+    ),
+    "skill_arm": Arm(
+        "skill rollouts without distillation (λ = 0); with its skills in the prompt: the retrieval baseline",
+        settings={"internalization": {"peak": 0.0}},
+        seeds=8,
+    ),
+    "siri": Arm("SIRI", seeds=8),
+    "no_validation": Arm("SIRI, every mined skill is used", validator=TrustAll),
+    "no_weights": Arm("SIRI, gated tokens weigh 1 instead of clip(A, 0, 2)", objective=Unweighted),
+    "action_span": Arm(
+        "SIRI, only the action's own tokens are distilled (here: all but the stop token)",
+        settings={"internalization": {"scope": "action_span"}},
+    ),
+    "no_warmup": Arm(
+        "SIRI from the first iteration on", settings={"warmup": {"successes": 0, "max_iterations": 0}}
+    ),
+    "oracle": Arm("SIRI with right skills written by hand: an upper bound", miner=lambda _: OracleMiner()),
+    "openai": Arm("SIRI with another writer of skills, `--miner openai`", miner=chat_miner),
+}

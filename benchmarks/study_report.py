@@ -1,0 +1,223 @@
+"""The study's tables and figures, from its finished runs.
+
+Intervals: paired by seed, 10,000 bootstrap resamples of the seeds (fixed generator); interquartile means with
+stratified resampling as in Agarwal et al. 2021 (arXiv 2108.13264), strata being the kinds of task.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import trim_mean
+from study_arms import ARMS, REGIMES
+
+Floats = NDArray[np.float64]
+Row = Mapping[str, Any]
+COLUMNS = (
+    "arm",
+    "seed",
+    "regime",
+    "iteration",
+    "env_steps",
+    "benchmark",
+    "split",
+    "kind",
+    "plain_success",
+    "skill_success",
+    "n",
+)
+PAIRS = (
+    ("siri", "gigpo"),
+    ("siri", "skill_arm"),
+    ("skill_arm", "gigpo"),
+    ("grpo", "gigpo"),
+    *((arm, "siri") for arm in ARMS if arm not in ("siri", "gigpo", "skill_arm", "grpo")),
+)
+"""Differences that the tables state, first minus second."""
+
+
+def area(steps: Sequence[float], success: Sequence[float]) -> float:
+    """Mean height of the curve: area under plain success divided by the range of environment steps."""
+    x, y = np.asarray(steps, float), np.asarray(success, float)
+    return float(np.sum((x[1:] - x[:-1]) * (y[1:] + y[:-1])) / 2 / (x[-1] - x[0]))
+
+
+def last_five(steps: Sequence[float], success: Sequence[float]) -> float:
+    """Mean of the last five evaluations."""
+    del steps
+    return float(np.mean(success[-5:]))
+
+
+MEASURES: dict[str, Callable[[Sequence[float], Sequence[float]], float]] = {
+    "area": area,
+    "last five": last_five,
+}
+"""Fixed before any reported run."""
+
+
+def bootstrap(values: Floats, *, resamples: int = 10_000, seed: int = 0) -> tuple[float, float]:
+    """95 % percentile interval of the mean over seeds, [S]."""
+    draws = np.random.default_rng(seed).integers(0, len(values), (resamples, len(values)))
+    low, high = np.percentile(values[draws].mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def iqm(scores: Floats, *, resamples: int = 2_000, seed: int = 0) -> tuple[float, tuple[float, float]]:
+    """Interquartile mean over all runs and kinds, with a 95 % stratified bootstrap interval.
+
+    Args:
+        scores: [S, K], seeds × kinds; seeds are resampled within each kind.
+        resamples: bootstrap samples.
+        seed: of the private generator.
+    """
+    rng = np.random.default_rng(seed)
+    seeds, kinds = scores.shape
+    picks = rng.integers(0, seeds, (resamples, seeds, kinds))
+    drawn = np.take_along_axis(np.broadcast_to(scores, (resamples, seeds, kinds)), picks, axis=1)
+    means = trim_mean(drawn.reshape(resamples, -1), 0.25, axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(trim_mean(scores, 0.25, axis=None)), (float(low), float(high))
+
+
+class Runs:
+    """All finished runs, by (regime, arm, seed)."""
+
+    def __init__(self, folder: Path) -> None:
+        found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/*/*.json"))]
+        self.of = {(run["regime"], run["arm"], run["seed"]): run for run in found}
+        self.failed = sorted(str(path.relative_to(folder)) for path in folder.glob("*/*/*.failed"))
+
+    def seeds(self, regime: str, *arms: str) -> list[int]:
+        """Seeds that every one of ``arms`` has finished."""
+        sets = [{s for r, a, s in self.of if (r, a) == (regime, arm)} for arm in arms]
+        return sorted(set.intersection(*sets))
+
+    def arms(self, regime: str) -> list[str]:
+        """Arms with a finished run, in the order of their declaration."""
+        return [arm for arm in ARMS if self.seeds(regime, arm)]
+
+    def curve(self, regime: str, arm: str, seed: int, kind: str = "all") -> tuple[list[float], list[float]]:
+        """(environment steps, plain success) of the generated valid_unseen."""
+        rows = [
+            row
+            for row in self.of[regime, arm, seed]["evaluations"]
+            if row["benchmark"] == "generated" and row["kind"] == kind
+        ]
+        return [row["env_steps"] for row in rows], [row["plain_success"] for row in rows]
+
+    def measured(self, name: str, regime: str, arm: str, seeds: Sequence[int], kind: str = "all") -> Floats:
+        """One measure of each seed, [S]."""
+        return np.array([MEASURES[name](*self.curve(regime, arm, seed, kind)) for seed in seeds])
+
+    def last(self, regime: str, arm: str, seed: int, benchmark: str, column: str) -> float | None:
+        """A column of the last evaluation over all kinds."""
+        rows = [
+            row
+            for row in self.of[regime, arm, seed]["evaluations"]
+            if row["benchmark"] == benchmark and row["kind"] == "all"
+        ]
+        return rows[-1].get(column) if rows else None
+
+    def kinds(self) -> list[str]:
+        """Kinds of task that were measured."""
+        return sorted({r["kind"] for run in self.of.values() for r in run["evaluations"]} - {"all"})
+
+
+def write_csv(runs: Runs, path: Path) -> None:
+    """Every evaluation of every run, one row a kind."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        for key in sorted(runs.of):
+            writer.writerows(runs.of[key]["evaluations"])
+
+
+def signed(values: Floats) -> str:
+    """Mean difference and its interval."""
+    if len(values) < 2:
+        return f"{values.mean():+.3f}" if len(values) else "–"
+    low, high = bootstrap(values)
+    return f"{values.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def tables(runs: Runs) -> str:
+    """The Markdown report."""
+    lines = ["# The study's figures", "", f"{len(runs.of)} finished runs, {len(runs.failed)} failed.", ""]
+    lines += [f"- failed: {name}" for name in runs.failed]
+    for regime in REGIMES:
+        arms = runs.arms(regime)
+        if not arms:
+            continue
+        lines += [f"## Regime `{regime}`", "", f"Base: {REGIMES[regime].summary}.", ""]
+        lines += _levels(runs, regime, arms)
+        for name in MEASURES:
+            lines += _differences(runs, regime, arms, name)
+    return "\n".join(lines) + "\n"
+
+
+def _levels(runs: Runs, regime: str, arms: Sequence[str]) -> list[str]:
+    head = [
+        "arm",
+        "seeds",
+        "area",
+        "last five",
+        "IQM of kinds, last five",
+        "last, skills shown",
+        "real games",
+    ]
+    lines = ["Plain success, mean over seeds.", "", _row(head), _row(["---"] * len(head))]
+    for arm in arms:
+        seeds = runs.seeds(regime, arm)
+        cells = [f"`{arm}`: {ARMS[arm].summary}", str(len(seeds))]
+        cells += [f"{runs.measured(name, regime, arm, seeds).mean():.3f}" for name in MEASURES]
+        by_kind = np.stack([runs.measured("last five", regime, arm, seeds, kind) for kind in runs.kinds()], 1)
+        value, (low, high) = iqm(by_kind)
+        cells.append(f"{value:.3f} [{low:.3f}, {high:.3f}]")
+        for benchmark, column in (("generated", "skill_success"), ("real", "plain_success")):
+            found = [runs.last(regime, arm, seed, benchmark, column) for seed in seeds]
+            known = [value for value in found if value is not None]
+            cells.append(f"{np.mean(known):.3f} ({len(known)})" if known else "–")
+        lines.append(_row(cells))
+    return [*lines, ""]
+
+
+def _differences(runs: Runs, regime: str, arms: Sequence[str], name: str) -> list[str]:
+    head = ["difference", "pairs", "overall", *runs.kinds()]
+    title = f"Paired differences of plain success, {name}: mean [95 % interval over seeds]."
+    lines = [title, "", _row(head), _row(["---"] * len(head))]
+    for first, second in PAIRS:
+        if first not in arms or second not in arms:
+            continue
+        seeds = runs.seeds(regime, first, second)
+        cells = [f"{first} − {second}", str(len(seeds))]
+        for kind in ("all", *runs.kinds()):
+            a, b = (runs.measured(name, regime, arm, seeds, kind) for arm in (first, second))
+            cells.append(signed(a - b))
+        lines.append(_row(cells))
+    return [*lines, ""]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def report(folder: Path, out: Path) -> None:
+    """Write study.csv, study.md and the figures to ``out``."""
+    from study_figures import figures
+
+    runs = Runs(folder)
+    if not runs.of:
+        raise SystemExit(f"got no finished run under {folder}, expected some; fix: study.py run")
+    out.mkdir(parents=True, exist_ok=True)
+    write_csv(runs, out / "study.csv")
+    text = tables(runs)
+    names = figures(runs, out)
+    text += "\n".join(["## Figures", "", *(f"![{name}]({name})" for name in names)]) + "\n"
+    (out / "study.md").write_text(text, encoding="utf-8")
+    print(f"wrote {out}/study.csv, study.md and {len(names)} figures")

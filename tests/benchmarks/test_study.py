@@ -1,0 +1,146 @@
+"""The study's statistics, its report on made-up runs, and its writer of skills."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from siri.config import preset
+from tests.skills.helpers import make_task, make_trajectory
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _benchmarks_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+
+
+@pytest.fixture
+def stats(_benchmarks_on_the_path: None) -> Any:
+    return import_module("study_report")
+
+
+def finished(folder: Path, arm: str, seed: int, heights: list[float]) -> None:
+    """A run whose curve goes through ``heights``, as the study writes it."""
+    rows = [
+        {
+            "arm": arm,
+            "regime": "default",
+            "seed": seed,
+            "iteration": number,
+            "env_steps": 100 * number,
+            "benchmark": "generated",
+            "split": "valid_unseen",
+            "kind": kind,
+            "plain_success": height + shift,
+            "n": 10,
+        }
+        for number, height in enumerate(heights)
+        for kind, shift in (("all", 0.0), ("heat", 0.1), ("cool", -0.1))
+    ]
+    training = [
+        {"env/total_steps": 100 * n, "arm/delta": 0.1, "int/prompt_gap": 0.2 / (n + 1)}
+        for n in range(len(heights))
+    ]
+    path = folder / "default" / arm / f"{seed}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    run = {"arm": arm, "regime": "default", "seed": seed, "evaluations": rows, "training": training}
+    path.write_text(json.dumps(run), encoding="utf-8")
+
+
+def test_area_is_the_mean_height(stats: Any) -> None:
+    assert stats.area([0, 10, 30], [0.2, 0.4, 0.4]) == pytest.approx((10 * 0.3 + 20 * 0.4) / 30)
+    assert stats.area([5, 7], [0.5, 0.5]) == 0.5
+
+
+def test_last_five(stats: Any) -> None:
+    assert stats.last_five([0] * 7, [9, 9, 0.1, 0.2, 0.3, 0.4, 0.5]) == pytest.approx(0.3)
+
+
+def test_interquartile_mean_drops_a_quarter_on_both_sides(stats: Any) -> None:
+    value, (low, high) = stats.iqm(np.array([[0.0, 0.4], [0.6, 1.0]]))
+    assert value == pytest.approx(0.5)
+    assert low <= value <= high
+
+
+def test_bootstrap_covers_the_mean_about_as_often_as_it_says(stats: Any) -> None:
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(200):
+        low, high = stats.bootstrap(rng.normal(0.3, 1.0, 30), resamples=500)
+        hits += low <= 0.3 <= high
+    assert 0.88 <= hits / 200 <= 0.99
+
+
+def test_report_states_paired_differences_and_failures(stats: Any, tmp_path: Path) -> None:
+    for seed, lift in ((0, 0.1), (1, 0.3), (2, 0.2)):
+        base = 0.2 + 0.1 * seed
+        finished(tmp_path / "runs", "gigpo", seed, [base] * 6)
+        finished(tmp_path / "runs", "siri", seed, [base] + [base + lift] * 5)
+    finished(tmp_path / "runs", "siri", 3, [0.9] * 6)  # has no pair: must not enter the difference
+    (tmp_path / "runs" / "default" / "siri" / "7.failed").write_text("", encoding="utf-8")
+    stats.report(tmp_path / "runs", tmp_path / "out")
+    text = (tmp_path / "out" / "study.md").read_text(encoding="utf-8")
+    line = next(row for row in text.split("last five: mean")[1].splitlines() if "siri − gigpo" in row)
+    assert line.startswith("| siri − gigpo | 3 | +0.200 [+0.1")
+    assert "1 failed" in text
+    assert "default/siri/7.failed" in text
+    with (tmp_path / "out" / "study.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 7 * 6 * 3
+    assert rows[0]["arm"] == "gigpo"
+    assert {path.name for path in (tmp_path / "out").glob("*.svg")} == {
+        "curves-default.svg",
+        "differences-default.svg",
+        "arms-default.svg",
+        "gap-default.svg",
+    }
+
+
+def test_equal_runs_give_equal_reports(stats: Any, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        finished(tmp_path / "runs", "siri", seed, [0.1 * seed, 0.4, 0.5])
+    for name in ("a", "b"):
+        stats.report(tmp_path / "runs", tmp_path / name)
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_the_writer_is_asked_over_the_protocol_and_its_skills_parse() -> None:
+    arms = import_module("study_arms")
+    miner = arms.chat_miner(preset("embedded"))
+    task = replace(make_task("pick_heat_then_place_in_recep"), goal="put a hot apple in fridge.")
+    episode = replace(make_trajectory(kind="pick_heat_then_place_in_recep"), task=task)
+    (skill,) = miner.mine([episode])
+    assert skill.strategy == arms.STRATEGIES["pick_heat_then_place_in_recep"]
+    assert skill.origin == "openai:strong-writer"
+    miner.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Your task is to: put two book in desk.\n> take book 1 from bed 1", "pick_two_obj_and_place"),
+        ("Your task is to: put a book in desk.\n> take book 1 from bed 1", "pick_and_place_simple"),
+        ("Your task is to: look at bowl.\n> use desklamp 1", "look_at_obj_in_light"),
+        ("Your task is to: x\n> cool mug 1 with fridge 1", "pick_cool_then_place_in_recep"),
+    ],
+)
+def test_the_writer_knows_the_kind_from_the_commands(text: str, kind: str) -> None:
+    assert import_module("study_writer").kind_of(text) == kind
+
+
+def test_every_arm_is_a_valid_configuration() -> None:
+    arms = import_module("study_arms")
+    base = preset("embedded").model_dump()
+    for arm in arms.ARMS.values():
+        for section, values in arm.settings.items():
+            assert set(values) <= set(base[section])
