@@ -291,3 +291,19 @@ def test_an_unknown_rule_is_refused() -> None:
     ids = torch.zeros(2, dtype=torch.int64)
     with pytest.raises(ConfigError, match="normalize='std'"):
         episode_advantages(torch.zeros(2), group=ids, episode=ids, normalize="std")  # type: ignore[arg-type]
+
+
+@fast
+@given(data=rows, **rules)
+def test_episodes_may_be_numbered_within_their_group(data: Rows, normalize: str, statistics: str) -> None:
+    first = {g: min(e for e, h in zip(data.episode, data.group, strict=True) if h == g) for g in data.group}
+    local = torch.tensor([e - first[g] for e, g in zip(data.episode, data.group, strict=True)])
+    rule = {"normalize": normalize, "statistics": statistics}
+    for function, options in (
+        (gigpo_advantages, {"anchor": data.anchors, **rule}),
+        (grpo_advantages, rule),
+        (rloo_advantages, {}),
+    ):
+        want = function(data.values, **data.ids(), **options)  # type: ignore[operator]
+        got = function(data.values, group=data.ids()["group"], episode=local, **options)  # type: ignore[operator]
+        close(got, want)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,18 +17,12 @@ from tests.oracles import losses as oracle
 CASES = 500
 EXACT = {"atol": 1e-10, "rtol": 1e-10}
 SINGLE = {"atol": 2e-4, "rtol": 2e-4}
+DTYPES = (torch.float64, torch.float32)
 
 
 def close(got: Tensor, want: Any, dtype: torch.dtype) -> None:
     bounds = EXACT if dtype is torch.float64 else SINGLE
     torch.testing.assert_close(got.double(), torch.tensor(want, dtype=torch.float64), **bounds)
-
-
-def dtypes(seed: int) -> Iterator[torch.dtype]:
-    """Float64 always; float32 for one in four."""
-    yield torch.float64
-    if seed % 4 == 0:
-        yield torch.float32
 
 
 class Rows:
@@ -70,7 +64,7 @@ def test_advantages(part: int) -> None:
         group = {"group": data.labels["group"]}
         plain = [not s for s in data.skill]
         whole = data.group, data.episode, data.normalize, data.statistics
-        for dtype in dtypes(seed // 4):
+        for dtype in DTYPES:
             rewards = torch.tensor(data.rewards, dtype=dtype)
             got = algos.discounted_returns(rewards, episode=data.labels["episode"], gamma=data.gamma)
             returns = rows_oracle.returns(data.rewards, data.episode, data.gamma)
@@ -166,7 +160,7 @@ class Tokens:
 def test_losses(part: int) -> None:
     for seed in range(part, CASES, 4):
         d = Tokens(seed)
-        for dtype in dtypes(seed // 4):
+        for dtype in DTYPES:
             t = d.tensors(dtype)
             on: dict[str, Any] = {"mask": t.mask, "normalizer": d.z}
             weights = algos.truncated_importance_weights(
@@ -176,7 +170,7 @@ def test_losses(part: int) -> None:
             close(weights, importance, dtype)
             for ratio in ("token", "sequence"):
                 for aggregation in ("token", "sequence"):
-                    for rho, weight in ((None, None), (weights, importance)):
+                    for rho, weight in ((None, None),) if seed % 8 < 4 else ((weights, importance),):
                         got, _ = algos.clipped_surrogate(
                             t.logp,
                             old_logprobs=t.old,
@@ -213,7 +207,7 @@ def test_internalization() -> None:
     for seed in range(CASES):
         d = Tokens(seed)
         gate = oracle.gate(d.used, d.utility, d.action)
-        for dtype in dtypes(seed):
+        for dtype in DTYPES:
             t = d.tensors(dtype)
             terms: dict[str, Any] = {"used": t.used, "utility": t.utility, "action_mask": t.action}
             assert algos.internalization_gate(**terms).tolist() == gate
