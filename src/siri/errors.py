@@ -35,7 +35,6 @@ __all__ = [
     "ShapeError",
     "SiriError",
     "SplitError",
-    "revived",
 ]
 
 
