@@ -1,7 +1,7 @@
 """One optimizer step of siri's learner against TRL's GRPO loss on the same tokens, on a vocabulary of 152k.
 
-Two shapes: ``transcript``, where the policy wrote 12 tokens of every 60 (multi-turn episodes; TRL's tool mask), and
-``single``, one long answer. Every measurement runs in a process of its own.
+Two shapes: ``transcript``, where the policy wrote 12 tokens of every 60 (episodes of turns; TRL's tool mask),
+and ``single``, one long answer. Every measurement runs in a process of its own.
 Needs TRL (pip install trl). Run: python benchmarks/train_step.py [--rows 4] [--length 512] [--repeats 3]
 """
 
@@ -63,7 +63,7 @@ def data(shape: str, rows: int, length: int) -> tuple[Any, Any, Any, Any]:
     return ids, own.expand(rows, length), advantages, old
 
 
-def siri_step(model: Any, ids: Any, own: Any, advantages: Any, old: Any) -> Any:
+def siri_step(model: Any, ids: Any, own: Any, advantages: Any, old: Any, accelerator: Any = None) -> Any:
     from siri.algos import SiriObjective
     from siri.batching import Row, Span
     from siri.learner import Learner
@@ -80,7 +80,14 @@ def siri_step(model: Any, ids: Any, own: Any, advantages: Any, old: Any) -> Any:
                 start = None
         rows.append(Row("rl", tuple(row.tolist()), tuple(spans)))
     objective = SiriObjective(kl=0.0, entropy=0.0, dual_clip=None)
-    learner = Learner(model, objective, lr=LR, recompute=False, max_tokens_per_micro_batch=10**9)
+    learner = Learner(
+        model,
+        objective,
+        lr=LR,
+        recompute=False,
+        max_tokens_per_micro_batch=10**9,
+        accelerator=accelerator,
+    )
     return lambda: learner.update(rows)["learn/loss"]
 
 
@@ -101,7 +108,7 @@ def trl_step(model: Any, ids: Any, own: Any, advantages: Any, old: Any) -> Any:
         num_generations=len(ids),
         gradient_checkpointing=False,
         bf16=False,
-        use_cpu=True,
+        use_cpu=not torch.cuda.is_available(),
         report_to=[],
     )
     trainer = GRPOTrainer(
@@ -131,7 +138,7 @@ def trl_step(model: Any, ids: Any, own: Any, advantages: Any, old: Any) -> Any:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        return float(loss)
+        return float(loss.detach())
 
     return step
 
@@ -183,11 +190,11 @@ def main() -> None:
             found[side] = json.loads(done.stdout.splitlines()[-1])
             print(shape, side, found[side], flush=True)
         ours, theirs = found["siri"], found["trl"]
+        time_, memory_ = ours["cpu"] / theirs["cpu"], ours["growth"] / theirs["growth"]
         rows.append(
-            f"| {shape} | {theirs['cpu']:.2f} s | {ours['cpu']:.2f} s | **{ours['cpu'] / theirs['cpu']:.2f}** "
+            f"| {shape} | {theirs['cpu']:.2f} s | {ours['cpu']:.2f} s | **{time_:.2f}** "
             f"| {ours['seconds'] / theirs['seconds']:.2f} | {theirs['growth']:,.0f} MiB "
-            f"| {ours['growth']:,.0f} MiB | **{ours['growth'] / theirs['growth']:.2f}** "
-            f"| {abs(ours['loss'] - theirs['loss']):.1e} |"
+            f"| {ours['growth']:,.0f} MiB | **{memory_:.2f}** | {abs(ours['loss'] - theirs['loss']):.1e} |"
         )
     text = "\n".join(
         [
@@ -195,13 +202,13 @@ def main() -> None:
             "",
             f"`python benchmarks/train_step.py`: {options.rows} rows of {options.length} tokens, vocabulary "
             f"{VOCABULARY:,}, width 64, 2 layers, float32, "
-            f"{os.environ.get('OMP_NUM_THREADS', os.cpu_count())} threads; forward, backward, clipping and AdamW. "
-            f"torch {version('torch')}, transformers {version('transformers')}, trl {version('trl')} "
-            "(`GRPOTrainer._compute_loss`, loss_type bnpo, no KL). Transcript: the policy wrote 12 of every 60 "
-            "tokens after the prompt. Single: it wrote all of them. Memory is the growth of the peak from before "
-            f"the first step; times are the median of {options.repeats} steps after it.",
+            f"{os.environ.get('OMP_NUM_THREADS', os.cpu_count())} threads; forward, backward, clipping and "
+            f"AdamW. torch {version('torch')}, transformers {version('transformers')}, trl {version('trl')} "
+            "(`GRPOTrainer._compute_loss`, loss_type bnpo, no KL). Transcript: the policy wrote 12 of every "
+            "60 tokens after the prompt. Single: it wrote all of them. Memory is the growth of the peak from "
+            f"before the first step; times are the median of {options.repeats} steps after it.",
             "",
-            "| tokens | TRL, CPU time | siri | ratio | ratio, wall | TRL, memory | siri | ratio | loss differs by |",
+            "| tokens | TRL, CPU time | siri | ratio | by wall | TRL, memory | siri | ratio | loss differs |",
             "|---|---|---|---|---|---|---|---|---|",
             *rows,
             "",

@@ -308,3 +308,19 @@ def test_a_signal_ends_cleanly(name: str, tmp_path: Path) -> None:
     assert process.returncode == 130, error
     assert "--resume" in shown
     assert error == ""
+
+
+def test_a_dry_run_says_what_it_needs_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paper = ("run", "--preset", "paper", "--policy", "Qwen/Qwen2.5-7B-Instruct", "--dry-run")
+    assert siri(monkeypatch, *paper, "--processes", "3") == 0
+    shown = capsys.readouterr().out
+    assert "7.616" in shown
+    assert "16 groups do not divide by 3" in " ".join(shown.split())
+    assert siri(monkeypatch, "run", "--dry-run", "--preset", "smoke") == 0
+    assert siri(monkeypatch, *paper, "--data", "none") == 2
+    assert siri(monkeypatch, "run", "--dry-run", "--policy", "nobody/nothing") == 2
+    assert siri(monkeypatch, "run", "--dry-run", "--engine", "magic") == 2
+    assert list(tmp_path.iterdir()) == []

@@ -154,6 +154,19 @@ def test_metrics(recompute: bool) -> None:
     assert not model.training
 
 
+def test_recomputing_keeps_what_the_engine_reported_for_importance_weights() -> None:
+    model = make_model()
+    shifted = [
+        replace(row, spans=tuple(replace(s, logprobs=tuple(v - 0.25 for v in s.logprobs)) for s in row.spans))
+        for row in make_rows(model)
+    ]
+    for limit, expected in ((2.0, 1.284), (1.1, 1.1)):
+        objective = SiriObjective(kl=0.0, importance_limit=limit)
+        metrics = Learner(make_model(), objective, recompute=True).update(shifted)
+        assert metrics["policy/importance_mean"] == pytest.approx(expected, abs=1e-3)
+        assert metrics["policy/ratio_mean"] == pytest.approx(1.0, abs=1e-3)
+
+
 def test_reference_model_feeds_the_kl_term() -> None:
     model = make_model()
     rows = make_rows(model)

@@ -141,7 +141,7 @@ class OptimizerConfig(_Section):
     kl: NotNegative = 0.01
     entropy: NotNegative = 0.001
     shard: bool = False
-    """Spread weights, gradients and optimizer state over the processes (FSDP2); rollouts keep a whole copy."""
+    """FSDP2: weights, gradients and optimizer state spread over the processes; rollouts keep a whole copy."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: about a third more time, far less memory."""
     recompute: bool = True

@@ -1,4 +1,4 @@
-"""Optimizer steps on rows of tokens. The only file that knows accelerate."""
+"""Optimizer steps on rows of tokens. The only file, beside the trackers, that knows accelerate."""
 
 from __future__ import annotations
 
@@ -260,10 +260,15 @@ class Learner:
                 continue
             distance += float((logprobs - batch.old_logprobs).abs()[batch.rl_mask].sum())
             for row, values in zip(part, logprobs.tolist(), strict=True):
-                spans = (
-                    replace(s, logprobs=tuple(values[s.start : s.start + len(s.logprobs)])) for s in row.spans
+                spans = tuple(
+                    replace(
+                        s,
+                        logprobs=tuple(values[s.start : s.start + len(s.logprobs)]),
+                        rollout=s.rollout or s.logprobs,
+                    )
+                    for s in row.spans
                 )
-                fresh.append((places[id(row)], replace(row, spans=tuple(spans))))
+                fresh.append((places[id(row)], replace(row, spans=spans)))
         gap = self._total(distance) / max(totals.rl_tokens, 1.0)
         everybody = sorted(Processes.current().gather(fresh), key=lambda pair: pair[0])
         return [row for _, row in everybody] + [row for row in rows if row.kind == "int"], gap

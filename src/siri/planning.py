@@ -10,7 +10,7 @@ from typing import Any
 
 from siri.config import RunConfig
 from siri.errors import ConfigError
-from siri.scoring import KEEP
+from siri.scoring import CHUNK
 
 __all__ = ["SHAPES", "Plan", "Shape", "plan", "shape_of"]
 
@@ -117,7 +117,7 @@ def plan(config: RunConfig, shape: Shape, *, processes: int = 1, env: str = "alf
         "weights that play": size * width if apart else 0,
         "reference": size * (width if apart else _FLOAT) if o.kl else 0,
         "activations": tokens * kept * _FLOAT,
-        "logits": 5 * KEEP * 4,
+        "logits": 5 * CHUNK * 4,
         "KV cache": slots * context * shape.layers * 2 * shape.kv * (width if apart else _FLOAT),
     }
     batches = {

@@ -19,8 +19,8 @@ __all__ = ["logprobs_only", "score"]
 
 KEEP = 2**24
 """Logits (positions x vocabulary) up to this count are kept for the backward pass: 64 MiB of float32."""
-CHUNK = 2**26
-"""Logits of one pass of the head by default: 256 MiB of float32, large enough to keep a GPU busy."""
+CHUNK = 2**24
+"""Logits of one pass of the head by default: 64 MiB of float32; about five copies exist at once."""
 
 
 def score(
@@ -32,7 +32,7 @@ def score(
         model: a transformers causal language model (a PEFT model will do).
         batch: right-padded rows on the model's device. Padding is to the right and attention causal, so no
             scored token sees it and no attention mask is needed.
-        chunk: positions per pass of the vocabulary head. Default: as many as give 2²⁶ logits.
+        chunk: positions per pass of the vocabulary head. Default: as many as give 2²⁴ logits.
         entropy: False leaves zeros in ``entropy`` and saves their work.
         keep: above this many logits the backward pass recomputes them chunk by chunk.
 
