@@ -144,7 +144,7 @@ class ALFWorld(gymnasium.Env[str, str]):
         self._over = terminated or truncated
         return self._text, self.reward * terminated, terminated, truncated, self._info(play, valid=valid)
 
-    def render(self) -> str:  # type: ignore[override]
+    def render(self) -> str:
         """The last text."""
         return self._text
 
