@@ -45,7 +45,7 @@ def generate(
             kinds=kind or None,
             rooms=room or None,
             scale=scale,
-            grammar=grammar,  # type: ignore[arg-type]  # checked there
+            grammar=grammar,  # type: ignore[arg-type]
             directory=out,
         )
         console.print(f"{len(found)} games in {escape(str(out / 'json_2.1.1' / name))}", soft_wrap=True)

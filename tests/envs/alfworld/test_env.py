@@ -13,6 +13,7 @@ from siri.envs.alfworld import ALFWorld, generate_games, load_tasks, solve
 from siri.envs.alfworld.games import load_game, read_game
 from siri.errors import ConfigError, EnvironmentFault, GameError, MissingExtra
 from siri.protocols import Environment
+from siri.testing import check_environment
 from siri.types import Task
 from tests.envs.alfworld import house
 from tests.envs.alfworld.test_parity import live
@@ -124,6 +125,7 @@ def games(tmp_path_factory):
 @pytest.mark.parametrize("engine", ["native", pytest.param("textworld", marks=live)])
 def test_conforms(task, engine):
     check_env(gymnasium.make("siri/ALFWorld-v0", games=[task], engine=engine, max_steps=5).unwrapped)
+    check_environment(lambda: ALFWorld(engine=engine, max_steps=4), [task], steps=5, episodes=1)
 
 
 def test_made_by_name(games, tmp_path):

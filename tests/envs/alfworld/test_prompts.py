@@ -69,6 +69,9 @@ def test_window_without_history_is_the_first_prompt() -> None:
         ("<think>x</think><action> Go to desk 1 </action>", "go to desk 1", True),
         ("<action>look</action>", "look", False),
         ("<think>x</think> look", "<think>x</think> look", False),
+        ("<think>a</think><ACTION>look</ACTION> or <action>help</action>", "look", True),
+        ("<think>看</think><action>look</action>", "look", False),
+        ("</think><action>look</action>", "look", False),
     ],
 )
 def test_window_parses(text: str, action: str, well_formed: bool) -> None:
@@ -85,3 +88,12 @@ def test_transcript_parses_bare_commands() -> None:
 def test_negative_history_is_refused() -> None:
     with pytest.raises(ConfigError, match="history=-1"):
         WindowPrompter(-1)
+    with pytest.raises(ConfigError, match="hidden"):
+        WindowPrompter(hidden="help")
+
+
+def test_window_hides_what_it_is_told_to() -> None:
+    commands = ["examine desk 1", "help", "look"]
+    for hidden, shown in (((), "'examine desk 1'\n 'help'\n 'look'"), (("help", "look"), "'examine desk 1'")):
+        [message] = WindowPrompter(hidden=hidden).messages(TASK, [], OPENING, commands)
+        assert f"are: [{shown}]." in message["content"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from siri.errors import ConfigError
 from siri.types import Message, Skill, Task, Turn
@@ -11,8 +11,8 @@ from siri.types import Message, Skill, Task, Turn
 __all__ = ["TranscriptPrompter", "WindowPrompter", "skill_block"]
 
 _BANNER = "-= Welcome to TextWorld, ALFRED! =-\n\n"
-_ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL)
-_THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
+_ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL | re.IGNORECASE)
+_CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 _ASK = (
     "\nNow it's your turn to take an action.\n"
@@ -67,10 +67,17 @@ class WindowPrompter:
     """The paper's prompt: task, the last ``history`` turns, admissible commands; a fresh prompt every turn.
 
     The wording is that of verl-agent's ALFWorld prompt, spelling included, so that results compare.
-    The skill block follows the list of admissible commands. ``help`` is not offered.
+    The skill block follows the list of admissible commands.
+
+    Args:
+        history: turns that are shown.
+        hidden: commands that the list leaves out; they stay admissible. verl-agent hides ``help``.
     """
 
-    def __init__(self, history: int = 2) -> None:
+    def __init__(self, history: int = 2, *, hidden: Collection[str] = ("help",)) -> None:
+        if isinstance(hidden, str):
+            raise ConfigError(f"got hidden={hidden!r}, expected a collection of commands; fix: [{hidden!r}]")
+        self.hidden = frozenset(hidden)
         if history < 0:
             raise ConfigError(f"got history={history}, expected 0 or more turns; fix: raise it")
         self.history = history
@@ -84,7 +91,7 @@ class WindowPrompter:
         skills: Sequence[Skill] = (),
     ) -> list[Message]:
         """One user message that asks for the next action."""
-        commands = "\n ".join(f"'{command}'" for command in admissible if command != "help")
+        commands = "\n ".join(f"'{command}'" for command in admissible if command not in self.hidden)
         offer = f"Your admissible actions of the current situation are: [{commands}]."
         intro = "\nYou are an expert agent operating in the ALFRED Embodied Environment."
         recent = list(turns)[len(turns) - self.history :] if self.history < len(turns) else list(turns)
@@ -109,9 +116,13 @@ class WindowPrompter:
         return skill_block(skills)
 
     def parse(self, text: str) -> tuple[str, bool, tuple[int, int]]:
-        """The last ``<action>``; well-formed only with a ``<think>`` block, as in verl-agent."""
-        found = list(_ACTION.finditer(text))
-        if not found:
+        """What stands between the first ``<action>`` and its end, in lower case; verl-agent's rule.
+
+        Well-formed only with ``<think>`` and ``</think>`` somewhere, and without a Chinese character. Without
+        the action tags, the last 30 characters are the action, and it is not well-formed.
+        """
+        found = _ACTION.search(text)
+        if found is None:
             return text[-30:].strip().lower(), False, (0, len(text))
-        last = found[-1]
-        return last.group(1).strip().lower(), bool(_THOUGHT.search(text)), last.span(1)
+        well_formed = "<think>" in text and "</think>" in text and _CHINESE.search(text) is None
+        return found.group(1).strip().lower(), well_formed, found.span(1)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Literal
 
-from siri.envs.alfworld.env import ALFWorld
+from siri.envs.alfworld.env import ALFWorld, Anchor
 from siri.envs.alfworld.games import load_tasks
 from siri.envs.alfworld.generator import generate_games
 from siri.envs.alfworld.prompts import TranscriptPrompter, WindowPrompter
@@ -31,6 +31,7 @@ def alfworld_suite(
     scale: float | None = None,
     seed: int = 0,
     kinds: Sequence[str] | None = None,
+    anchor: Anchor = "state",
 ) -> Suite:
     """ALFWorld's tasks, environment and prompts.
 
@@ -45,6 +46,7 @@ def alfworld_suite(
         history: turns in a window prompt.
         seed: seed of the generated games.
         kinds: kinds of task; None is all.
+        anchor: what counts as one state, see :class:`~siri.envs.alfworld.ALFWorld`.
 
     Raises:
         ConfigError: ``data`` holds no game of any split.
@@ -67,7 +69,7 @@ def alfworld_suite(
         )
     return Suite(
         name="alfworld" if data is not None else "alfworld-generated",
-        make_env=lambda: ALFWorld(max_steps=steps),
+        make_env=lambda: ALFWorld(max_steps=steps, anchor=anchor),
         tasks=tasks,
         prompter=TranscriptPrompter() if shown == "transcript" else WindowPrompter(history),
     )
