@@ -116,7 +116,6 @@ def gated_distillation(
         raise ConfigError(f"got sharpness={sharpness}, expected 0 or more; fix: use 1.0")
     gap = _gap(logprobs, teacher, mask)
     opening = torch.ones_like(gap) if gate == "constant" else torch.sigmoid(sharpness * gap.detach())
-    opening = opening.detach()
     loss = masked_mean(opening * gap, mask, normalizer=normalizer)
     return loss, _stats(gap, opening, mask, normalizer)
 
