@@ -15,17 +15,18 @@ from tests.test_cli import metrics, siri
 from tests.writers import BAD, GOOD, writer
 
 KEY = "sk-very-secret-0123456789"
-KINDS = "pick_clean_then_place_in_recep,pick_heat_then_place_in_recep,pick_cool_then_place_in_recep"
 SHORT = [
-    f"env.kinds=[{KINDS}]",
-    "env.train_games=60",
-    "env.valid_games=24",
-    "rollout.tasks=6",
-    "warmup={successes: 20, max_iterations: 6}",
-    "mining={every: 4, min_active: 9, max_iterations: 12}",
+    "env={kinds: [pick_heat_then_place_in_recep, pick_cool_then_place_in_recep]}",
+    "env={train_games: 40, valid_games: 8}",
+    "rollout.tasks=4",
+    "warmup={successes: 5, max_iterations: 2}",
+    "mining={every: 3, min_active: 9, max_iterations: 7}",
     "validation={n_eval: 8, candidate_share: 1.0}",
-    "internalization.iterations=2",
+    "internalization.iterations=1",
+    # at the preset's rate the policy learns within ten iterations to do well under a wrong skill too
+    "optimizer.lr=0.00001",
 ]
+"""Enough groups to prove two skills, on a policy that hardly moves."""
 
 
 def hosted(patch: pytest.MonkeyPatch, url: str, out: Path, *more: object) -> int:
@@ -99,11 +100,10 @@ def test_good_skills_become_active_and_bad_ones_do_not(
     shown = capsys.readouterr().out
     records = SkillBank.load(tmp_path / "run" / "skills.json").records()
     statuses = [record.status for record in records]
-    assert len(records) == 3
-    print(shown)
+    assert len(records) == 2
     if name == "good":
-        assert statuses == [SkillStatus.ACTIVE] * 3
-        assert "skills: 3 active, 0 internalized, 0 candidate, 0 retired" in " ".join(shown.split())
+        assert statuses == [SkillStatus.ACTIVE] * 2
+        assert "skills: 2 active, 0 internalized, 0 candidate, 0 retired" in " ".join(shown.split())
     else:
         assert SkillStatus.ACTIVE not in statuses
         assert "skills: 0 active" in " ".join(shown.split())
