@@ -155,6 +155,9 @@ def memory(tasks: list[Task]) -> tuple[float, float]:
 
 
 def show(value: float) -> str:
+    """Seconds with three digits."""
+    if value >= 1:
+        return f"{round(value * 1e3, -1):,.0f} ms"
     return f"{value * 1e3:.3g} ms" if value > 1e-3 else f"{value * 1e6:.3g} µs"
 
 
