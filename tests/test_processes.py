@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from siri.errors import MissingExtra, SiriError, revived
@@ -112,10 +112,7 @@ def test_a_killed_process_ends_the_job(tmp_path: Path) -> None:
     while not (out / "checkpoints" / "000001").exists() and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
-    listing = subprocess.run(
-        ["pgrep", "-P", str(process.pid)], check=True, capture_output=True, text=True
-    ).stdout.split()
-    os.kill(int(listing[-1]), signal.SIGKILL)
+    psutil.Process(process.pid).children()[-1].kill()
     began = time.monotonic()
     _, error = process.communicate(timeout=120)
     assert time.monotonic() - began < 60
