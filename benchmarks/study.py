@@ -39,8 +39,7 @@ def play(arm_name: str, regime: str, seed: int, budget: Budget) -> dict[str, Any
     from siri.envs.alfworld import alfworld_suite
     from siri.evaluation import evaluate
     from siri.policies import HFPolicy
-    from siri.runs import shown_skills
-    from siri.types import SkillStatus
+    from siri.runs import PROVEN, shown_skills
 
     torch.set_num_threads(1)
     arm = ARMS[arm_name]
@@ -83,8 +82,8 @@ def play(arm_name: str, regime: str, seed: int, budget: Budget) -> dict[str, Any
 
     def measure(place: Any, split: str, benchmark: str, *, skills: bool) -> None:
         arms: dict[str, Any] = {"plain": None}
-        if skills and run.bank.records(SkillStatus.ACTIVE):
-            arms["skill"] = shown_skills(run.bank, config.validation.top_k)
+        if skills and any(record.status in PROVEN for record in run.bank.records()):
+            arms["skill"] = shown_skills(run.bank, config.validation)
         found = {
             name: evaluate(place, policy, split=split, sampling=sampling, seed=seed, skills=shown)
             for name, shown in arms.items()
@@ -132,7 +131,7 @@ def play(arm_name: str, regime: str, seed: int, budget: Budget) -> dict[str, Any
         real = alfworld_suite(data, max_steps=50, style=e.style)
         measure(real, "valid_seen", "real", skills=False)
     skills = [
-        {"text": r.skill.text, "status": r.status.value, "utility": r.utility, "uses": r.uses}
+        {"text": r.skill.text, "status": r.status.value, "utility": r.evidence.utility, "uses": r.uses}
         for r in run.bank.records()
     ]
     seconds = round(time.monotonic() - began, 1)

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from siri.algos import Loss, SiriObjective, TokenBatch, TokenScores
+from siri.cli.parts import make_miner
 from siri.config import RunConfig
 from siri.policies.tiny import CONDITIONS, base_path
-from siri.skills import ChatMiner, SelfMiner
 from siri.skills.bank import skill_id
-from siri.skills.mining import TINY_SKILL_GRAMMAR, ActionSummaryPrompt
 from siri.types import Skill, SkillStatus, Trajectory
 
 __all__ = ["ARMS", "FULL", "REGIMES", "SMALL", "Arm", "Budget", "Regime"]
@@ -123,26 +122,16 @@ class OracleMiner:
         ]
 
 
-def self_miner(config: RunConfig) -> SelfMiner:
-    """The policy's own words, as ``siri run`` has them."""
-    miner = SelfMiner.tiny(seed=config.seed)
-    miner.max_skills = config.mining.max_skills
-    return miner
+def self_miner(config: RunConfig) -> Any:
+    """The policy's own words: `siri run --miner self`."""
+    return make_miner("self", config, embedded=True)
 
 
-def chat_miner(config: RunConfig) -> ChatMiner:
-    """Another writer behind the Chat Completions protocol: ``study_writer`` on this machine."""
+def chat_miner(config: RunConfig) -> Any:
+    """`siri run --miner openai` with ``study_writer`` on this machine as the endpoint."""
     from study_writer import serve
 
-    return ChatMiner(
-        "strong-writer",
-        base_url=serve(STRATEGIES),
-        prompt=ActionSummaryPrompt(),
-        max_per_request=1,
-        max_skills=config.mining.max_skills,
-        pattern=TINY_SKILL_GRAMMAR,
-        seed=config.seed,
-    )
+    return make_miner("openai", config, embedded=True, endpoint=(serve(STRATEGIES), "strong-writer"))
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ def test_a_mined_skill_shows_the_episodes_it_came_from(
     from tests.skills.helpers import make_skill, make_trajectory
 
     directory = RunDirectory(tmp_path / "run")
-    directory.create({})
+    directory.create(dict.fromkeys(("env", "policy", "miner", "data", "config")))
     directory.append_episodes([make_trajectory("t1")])
     with directory.episodes.open("a") as file:
         file.write('{"id": "cut')
@@ -226,6 +226,16 @@ def test_an_interrupt_keeps_what_was_done(
         (["run", "--skills", "x", "--preset", "smoke"], "--skills with --miner self"),
         (["eval", "tiny", "--skills", "none"], "got none without config.json"),
         (["eval", "./none"], "'./none' that does not exist"),
+        (["run", "--set", "optimizer.lr=.inf"], "optimizer.lr=inf"),
+        (["run", "--preset", "webshop-paper"], "preset 'webshop-paper' for alfworld"),
+        (["run", "--preset", "smoke", "--track", "paper"], "tracker 'paper'"),
+        (["run", "--preset", "smoke", "--set", "env.style=compact"], "style 'compact' for ALFWorld"),
+        (["run", "--preset", "smoke", "--set", "evaluation.splits=[foo]"], "evaluation.splits=['foo']"),
+        (["eval", "tiny", "--preset", "smoke", "--set", "evaluation.splits=[foo]"], "no split to evaluate"),
+        (
+            ["play", "--policy", "tiny", "--temperature", "nan", "--set", "env.valid_games=6"],
+            "temperature nan",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -237,6 +247,36 @@ def test_bad_input_is_one_sentence(
     assert message in captured.err
     assert captured.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "{"])
+def test_damaged_files_of_a_run_are_one_sentence(
+    text: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    damaged = tmp_path / "run"
+    shutil.copytree(run, damaged)
+    for name, commands in (
+        ("summary.json", (["compare", damaged], ["run", "--match", damaged, "--out", tmp_path / "x"])),
+        ("config.json", (["eval", damaged / "model"], ["run", "--resume", "--out", damaged])),
+    ):
+        (damaged / name).write_text(text, encoding="utf-8")
+        for command in commands:
+            assert siri(monkeypatch, *command) == 2
+            shown = capsys.readouterr().err
+            assert shown.count("\n") == 1
+            assert name in shown
+    assert not (tmp_path / "x").exists()
+
+
+def test_damaged_weights_are_one_sentence(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    shutil.copytree(run / "model", tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"xx")
+    assert siri(monkeypatch, "eval", tmp_path / "model", "--preset", "smoke") == 2
+    shown = capsys.readouterr().err
+    assert "that cannot be loaded" in shown
+    assert shown.count("\n") == 1
 
 
 def test_nothing_is_overwritten(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

@@ -42,13 +42,14 @@ NotNegative = Annotated[float, Field(ge=0)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class EnvConfig(_Section):
     """The benchmark: games and how they are shown."""
 
     max_steps: Count = 50
+    """Actions until an episode is truncated."""
     style: Literal["transcript", "window", "compact"] = "window"
     """``transcript`` is the embedded policy's on ALFWorld, ``compact`` on WebShop; ``window`` is the
     papers'.
@@ -62,6 +63,7 @@ class EnvConfig(_Section):
     scale: Positive = 1.0
     """Room size of generated games; 1 is the size of the real ones."""
     games_seed: Whole = 0
+    """Seed of what is generated: games or catalogue."""
     kinds: tuple[str, ...] | None = None
     """Kinds of task; None is all of them."""
     catalog: Literal["tiny", "small", "large"] = "small"
@@ -90,8 +92,11 @@ class RolloutConfig(_Section):
     group_size: Annotated[int, Field(ge=2)] = 8
     """Rollouts per group, G; half of them see the skill where one is eligible."""
     temperature: NotNegative = 1.0
+    """Of sampling in training; 1 is the policy itself."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Nucleus of sampling; 1 keeps every token."""
     max_tokens: Count = 512
+    """Longest completion of a turn, in tokens."""
     slots: Count = 128
     """Episodes played side by side."""
     on_fault: Literal["drop", "stop"] = "drop"
@@ -112,10 +117,15 @@ class AdvantageConfig(_Section):
     estimator: Literal["joint", "per_arm", "plain_baseline"] = "joint"
     """Whom a rollout is compared with: its whole group, its own arm, or the mean of the plain arm."""
     gamma: Share = 0.95
+    """Discount γ of the step returns."""
     omega: NotNegative = 1.0
+    """Weight ω of the step advantage; 0 leaves the episode advantage alone (GRPO)."""
     normalize: Literal["mean_std", "mean"] = "mean_std"
+    """Divide by the standard deviation of the group, or not (Dr. GRPO)."""
     statistics: Literal["per_turn", "per_trajectory"] = "per_turn"
+    """Mean and deviation over the turns of a group (verl-agent) or over its trajectories (the paper's)."""
     invalid_penalty: NotNegative = 0.1
+    """c, taken from a turn's own score when its action was refused."""
     similarity: Share | None = None
     """Least cosine of word counts at which two observations are one anchor; None: the environment's."""
 
@@ -124,14 +134,23 @@ class OptimizerConfig(_Section):
     """Loss coefficients and the optimizer."""
 
     lr: Positive = 1e-6
+    """Constant learning rate of AdamW."""
     weight_decay: NotNegative = 0.01
+    """Of AdamW, decoupled."""
     grad_clip: Positive = 1.0
+    """Largest global gradient norm."""
     minibatches: Count = 4
+    """Optimizer steps per epoch over an iteration's rows."""
     epochs: Count = 1
+    """Passes over an iteration's rows."""
     max_tokens_per_micro_batch: Count = 16384
+    """Padded tokens of one forward pass; memory only, the loss stays the same."""
     clip_low: Positive = 0.2
+    """The ratio is clipped below 1 − this."""
     clip_high: Positive = 0.2
+    """The ratio is clipped above 1 + this."""
     dual_clip: Annotated[float, Field(gt=1)] | None = 3.0
+    """Largest loss of a token with A < 0, as a multiple of |A|; None: no limit."""
     ratio: Literal["token", "sequence"] = "token"
     """Importance ratios of tokens, or of whole completions (GSPO)."""
     aggregation: Literal["token", "sequence"] = "token"
@@ -139,7 +158,9 @@ class OptimizerConfig(_Section):
     importance_limit: Positive | None = None
     """Largest weight π_trainer / π_engine of a token, against engine mismatch; None: no weights."""
     kl: NotNegative = 0.01
+    """β, weight of the k3 divergence from the initial model; 0 needs no reference model."""
     entropy: NotNegative = 0.001
+    """c_H, weight of the entropy bonus."""
     shard: bool = False
     """FSDP2: weights, gradients and optimizer state spread over the processes; rollouts keep a whole copy."""
     gradient_checkpointing: bool = False
@@ -154,6 +175,7 @@ class WarmupConfig(_Section):
     successes: Whole = 256
     """Plain successes so far, N_req."""
     max_iterations: Whole = 60
+    """Iterations after which the phase ends all the same."""
 
 
 class MiningConfig(_Section):
@@ -176,8 +198,11 @@ class MiningConfig(_Section):
     max_failures: Count | None = None
     """Stop the run after so many failed minings in a row; None warns and goes on without new skills."""
     min_active: Whole = 8
+    """ACTIVE skills that end the phase …"""
     min_iterations: Whole = 20
+    """… after at least so many iterations."""
     max_iterations: Whole = 60
+    """Iterations after which the phase ends all the same."""
 
 
 class ChatConfig(_Section):
@@ -186,6 +211,7 @@ class ChatConfig(_Section):
     timeout: Positive = 60.0
     """Seconds for one attempt, the whole reply included."""
     max_retries: Whole = 3
+    """Attempts after the first one of a request."""
     concurrency: Count = 4
     """Requests on the way at once."""
     max_requests: Count | None = None
@@ -202,6 +228,7 @@ class ValidationConfig(_Section):
     rule: Literal["threshold", "confidence", "sequential"] = "threshold"
     """threshold is the paper's; the other two hold their error at any time (docs/skills.md)."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Coverage of the intervals, at every moment at once."""
     min_effect: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """sequential: a skill that cannot be worth this much is given up."""
     max_groups: Count = 128
@@ -209,30 +236,44 @@ class ValidationConfig(_Section):
     caught_up: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of the arms' first distance that the plain arm must make up before a skill is INTERNALIZED."""
     retrieval: Literal["lexical", "embedding", "all", "none"] = "lexical"
+    """How proven skills are ranked for a task; ``all`` shows every one, ``none`` none."""
     embedding_model: str | None = None
     """Folder of a sentence-transformers model."""
     n_eval: Count = 8
+    """N_eval: groups until the utility is judged and becomes a moving mean."""
     ema: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Rate of that exponential moving mean."""
     activate: Annotated[float, Field(ge=-1, le=1)] = 0.02
+    """τ: a candidate above it becomes ACTIVE (threshold rule)."""
     retire: Annotated[float, Field(ge=-1, le=1)] = -0.02
+    """A skill below it is RETIRED (threshold rule) …"""
     patience: Count = 2
+    """… after so many updates in a row."""
     max_age: Count = 40
+    """Iterations after which a candidate short of ``n_eval`` groups is given up."""
     shrink: NotNegative = 0.0
+    """Weight of the mean of the kind's other skills in a utility, in groups; 0 is none."""
     top_k: Count = 2
+    """ACTIVE skills that a task is shown."""
     candidate_share: Share = 0.5
+    """Share of groups that try a candidate where a kind has active skills too."""
 
 
 class InternalizationConfig(_Section):
     """Phase 2: distilling skills into the plain prompt."""
 
     iterations: Whole = 90
+    """Length of the phase."""
     peak: NotNegative = 0.1
     """λ_max."""
     warmup: Count = 20
     """Iterations until λ reaches its peak, K_w."""
     max_weight: Positive = 2.0
+    """w_max of w = clip(A, 0, w_max)."""
     floor: Share = 0.02
+    """Least share of response tokens that L_int is divided by, so that a few gated ones do not dominate."""
     scope: Literal["response", "action_span"] = "response"
+    """Tokens that are distilled: the whole completion, or the action's own."""
     level: Literal["episode", "group", "skill"] = "episode"
     """Whose benefit opens the gate: that of the rollout, of its group, or of the skill so far."""
     token_clip: NotNegative | None = None
@@ -243,7 +284,9 @@ class EvaluationConfig(_Section):
     """How a policy is measured: every task of a split once, plain prompt."""
 
     temperature: NotNegative = 0.4
+    """Of sampling; 0 is greedy."""
     splits: tuple[str, ...] = ("valid_seen", "valid_unseen")
+    """Splits to enumerate; those that the data lacks are left out."""
 
 
 class CheckpointConfig(_Section):
@@ -261,6 +304,7 @@ class RunConfig(_Section):
     """A whole run."""
 
     seed: Whole = 0
+    """Of everything: tasks, sampling, batches, mining."""
     max_env_steps: Count | None = None
     """End the run after the iteration that reaches this many environment steps."""
     env: EnvConfig = EnvConfig()
@@ -352,6 +396,13 @@ def preset(name: str, env: str = "alfworld") -> RunConfig:
     """
     if f"{env}-{name}" in PRESETS:
         name = f"{env}-{name}"
+    other = name.partition("-")[0]
+    if (
+        name in PRESETS
+        and other != env
+        and any(f"{env}-{rest}" in PRESETS for rest in [name.partition("-")[2]])
+    ):
+        raise ConfigError(f"got preset {name!r} for {env}, expected one of {env}; fix: --env {other}")
     if name not in PRESETS:
         raise ConfigError(f"got preset {name!r}, expected one of {sorted(PRESETS)}; fix: choose one")
     return PRESETS[name]

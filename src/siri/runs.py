@@ -38,7 +38,7 @@ from siri.suite import Suite
 from siri.types import Sampling, Skill, SkillStatus, Task, Trajectory
 from siri.wiring import make_ranking
 
-__all__ = ["PROVEN", "RunDirectory", "compose", "execute", "shown_skills", "versions"]
+__all__ = ["PROVEN", "RunDirectory", "check_splits", "compose", "execute", "shown_skills", "versions"]
 
 _LOCK = ".lock"
 _SMOOTHED = 5
@@ -122,7 +122,7 @@ class RunDirectory:
         Raises:
             ConfigError: there is no run here.
         """
-        return self._read(self.config)
+        return self._read(self.config, ("env", "policy", "miner", "data", "config"))
 
     def results(self) -> dict[str, Any]:
         """What summary.json says.
@@ -130,7 +130,7 @@ class RunDirectory:
         Raises:
             ConfigError: the run is not finished, or there is none.
         """
-        return self._read(self.summary)
+        return self._read(self.summary, ("env_steps", "iterations", "final", "skills"))
 
     def truncate_metrics(self, iterations: int) -> None:
         """Drop the lines of iterations that a resumed run will repeat."""
@@ -173,20 +173,44 @@ class RunDirectory:
                 found[row["id"]] = row
         return found
 
-    def _read(self, path: Path) -> dict[str, Any]:
+    def _read(self, path: Path, needed: Sequence[str]) -> dict[str, Any]:
         try:
-            data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            data: Any = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ConfigError(
                 f"got {self.path} without {path.name} ({error.strerror}), expected a run; fix: its path"
             ) from error
         except ValueError as error:
             raise ConfigError(f"got a damaged {path} ({error}), expected JSON") from error
-        return data
+        missing = [key for key in needed if not isinstance(data, dict) or key not in data]
+        if missing:
+            raise ConfigError(
+                f"got a damaged {path} without {missing[0]!r}, expected what siri wrote; fix: another run"
+            )
+        found: dict[str, Any] = data
+        return found
+
+
+def check_splits(suite: Suite, config: RunConfig) -> None:
+    """Refuse a run that could measure nothing.
+
+    Raises:
+        ConfigError: none of the splits to evaluate is the suite's.
+    """
+    splits = config.evaluation.splits
+    if not any(split in suite.tasks for split in splits):
+        raise ConfigError(
+            f"got evaluation.splits={list(splits)}, expected some of {sorted(suite.tasks)}; fix: name one"
+        )
 
 
 def compose(suite: Suite, policy: Any, miner: SkillMiner | None, config: RunConfig) -> Curriculum:
-    """The parts of a run, put together as configured."""
+    """The parts of a run, put together as configured.
+
+    Raises:
+        ConfigError: none of the splits to evaluate is the suite's.
+    """
+    check_splits(suite, config)
     o = config.optimizer
     objective = SiriObjective(
         clip_low=o.clip_low,

@@ -9,12 +9,13 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from siri.errors import ConfigError, MissingExtra
 
-__all__ = ["Clock", "Trackers", "peak_memory"]
+__all__ = ["Clock", "Trackers", "check_trackers", "peak_memory"]
 
 _PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}
 
@@ -65,6 +66,20 @@ def peak_memory() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
 
 
+def check_trackers(names: Sequence[str]) -> None:
+    """Refuse trackers that ``Trackers`` could not make, before anything is written.
+
+    Raises:
+        ConfigError: a name that is not known.
+        MissingExtra: its package is not installed.
+    """
+    for name in names:
+        if name not in _PACKAGES:
+            raise ConfigError(f"got tracker {name!r}, expected one of {sorted(_PACKAGES)}; fix: choose one")
+        if find_spec(_PACKAGES[name]) is None:
+            raise MissingExtra(_PACKAGES[name], name if name == "wandb" else "tracking")
+
+
 class Trackers:
     """Metrics to TensorBoard or Weights & Biases, through accelerate's trackers.
 
@@ -78,11 +93,8 @@ class Trackers:
 
     def __init__(self, names: Sequence[str], folder: Path, config: Mapping[str, Any]) -> None:
         self._trackers: list[Any] = []
+        check_trackers(names)
         for name in names:
-            if name not in _PACKAGES:
-                raise ConfigError(
-                    f"got tracker {name!r}, expected one of {sorted(_PACKAGES)}; fix: choose one"
-                )
             self._trackers.append(_tracker(name, folder / "trackers"))
         for tracker in self._trackers:
             tracker.store_init_configuration(_flat(config))
@@ -101,18 +113,15 @@ class Trackers:
 def _tracker(name: str, folder: Path) -> Any:
     from accelerate import tracking  # type: ignore[import-untyped]
 
-    try:
-        if name == "tensorboard":
-            made = tracking.TensorBoardTracker("siri", logging_dir=str(folder))
-        else:
-            os.environ.setdefault("WANDB_MODE", "offline")
-            folder.mkdir(parents=True, exist_ok=True)
-            made = tracking.WandBTracker("siri")
-        start = getattr(made, "start", None)
-        if start is not None:
-            start()
-    except ImportError as error:
-        raise MissingExtra(_PACKAGES[name], "tracking") from error
+    if name == "tensorboard":
+        made = tracking.TensorBoardTracker("siri", logging_dir=str(folder))
+    else:
+        os.environ.setdefault("WANDB_MODE", "offline")
+        folder.mkdir(parents=True, exist_ok=True)
+        made = tracking.WandBTracker("siri")
+    start = getattr(made, "start", None)
+    if start is not None:
+        start()
     return made
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from siri.errors import ConfigError, ShapeError
+from siri.errors import ConfigError, PolicyFault, ShapeError
 from siri.policies.sampling import sample, uniforms
 
 LOGITS = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05]))
@@ -82,3 +82,12 @@ def test_refusals() -> None:
     for settings in ({"temperature": -1.0, "top_p": 1.0}, {"temperature": 1.0, "top_p": 0.0}):
         with pytest.raises(ConfigError, match="top_p"):
             sample(LOGITS[None], uniforms=torch.zeros(1), **settings)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_blew_up_are_named(bad: float) -> None:
+    logits = torch.zeros(2, 5)
+    logits[1, 3] = bad
+    for temperature in (0.0, 1.0):
+        with pytest.raises(PolicyFault, match="not finite"):
+            sample(logits, temperature=temperature, top_p=1.0, uniforms=torch.zeros(2, dtype=torch.float64))

@@ -60,6 +60,8 @@ def evaluate_(
     temperature = 0.0 if greedy else settings.evaluation.temperature
     sampling = Sampling(temperature=temperature, max_tokens=settings.rollout.max_tokens)
     shown = None if bank is None else _shown(bank, settings.validation, candidates, str(skills))
+    if not split and not any(name in suite.tasks for name in settings.evaluation.splits):
+        raise ConfigError(f"got no split to evaluate, expected one of {sorted(suite.tasks)}; fix: --split")
     found = {}
     for name in split or [s for s in settings.evaluation.splits if s in suite.tasks]:
         arms = {"plain": None} if shown is None else {"plain": None, "skills": shown}

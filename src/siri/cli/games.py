@@ -73,7 +73,7 @@ def _count(folder: Path, wanted: list[str]) -> None:
     found = {name: survey(folder, split=name) for name in splits}
     table.add_row("found", *(str(found[name].found) for name in splits))
     for reason in ("movable or sliced", "other kind", "no game file", "unmarked", "unsolvable"):
-        table.add_row(f"  {reason}", *(f"-{found[name].left_out.get(reason, 0)}" for name in splits))
+        table.add_row(f"  {reason}", *(str(-found[name].left_out.get(reason, 0)) for name in splits))
     table.add_row("playable", *(str(len(found[name].tasks)) for name in splits), style="bold")
     for kind in KINDS:
         counts = (sum(task.kind == kind for task in found[name].tasks) for name in splits)

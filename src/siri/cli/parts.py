@@ -50,6 +50,7 @@ def make_suite(config: Any, env: str, data: str | None) -> Any:
 
 def load_policy(name: str, slots: int, env: str = "alfworld", engine: str = "hf") -> Any:
     import torch
+    from safetensors import SafetensorError
     from transformers.utils import logging
 
     from siri.policies import HFPolicy
@@ -70,8 +71,8 @@ def load_policy(name: str, slots: int, env: str = "alfworld", engine: str = "hf"
 
             return VLLMPolicy.load(path, slots=slots)
         return HFPolicy.load(path, slots=slots)
-    except (OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"got policy {name!r} that cannot be loaded ({first}); fix: its path") from error
 
 

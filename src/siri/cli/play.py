@@ -31,11 +31,11 @@ def play(
     ] = "human",
     engine: Annotated[str, typer.Option(help="ALFWorld: native or textworld.")] = "native",
     temperature: Annotated[float, typer.Option(help="Of a model; 0 is greedy.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Sampling seed of a model.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Sampling seed of a model.")] = 0,
     html: Annotated[
         bool, typer.Option("--html", help="WebShop: as web pages on 127.0.0.1 instead of the terminal.")
     ] = False,
-    port: Annotated[int, typer.Option(help="Port of --html; 0 takes a free one.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of --html; 0 takes a free one.")] = 8000,
     set_: Annotated[list[str], typer.Option("--set", help="section.key=value.")] = [],  # noqa: B006
 ) -> None:
     """Play a task, or watch it played. Example: siri play --policy expert --task 3"""

@@ -35,7 +35,10 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Run directory.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything.")] = None,
     match: Annotated[Path | None, typer.Option(help="Stop at the environment steps of this run.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the run in --out as it was started; its settings stay."),
+    ] = False,
     track: Annotated[list[str], typer.Option(help="tensorboard or wandb; may be given again.")] = [],  # noqa: B006
     dry: Annotated[
         bool, typer.Option("--dry-run", help="Check settings, memory, data; train nothing.")
@@ -52,9 +55,10 @@ def run(
     from siri.config import load_config, parse_config
     from siri.config import preset as named
     from siri.learner import start_processes
-    from siri.runs import RunDirectory, compose, execute
-    from siri.tracking import Trackers
+    from siri.runs import RunDirectory, check_splits, compose, execute
+    from siri.tracking import Trackers, check_trackers
 
+    check_trackers(track)
     if resume:
         if out is None:
             raise ConfigError("got --resume without --out, expected the run to go on with; fix: --out RUN")
@@ -83,6 +87,7 @@ def run(
     console.quiet = not job.first
     with job.first_goes_ahead():
         suite = make_suite(settings, env, data)
+    check_splits(suite, settings)
     agent = load_policy(policy, settings.rollout.slots, env, engine)
     writer = make_miner(
         miner,

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from siri.errors import ConfigError, ShapeError
+from siri.errors import ConfigError, PolicyFault, ShapeError
 
 __all__ = ["sample", "uniforms"]
 
@@ -60,11 +60,16 @@ def sample(logits: Tensor, *, temperature: float, top_p: float, uniforms: Tensor
         raise ShapeError(
             f"got logits {tuple(logits.shape)} and uniforms {tuple(uniforms.shape)}, expected [B, V] and [B]"
         )
-    if temperature < 0 or not 0 < top_p <= 1:
+    if not temperature >= 0 or not 0 < top_p <= 1:  # NaN is refused as well
         raise ConfigError(
             f"got temperature {temperature} and top_p {top_p}, expected temperature >= 0 and 0 < top_p <= 1"
         )
     logprobs = torch.log_softmax(logits.float(), dim=-1)
+    if not bool(torch.isfinite(logprobs.amax(-1)).all()):
+        raise PolicyFault(
+            "got logits that are not finite, expected numbers; fix: go back to an earlier checkpoint and "
+            "lower optimizer.lr"
+        )
     if temperature == 0:
         ids = logprobs.argmax(dim=-1)
     else:

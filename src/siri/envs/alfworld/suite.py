@@ -54,6 +54,10 @@ def alfworld_suite(
     small = preset == "embedded"
     steps = max_steps or (25 if small else 50)
     shown = style or ("transcript" if small else "window")
+    if shown not in ("transcript", "window"):
+        raise ConfigError(
+            f"got style {shown!r} for ALFWorld, expected 'transcript' or 'window'; fix: env.style"
+        )
     tasks: dict[str, Sequence[Task]] = {}
     for split in _SPLITS:
         if data is None:
