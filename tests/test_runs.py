@@ -20,6 +20,9 @@ with RunDirectory(Path(sys.argv[1])).locked():
     time.sleep(60)
 """
 
+DESCRIPTION = dict.fromkeys(("env", "policy", "miner", "data", "config"))
+"""What config.json must hold at least."""
+
 
 def test_a_directory_in_use_is_locked_until_its_process_dies(folder: Path) -> None:
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(folder)], stdout=subprocess.PIPE, text=True)
@@ -31,21 +34,21 @@ def test_a_directory_in_use_is_locked_until_its_process_dies(folder: Path) -> No
         holder.kill()
         holder.wait()
     with RunDirectory(folder).locked():
-        RunDirectory(folder).create({})
-    assert RunDirectory(folder).describe() == {}
+        RunDirectory(folder).create(DESCRIPTION)
+    assert RunDirectory(folder).describe() == DESCRIPTION
 
 
 def test_a_start_that_was_killed_may_be_repeated(folder: Path) -> None:
     directory = RunDirectory(folder)
     with directory.locked():
-        directory.create({"a": 1})
+        directory.create(DESCRIPTION | {"a": 1})
     directory.config.unlink()
     (folder / ".config.json.77.new").write_text("{")
     with directory.locked():
-        directory.create({"a": 2})
-    assert directory.describe() == {"a": 2}
+        directory.create(DESCRIPTION | {"a": 2})
+    assert directory.describe() == DESCRIPTION | {"a": 2}
     with directory.locked(), pytest.raises(ConfigError, match="holds a run"):
-        directory.create({"a": 3})
+        directory.create(DESCRIPTION)
 
 
 def test_lines_of_repeated_iterations_and_half_lines_are_dropped(folder: Path) -> None:
