@@ -338,7 +338,7 @@ def test_a_damaged_game_is_one_sentence(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_ends_cleanly(name: str, tmp_path: Path) -> None:
     out = tmp_path / "cut"
-    command = [sys.executable, "-m", "siri.cli", "run", "--preset", "smoke", "--out", str(out)]
+    command = [sys.executable, "-m", "siri", "run", "--preset", "smoke", "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (out / "checkpoints").exists() and process.poll() is None and time.monotonic() < deadline:

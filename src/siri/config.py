@@ -396,13 +396,9 @@ def preset(name: str, env: str = "alfworld") -> RunConfig:
     """
     if f"{env}-{name}" in PRESETS:
         name = f"{env}-{name}"
-    other = name.partition("-")[0]
-    if (
-        name in PRESETS
-        and other != env
-        and any(f"{env}-{rest}" in PRESETS for rest in [name.partition("-")[2]])
-    ):
-        raise ConfigError(f"got preset {name!r} for {env}, expected one of {env}; fix: --env {other}")
+    other, _, rest = name.partition("-")
+    if name in PRESETS and other != env and f"{env}-{rest}" in PRESETS:
+        raise ConfigError(f"got preset {name!r} for {env}, expected {env}-{rest}; fix: it, or --env {other}")
     if name not in PRESETS:
         raise ConfigError(f"got preset {name!r}, expected one of {sorted(PRESETS)}; fix: choose one")
     return PRESETS[name]
