@@ -183,9 +183,28 @@ def always_won(problem: str, rng: random.Random) -> str:
 
 
 def logic(problem: str, rng: random.Random) -> str:
-    """A goal with every operator."""
-    (one, _), (two, _) = rng.sample(facts(problem, "inReceptacle"), 2)
-    where, kind, _ = place(problem, rng)
+    """A goal with every operator: a thing must leave every receptacle of the kind that it stands in."""
+    kinds, classes = dict(facts(problem, "receptacleType")), dict(facts(problem, "objectType"))
+    reached = {kinds[r] for r in dict(facts(problem, "receptacleAtLocation")) if r in kinds}
+    inside = facts(problem, "inReceptacle")
+    holders: dict[str, set[str]] = {}
+    for item, receptacle in inside:
+        holders.setdefault(item, set()).add(kinds.get(receptacle, ""))
+    fits = {
+        (item, kind)
+        for kind, its in facts(problem, "canContain")
+        for item in holders
+        if classes.get(item) == its
+    }
+    lit = {item for (item,) in facts(problem, "isToggled")}
+    choices = sorted(
+        (item, min(held))
+        for item, held in holders.items()
+        if len(held) == 1 and held <= reached and any((item, kind) in fits for kind in reached - held)
+    )
+    two, kind = rng.choice(choices)
+    one = rng.choice(sorted(holders.keys() - {two} - lit))
+    where, _, _ = place(problem, rng)
     problem = add(problem, init=(f"pickupable {one}", f"pickupable {two}"))
     goal = f"""(and
         (or (not (holdsAny agent1)) (exists (?o - object) (and (holds agent1 ?o) (= ?o {one}))))

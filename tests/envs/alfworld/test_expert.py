@@ -1,6 +1,7 @@
 """The expert wins every kind, and its helpers tell the truth."""
 
 import os
+import random
 
 import pytest
 
@@ -15,7 +16,8 @@ from siri.envs.alfworld.expert import (
     target_objects,
 )
 from siri.envs.alfworld.games import KINDS, load_game, load_tasks, parse_game
-from tests.envs.alfworld import house
+from siri.envs.alfworld.generator import generate_games
+from tests.envs.alfworld import cases, edges, house
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -71,3 +73,18 @@ def test_helpers():
 def test_wins_the_real_games():
     tasks = load_tasks(os.environ["ALFWORLD_DATA"], split="valid_seen")
     assert sum(solve(load_game(task.source)) is not None for task in tasks) >= 0.95 * len(tasks)
+
+
+@pytest.mark.parametrize("pair", range(0, len(cases.PAIRS), 4))
+def test_plans_for_goals_with_negation(pair, tmp_path):
+    """A thing must leave every receptacle of one kind, and the hand be empty or hold another thing."""
+    kind, room = cases.PAIRS[pair]
+    (task,) = generate_games(
+        1, seed=pair, split="train", kinds=[kind], rooms=[room], scale=0.2, directory=tmp_path
+    )
+    content = edges.with_features(edges.read(task.source), ["logic"], random.Random(pair))
+    game = parse_game(content)
+    assert not State(game).won
+    commands = solve(game)
+    assert commands is not None
+    assert len(commands) <= 8  # go, open, take, go, open, put, and what must be opened or closed

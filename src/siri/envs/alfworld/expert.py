@@ -13,10 +13,14 @@ from siri.envs.alfworld.engine import State
 from siri.envs.alfworld.game import Game
 from siri.envs.alfworld.goals import Case
 from siri.envs.alfworld.moves import STATIONS
+from siri.envs.alfworld.pddl import Fact
 
 __all__ = ["Expert", "destinations", "receptacle_of", "solve", "station_type", "stations", "target_objects"]
 
 _TREATED = {"isclean": "clean", "ishot": "heat", "iscool": "cool"}
+_UNDONE_BY = {"ishot": "cool", "iscool": "heat"}
+_REACHED = frozenset({"inreceptacle", "holds", "istoggled", "atlocation", "opened", *_TREATED})
+_UNDONE = frozenset({"inreceptacle", "holds", "holdsany", "atlocation", "opened", *_UNDONE_BY})
 
 
 class Expert:
@@ -35,7 +39,7 @@ class Expert:
         """The shortest of the plans that win from here; empty when won, None when there is none."""
         if state.won:
             return []
-        plans = (_Planner(state).plan(must) for must, must_not in self._cases if not must_not)
+        plans = (_Planner(state, must_not).plan(must) for must, must_not in self._cases)
         return min((p for p in plans if p is not None), key=len, default=None)
 
 
@@ -92,37 +96,45 @@ def _merged(cases: tuple[Case, ...]) -> Case:
     return frozenset().union(*(case[0] for case in cases)), frozenset().union(*(case[1] for case in cases))
 
 
+def _named(facts: frozenset[Fact] | set[Fact], predicate: str) -> list[Fact]:
+    """Arguments of every fact of a predicate, sorted."""
+    return sorted(fact[1:] for fact in facts if fact[0] == predicate)
+
+
 class _Planner:
     """Writes down the commands for one case of the goal, tracking location, hand and opened receptacles."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, must_not: frozenset[Fact]) -> None:
         self.state = state
         self.game = state.game
+        self.must_not = must_not
         self.location = state.location
         self.held = state.held
         self.opened: set[str] = set()
         self.commands: list[str] = []
 
-    def plan(self, must: frozenset[tuple[str, ...]]) -> list[str] | None:
+    def plan(self, must: frozenset[Fact]) -> list[str] | None:
         """The commands, or None when this case is out of reach."""
         unmet = {fact for fact in must if not self.state.has(*fact)}
+        wrong = {fact for fact in self.must_not if self.state.has(*fact)}
         places = {fact[1]: fact[2] for fact in must if fact[0] == "inreceptacle"}
         treatments = {fact[1]: _TREATED[fact[0]] for fact in unmet if fact[0] in _TREATED}
-        to_hold = [fact[2] for fact in must if fact[0] == "holds"]
-        moved = {fact[1] for fact in unmet if fact[0] == "inreceptacle"} | set(treatments)
-        done = True
-        for item in sorted(moved, key=lambda item: (item != self.held, self.game.rank[item])):
-            done = done and self._bring(item, treatments.get(item), places.get(item))
-        for item in to_hold:
-            done = done and self._hold(item)
-        for fact in unmet:
-            if fact[0] == "istoggled":
-                done = done and self._toggle(fact[1], places.get(fact[1]))
-        for fact in must:
-            if fact[0] == "atlocation" and fact[2] != self.location:
-                done = done and self._go_somewhere(fact[2])
-        known = {"inreceptacle", "holds", "istoggled", "atlocation", *_TREATED}
-        return self.commands if done and all(fact[0] in known for fact in unmet) else None
+        treatments |= {fact[1]: _UNDONE_BY[fact[0]] for fact in wrong if fact[0] in _UNDONE_BY}
+        moved = {fact[1] for fact in unmet | wrong if fact[0] == "inreceptacle"} | set(treatments)
+        order = sorted(moved, key=lambda item: (item != self.held, self.game.rank[item]))
+        done = (
+            all(fact[0] in _REACHED for fact in unmet)
+            and all(fact[0] in _UNDONE for fact in wrong)
+            and all(self._bring(item, treatments.get(item), places.get(item)) for item in order)
+            and all(self._hold(item) for _, item in _named(must, "holds"))
+            and self._empty_hand()
+            and all(self._toggle(lamp, places.get(lamp)) for (lamp,) in _named(unmet, "istoggled"))
+            and all(self._open_up(receptacle) for (receptacle,) in _named(unmet, "opened"))
+            and all(self._close(receptacle) for (receptacle,) in _named(self.must_not, "opened"))
+            and all(self._go_to(location) for _, location in _named(must, "atlocation"))
+            and ("atlocation", self.game.agent, self.location) not in self.must_not
+        )
+        return self.commands if done else None
 
     def _bring(self, item: str, verb: str | None, place: str | None) -> bool:
         """Fetch ``item``, treat it, and put it to ``place`` (or keep it when there is none)."""
@@ -154,7 +166,13 @@ class _Planner:
     def _drop(self) -> bool:
         """Put down what is in hand, here if possible."""
         held, game = self.held, self.game
-        options = [place for place in game.place_of if held is not None and game.fits(held, place)]
+        options = [
+            place
+            for place in game.place_of
+            if held is not None
+            and game.fits(held, place)
+            and ("inreceptacle", held, place) not in self.must_not
+        ]
         if not options:
             return False
         cost = {p: (game.place_of[p] != self.location, self._closed(p), game.rank[p]) for p in options}
@@ -177,8 +195,33 @@ class _Planner:
         self._say(f"use {self.game.names[lamp]}")
         return True
 
-    def _go_somewhere(self, location: str) -> bool:
+    def _empty_hand(self) -> bool:
+        """Put down what must not be held at the end."""
+        agent, held = self.game.agent, self.held
+        unwanted = {("holdsany", agent), ("holds", agent, held)} & self.must_not
+        return held is None or not unwanted or self._drop()
+
+    def _open_up(self, receptacle: str) -> bool:
+        if receptacle not in self.game.place_of:
+            return False
+        self._go(receptacle)
+        self._open(receptacle)
+        return True
+
+    def _close(self, receptacle: str) -> bool:
+        """Close it when it is open, or was opened on the way."""
+        if self._closed(receptacle):
+            return True
+        if receptacle not in self.game.place_of or receptacle not in self.game.able["openable"]:
+            return False
+        self._go(receptacle)
+        self._say(f"close {self.game.names[receptacle]}")
+        return True
+
+    def _go_to(self, location: str) -> bool:
         here = self.game.receptacles_at.get(location)
+        if location == self.location:
+            return True
         if not here:
             return False
         self._go(here[0])
