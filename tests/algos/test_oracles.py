@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor
 from siri import algos
 from tests.oracles import advantages as rows_oracle
 from tests.oracles import losses as oracle
+from tests.oracles import schedules as walks
 
 CASES = 500
 EXACT = {"atol": 1e-10, "rtol": 1e-10}
@@ -234,7 +236,26 @@ def test_internalization() -> None:
 
 
 def test_schedules() -> None:
-    """By hand: a rise over 4, a fall over 4 from 2 to 1."""
+    for seed in range(CASES):
+        rng = random.Random(seed)
+        k, start, length = rng.randint(0, 40), rng.randint(0, 20), rng.randint(1, 20)
+        peak, end = Fraction(rng.randint(1, 64), 16), Fraction(rng.randint(0, 64), 16)
+        when: dict[str, Any] = {"start": start, "length": length, "peak": float(peak)}
+        near = {"abs": 1e-12, "rel": 1e-12}
+        assert algos.linear_warmup(k, **when) == pytest.approx(
+            float(walks.rise(k, start, length, peak)), **near
+        )
+        walk = start, length, peak, end
+        assert algos.linear_decay(k, **when, end=float(end)) == pytest.approx(
+            float(walks.fall(k, *walk)), **near
+        )
+        assert algos.cosine_decay(k, **when, end=float(end)) == pytest.approx(
+            walks.half_cosine(k, *walk), **near
+        )
+
+
+def test_schedules_by_hand() -> None:
+    """A rise over 4, a fall over 4 from 2 to 1."""
     rise = [algos.linear_warmup(k, start=3, length=4, peak=0.1) for k in range(9)]
     assert rise == pytest.approx([0, 0, 0, 0.025, 0.05, 0.075, 0.1, 0.1, 0.1])
     fall = [algos.linear_decay(k, start=1, length=4, peak=2.0, end=1.0) for k in range(7)]
