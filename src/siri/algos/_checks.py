@@ -16,6 +16,7 @@ from siri.errors import ConfigError, ShapeError
 __all__ = [
     "require_choice",
     "require_dtype",
+    "require_labels",
     "require_rank",
     "require_rows",
     "require_same_shape",
@@ -71,10 +72,16 @@ def require_rows(name: str, values: Tensor, **labels: Tensor) -> None:
         raise ShapeError(
             f"got {name}[{row}] = {float(values[row])}, expected finite numbers; fix: the reward of that turn"
         )
-    for label, negative in zip(labels, bad[1:], strict=True):
-        if negative:
+    if any(bad[1:]):
+        require_labels(**labels)
+
+
+def require_labels(**labels: Tensor) -> None:
+    """Raise ShapeError unless every label is 0 or more."""
+    for name, label in labels.items():
+        if label.numel() and (least := int(label.min())) < 0:
             raise ShapeError(
-                f"got {label} = {int(labels[label].min())}, expected labels of 0 or more; "
+                f"got {name} = {least}, expected labels of 0 or more; "
                 f"fix: number them from 0, and drop rows of padding"
             )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from siri.algos._checks import require_dtype, require_rank, require_share
+from siri.algos._checks import require_dtype, require_labels, require_rank, require_share
 from siri.algos.masked import segment_ids
 from siri.algos.returns import precise
 from siri.errors import ShapeError
@@ -30,7 +30,7 @@ def similarity_anchors(features: Tensor, *, group: Tensor, threshold: float = 0.
         int64 [N] ≥ 0: equal for rows of one group and cluster.
 
     Raises:
-        ShapeError: wrong rank, length or dtype, no row, a feature that is not finite.
+        ShapeError: wrong rank, length or dtype, no row, a feature that is not finite, a negative group.
         ConfigError: a threshold outside 0…1.
     """
     require_rank(2, features=features)
@@ -45,6 +45,7 @@ def similarity_anchors(features: Tensor, *, group: Tensor, threshold: float = 0.
         )
     if not bool(features.isfinite().all()):
         raise ShapeError("got features that are not finite, expected numbers; fix: their source")
+    require_labels(group=group)
     groups, count = segment_ids(group)
     values = precise(features)
     tagged = torch.cat([groups[:, None].to(values.dtype), values], dim=1)

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from siri.algos._checks import require_choice, require_dtype, require_same_shape
+from siri.algos._checks import require_choice, require_dtype, require_rank, require_same_shape
 from siri.algos.masked import masked_mean, widen
 from siri.errors import ConfigError
 
@@ -52,6 +52,7 @@ def cross_entropy(logprobs: Tensor, *, mask: Tensor, normalizer: float | None = 
     Returns:
         scalar in float32 or wider.
     """
+    require_rank(2, logprobs=logprobs)
     require_same_shape(logprobs=logprobs, mask=mask)
     require_dtype("float", logprobs=logprobs)
     return masked_mean(-widen(logprobs), mask, normalizer=normalizer)
@@ -121,6 +122,7 @@ def gated_distillation(
 
 
 def _gap(logprobs: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    require_rank(2, logprobs=logprobs)
     require_same_shape(logprobs=logprobs, teacher=teacher, mask=mask)
     require_dtype("float", logprobs=logprobs, teacher=teacher)
     require_dtype("bool", mask=mask)

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from siri.algos._checks import require_choice, require_dtype, require_same_shape
+from siri.algos._checks import require_choice, require_dtype, require_rank, require_same_shape
 from siri.algos.masked import masked_mean, widen
 from siri.errors import ShapeError
 
@@ -97,6 +97,7 @@ def kl_divergence(
     Returns:
         (scalar L in float32 or wider, DivergenceStats normalised by the same Z).
     """
+    require_rank(2, logprobs=logprobs)
     require_same_shape(logprobs=logprobs, reference=reference, mask=mask)
     require_dtype("float", logprobs=logprobs, reference=reference)
     require_dtype("bool", mask=mask)
@@ -141,6 +142,7 @@ def mean_entropy(entropy: Tensor, *, mask: Tensor, normalizer: float | None = No
     Returns:
         scalar in float32 or wider.
     """
+    require_rank(2, entropy=entropy)
     require_same_shape(entropy=entropy, mask=mask)
     require_dtype("float", entropy=entropy)
     return masked_mean(entropy, mask, normalizer=normalizer)

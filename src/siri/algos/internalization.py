@@ -12,7 +12,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from siri.algos._checks import require_choice, require_dtype, require_rank, require_same_shape
+from siri.algos._checks import (
+    require_choice,
+    require_dtype,
+    require_labels,
+    require_rank,
+    require_same_shape,
+)
 from siri.algos.masked import masked_mean, segment_ids, segment_mean, widen
 from siri.algos.surrogate import LOG_RATIO_LIMIT
 from siri.errors import ConfigError, ShapeError
@@ -58,11 +64,15 @@ def treatment_utility(
 
     Returns:
         float32 [E] in −1…1; 0 in the plain arm, and in a group without one.
+
+    Raises:
+        ShapeError: wrong rank, length or dtype, a negative group. ConfigError: an unknown level.
     """
     require_rank(1, success=success)
     require_same_shape(success=success, group=group, skill=skill)
     require_dtype("bool", success=success, skill=skill)
     require_dtype("int64", group=group)
+    require_labels(group=group)
     require_choice(level, ("episode", "group"), "level")
     index, size = segment_ids(group)
     value = success.float()
@@ -155,6 +165,7 @@ def internalization_loss(
         (scalar L_int in float32 or wider, InternalizationStats). Given both counts, parts of a mini-batch
         add up.
     """
+    require_rank(2, plain_logprobs=plain_logprobs)
     require_same_shape(plain_logprobs=plain_logprobs, weights=weights, response_mask=response_mask)
     require_dtype("float", plain_logprobs=plain_logprobs, weights=weights)
     require_dtype("bool", response_mask=response_mask)

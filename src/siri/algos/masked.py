@@ -43,6 +43,7 @@ def masked_sum(values: Tensor, mask: Tensor) -> Tensor:
         float scalar; 0 under an empty mask.
     """
     require_same_shape(values=values, mask=mask)
+    require_dtype("float", values=values)
     require_dtype("bool", mask=mask)
     wide = widen(values)
     return torch.where(mask, wide, torch.zeros_like(wide)).sum()

@@ -143,6 +143,7 @@ def truncated_importance_weights(
     Returns:
         float [B, T] in float32 or wider, without gradient; 0 outside the mask.
     """
+    require_rank(2, old_logprobs=old_logprobs)
     require_same_shape(old_logprobs=old_logprobs, rollout_logprobs=rollout_logprobs, mask=mask)
     require_dtype("float", old_logprobs=old_logprobs, rollout_logprobs=rollout_logprobs)
     require_dtype("bool", mask=mask)

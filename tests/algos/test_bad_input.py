@@ -1,0 +1,171 @@
+"""Every public function refuses every tensor that is wrong, in one sentence that names it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from siri import algos
+from siri.errors import ConfigError, ShapeError
+
+N = 4
+ids = torch.arange(N)
+flags = torch.ones(N, dtype=torch.bool)
+rewards = torch.ones(N)
+labels: dict[str, Tensor] = {"group": ids, "episode": ids}
+fined: dict[str, Tensor] = {**labels, "invalid": flags}
+logp = torch.zeros(2, 3)
+mask = torch.ones(2, 3, dtype=torch.bool)
+gate: dict[str, Tensor] = {"used": mask, "utility": logp, "action_mask": mask}
+
+ROWS: dict[str, dict[str, Tensor]] = {
+    "discounted_returns": {"rewards": rewards, "episode": ids},
+    "episode_advantages": {"scores": rewards, **labels, "baseline": flags},
+    "step_advantages": {"returns": rewards, "group": ids, "anchor": ids},
+    "gigpo_advantages": {"rewards": rewards, **fined, "anchor": ids, "baseline": flags},
+    "grpo_advantages": {"rewards": rewards, **fined},
+    "dr_grpo_advantages": {"rewards": rewards, **fined},
+    "rloo_advantages": {"rewards": rewards, **fined},
+    "treatment_utility": {"success": flags, "group": ids, "skill": flags},
+    "similarity_anchors": {"features": logp.new_ones(N, 2), "group": ids},
+}
+TOKENS: dict[str, dict[str, Tensor]] = {
+    "clipped_surrogate": {
+        "logprobs": logp, "old_logprobs": logp, "advantages": logp, "mask": mask, "importance": logp,
+    },
+    "truncated_importance_weights": {"old_logprobs": logp, "rollout_logprobs": logp, "mask": mask},
+    "kl_divergence": {"logprobs": logp, "reference": logp, "mask": mask},
+    "mean_entropy": {"entropy": logp, "mask": mask},
+    "cross_entropy": {"logprobs": logp, "mask": mask},
+    "reverse_kl_distillation": {"logprobs": logp, "teacher": logp, "mask": mask},
+    "gated_distillation": {"logprobs": logp, "teacher": logp, "mask": mask},
+    "internalization_gate": gate,
+    "internalization_weights": {"advantages": logp, **gate},
+    "internalization_loss": {
+        "plain_logprobs": logp, "weights": logp, "response_mask": mask, "gate": mask, "old_logprobs": logp,
+    },
+}  # fmt: skip
+PLAIN = {
+    "kl_estimate": {"logprobs": logp, "reference": logp},
+    "masked_sum": {"values": logp, "mask": mask},
+    "masked_mean": {"values": logp, "mask": mask},
+}
+OTHERS: dict[str, dict[str, Any]] = {
+    "discounted_returns": {"gamma": 0.9},
+    "internalization_loss": {"token_clip": 0.2},
+}
+ALL = {**ROWS, **TOKENS, **PLAIN}
+
+
+def call(name: str, tensors: dict[str, Tensor], **options: Any) -> None:
+    first, *others = tensors
+    function: Callable[..., Any] = getattr(algos, name)
+    rest = {key: tensors[key] for key in others}
+    if name in ("masked_sum", "masked_mean"):
+        function(tensors[first], rest["mask"])
+    else:
+        function(tensors[first], **rest, **{**OTHERS.get(name, {}), **options})
+
+
+def damaged(tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Wrong length, wrong rank, wrong dtype."""
+    yield "length", tensor[:-1]
+    yield "rank", tensor[None]
+    yield "dtype", tensor.to(torch.complex64)
+
+
+def _cases() -> Iterator[Any]:
+    for name, tensors in ALL.items():
+        for argument, tensor in tensors.items():
+            for defect, bad in damaged(tensor):
+                yield pytest.param(name, argument, bad, id=f"{name}-{argument}-{defect}")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_good_input_passes(name: str) -> None:
+    call(name, ALL[name])
+
+
+@pytest.mark.parametrize(("name", "argument", "bad"), list(_cases()))
+def test_one_wrong_tensor_is_refused(name: str, argument: str, bad: Tensor) -> None:
+    with pytest.raises(ShapeError, match=r"got .*expected .*; fix: "):
+        call(name, {**ALL[name], argument: bad})
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_all_of_a_wrong_rank_are_refused(name: str) -> None:
+    flat = {key: tensor[0] for key, tensor in TOKENS[name].items()}
+    with pytest.raises(ShapeError, match="expected"):
+        call(name, flat)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_negative_labels_and_wrong_numbers_are_refused(name: str) -> None:
+    tensors = ROWS[name]
+    for label in ("group", "episode", "anchor"):
+        if label in tensors:
+            with pytest.raises(ShapeError, match=f"got {label} = -1, expected labels of 0 or more"):
+                call(name, {**tensors, label: ids - 1})
+    first = next(iter(tensors))
+    if tensors[first].is_floating_point():
+        for value in (torch.nan, torch.inf):
+            wrong = tensors[first].clone()
+            wrong[-1] = value
+            with pytest.raises(ShapeError, match=r"expected (finite )?numbers"):
+                call(name, {**tensors, first: wrong})
+        with pytest.raises(ShapeError, match=r"at least one|expected equally many"):
+            call(name, {key: tensor[:0] for key, tensor in tensors.items()})
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        ("discounted_returns", "gamma", -0.1),
+        ("gigpo_advantages", "gamma", 1.1),
+        ("gigpo_advantages", "normalize", "std"),
+        ("gigpo_advantages", "statistics", "per_token"),
+        ("episode_advantages", "statistics", "per_token"),
+        ("grpo_advantages", "statistics", "per_token"),
+        ("step_advantages", "normalize", "std"),
+        ("similarity_anchors", "threshold", -0.1),
+        ("treatment_utility", "level", "skill"),
+        ("clipped_surrogate", "clip_low", 1.1),
+        ("clipped_surrogate", "clip_low", -0.1),
+        ("clipped_surrogate", "clip_high", -0.1),
+        ("clipped_surrogate", "dual_clip", 1.0),
+        ("clipped_surrogate", "ratio", "turn"),
+        ("clipped_surrogate", "aggregation", "turn"),
+        ("truncated_importance_weights", "limit", 0.0),
+        ("kl_divergence", "estimator", "k4"),
+        ("kl_estimate", "estimator", "k4"),
+        ("gated_distillation", "gate", "relu"),
+        ("gated_distillation", "sharpness", -1.0),
+        ("internalization_weights", "max_weight", 0.0),
+        ("internalization_loss", "token_clip", -0.1),
+    ],
+)
+def test_an_option_out_of_range_is_refused(name: str, option: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"got .*{option}=.*expected .*; fix: "):
+        call(name, ALL[name], **{option: value})
+
+
+def test_the_table_is_complete() -> None:
+    """A new public function must come with its cases."""
+    functions = {n for n in algos.__all__ if n[0].islower()}
+    assert functions == {*ALL, "token_entropy", "linear_warmup", "linear_decay", "cosine_decay"}
+
+
+@pytest.mark.parametrize("schedule", [algos.linear_warmup, algos.linear_decay, algos.cosine_decay])
+def test_a_schedule_needs_a_length(schedule: Callable[..., float]) -> None:
+    with pytest.raises(ConfigError, match="got length=0, expected at least 1"):
+        schedule(3, length=0)
+
+
+@pytest.mark.parametrize("logits", [torch.zeros(()), torch.zeros(2, 0)])
+def test_entropy_needs_a_vocabulary(logits: Tensor) -> None:
+    with pytest.raises(ShapeError, match="got logits of shape"):
+        algos.token_entropy(logits)
