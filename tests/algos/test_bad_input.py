@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -169,3 +170,40 @@ def test_a_schedule_needs_a_length(schedule: Callable[..., float]) -> None:
 def test_entropy_needs_a_vocabulary(logits: Tensor) -> None:
     with pytest.raises(ShapeError, match="got logits of shape"):
         algos.token_entropy(logits)
+
+
+DEFAULTS = {
+    "normalize": "mean_std",
+    "statistics": "per_turn",
+    "max_return": 10.0,
+    "omega": 1.0,
+    "invalid_penalty": 0.1,
+    "clip_low": 0.2,
+    "clip_high": 0.2,
+    "dual_clip": 3.0,
+    "ratio": "token",
+    "aggregation": "token",
+    "estimator": "k3",
+    "gate": ("sigmoid", None),
+    "sharpness": 1.0,
+    "floor": 0.02,
+    "max_weight": 2.0,
+    "level": "episode",
+    "threshold": 0.95,
+    "limit": 2.0,
+    "gamma": 0.95,
+    "start": 0,
+    "length": (20, 100),
+    "peak": 0.1,
+    "end": 0.0,
+}
+"""The documented defaults (docs/algorithms.md); None everywhere else."""
+
+
+def test_defaults_are_the_documented_ones() -> None:
+    for name in algos.__all__:
+        if name[0].islower():
+            for option in inspect.signature(getattr(algos, name)).parameters.values():
+                if option.default is not inspect.Parameter.empty:
+                    want = DEFAULTS.get(option.name)
+                    assert option.default in (want if isinstance(want, tuple) else (want,)), (name, option)
