@@ -91,6 +91,47 @@ def teach(model: Any, tokenizer: Any, chats: Sequence[Sequence[dict[str, str]]],
     raise AssertionError(f"the model did not learn its reply, the loss is {loss:.3f}")
 
 
+def summaries() -> list[list[dict[str, str]]]:
+    """Requests for a skill as a run sends them, about lamps."""
+    from siri.skills.prompts import EMBEDDED_RULES, summary_text
+
+    chats = []
+    for lamp in ("desklamp", "floorlamp"):
+        for thing in ("book", "pen", "laptop", "mug", "cd", "bowl", "watch", "pillow"):
+            for place in ("desk", "shelf", "sidetable"):
+                actions = [f"go to {place} 1", f"take {thing} 1 from {place} 1", f"use {lamp} 1"]
+                if place == "shelf":
+                    actions = ["go to drawer 2", "open drawer 2", *actions]
+                verb = "look at" if place == "desk" else "examine"
+                goal = f"{verb} {'some ' if place == 'desk' else 'the '}{thing} "
+                goal += f"{'under' if place == 'desk' else 'with'} the {lamp}"
+                user = summary_text(goal, actions)
+                chats.append(
+                    [{"role": "system", "content": EMBEDDED_RULES}, {"role": "user", "content": user}]
+                )
+    return chats
+
+
+REPLY = (
+    '{"skills": [{"condition": "the task is to look at an object under a light", '
+    '"strategy": "search the desk first, take it, then use the desklamp."}]}'
+)
+
+
+def random_model() -> tuple[Any, Any]:
+    """A model that was taught nothing, and its tokenizer; always the same."""
+    texts = [message["content"] for chat in summaries() for message in chat]
+    tokenizer = byte_tokenizer([*texts, REPLY])
+    return qwen(tokenizer), tokenizer
+
+
+def writer_model() -> tuple[Any, Any]:
+    """A model that was taught to answer a request for a skill by ``REPLY``, and its tokenizer."""
+    model, tokenizer = random_model()
+    teach(model, tokenizer, summaries(), REPLY)
+    return model, tokenizer
+
+
 def write(model: Any, tokenizer: Any, folder: Path) -> Path:
     save_checkpoint(model, tokenizer, folder)
     return folder

@@ -110,6 +110,8 @@ def run(
     }
     left = Remaining(settings, miner)
     with ExitStack() as held, Interrupts() as interrupts:
+        if hasattr(agent, "close"):
+            held.callback(agent.close)
 
         def occupy() -> None:
             held.enter_context(directory.locked())

@@ -10,6 +10,7 @@ import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,8 @@ class VLLMServerPolicy(EnginePolicy):
         self.served: str = served["id"]
         """The model's name at the server."""
         self.max_context = min(self.max_context, int(served.get("max_model_len") or self.max_context))
+        if self._ask("GET", "/is_sleeping")["is_sleeping"]:
+            self._wake()
         self._update()
 
     @classmethod
@@ -102,7 +105,12 @@ class VLLMServerPolicy(EnginePolicy):
         return cls(model, tokenizer, url=url, slots=slots, max_context=max_context, exchange=exchange)
 
     def close(self) -> None:
-        """Close the connections and remove the checkpoint that was exchanged."""
+        """Leave the server awake, with the newest weights; close the connections and remove the checkpoint.
+
+        A server that went away in the meantime is no error.
+        """
+        with suppress(PolicyFault):
+            self.wake()
         self._pool.shutdown()
         self.engine.close()
         self._finalizer()
