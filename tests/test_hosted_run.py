@@ -21,7 +21,7 @@ SHORT = [
     "rollout.tasks=4",
     "warmup={successes: 5, max_iterations: 2}",
     "mining={every: 3, min_active: 9, max_iterations: 7}",
-    "validation={n_eval: 8, candidate_share: 1.0}",
+    "validation.candidate_share=1.0",
     "internalization.iterations=1",
 ]
 """Enough groups to prove two skills; rule, learning rate and all the rest are the preset's."""
