@@ -1,8 +1,8 @@
 """Rollouts with a KV cache that lives as long as an episode, against ``model.generate`` on whole prompts.
 
 The embedded policy plays 64 episodes of 30 turns greedily. Every engine runs in a process of its own, one
-after the other, on the same games.
-vLLM is the third where it is installed: `make test-vllm` makes an environment with it, in which all engines run.
+after the other, on the same games. vLLM is the third where it is installed: `make test-vllm` makes an
+environment with it, in which all engines can be measured.
 Run: [.venv-vllm/bin/]python benchmarks/rollout.py [--episodes 64] [--turns 30] [--repeats 3]
 """
 

@@ -74,6 +74,10 @@ def load_policy(
     if local and not Path(name).is_dir():
         raise ConfigError(f"got model folder {name!r} that does not exist; fix: its path")
     check_engine(engine)
+    if sleep and engine == "hf":
+        raise ConfigError(
+            "got rollout.sleep with --engine hf, expected an engine that sleeps; fix: --engine vllm"
+        )
     try:
         if engine == "vllm":
             from siri.policies.vllm import VLLMPolicy
