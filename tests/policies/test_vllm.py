@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from siri.policies.tiny import base_path
+from siri.testing import check_policy
 from siri.types import Request, Sampling
 
 pytestmark = [
@@ -56,6 +57,10 @@ def test_greedy_is_that_of_transformers_before_and_after_a_push(policy) -> None:
     assert gap(after, policy.snapshot().generate(requests, GREEDY)) < 1e-3
     assert [c.logprobs for c in after] != [c.logprobs for c in before]
     assert policy._engine_tag() == "1"
+
+
+def test_the_contract(policy) -> None:
+    check_policy(policy, max_context=policy.max_context, batch_invariant=False)
 
 
 def test_sessions_continue_the_sampled_ids_and_seeds_belong_to_requests(policy) -> None:

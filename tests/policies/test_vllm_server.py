@@ -13,6 +13,7 @@ import torch
 
 from siri.errors import ConfigError, PolicyFault
 from siri.policies.vllm_server import VLLMServerPolicy
+from siri.testing import check_policy
 from siri.types import Request, Sampling
 from tests.policies._tiny import tiny_model, tiny_tokenizer
 from tests.test_cli import metrics, siri
@@ -51,6 +52,11 @@ def test_greedy_is_that_of_transformers_before_and_after_a_push(policy) -> None:
     assert gap(after, policy.snapshot().generate(REQUESTS, GREEDY)) < 1e-3
     assert [c.logprobs for c in after] != [c.logprobs for c in before]
     assert [path.name for path in policy._exchange.iterdir()] == [str(policy.version)]
+
+
+@pytest.mark.vllm
+def test_the_contract(policy) -> None:
+    check_policy(policy, max_context=policy.max_context, batch_invariant=False)
 
 
 @pytest.mark.vllm
