@@ -6,11 +6,14 @@ The only file that imports vLLM.
 from __future__ import annotations
 
 import os
+import random
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 
 from siri.errors import MissingExtra, PolicyFault
@@ -82,9 +85,10 @@ class VLLMPolicy(EnginePolicy):
             # compiling takes longer than a small run
             settings |= {"enforce_eager": True, "kv_cache_memory_bytes": self._cache_bytes()}
         if self._wide is None:
-            self.engine = LLM(model=os.fspath(path), **{**settings, **(options or {})})
+            with _generators_kept():
+                self.engine = LLM(model=os.fspath(path), **{**settings, **(options or {})})
         else:
-            with tempfile.TemporaryDirectory() as folder:
+            with _generators_kept(), tempfile.TemporaryDirectory() as folder:
                 self._wide.config().save_pretrained(folder)
                 settings |= {"load_format": "dummy", **(options or {})}
                 self.engine = LLM(model=folder, **settings)
@@ -150,7 +154,8 @@ class VLLMPolicy(EnginePolicy):
             for seed in seeds
         ]
         inputs = [{"prompt_token_ids": ids} for ids in prompts]
-        outputs = self.engine.generate(inputs, settings, use_tqdm=False)
+        with _generators_kept():
+            outputs = self.engine.generate(inputs, settings, use_tqdm=False)
         done = []
         for output in outputs:
             found = output.outputs[0]
@@ -167,3 +172,15 @@ class VLLMPolicy(EnginePolicy):
 
     def _wake(self) -> None:
         self.engine.wake_up()
+
+
+@contextmanager
+def _generators_kept() -> Iterator[None]:
+    """Leave the global generators as they were: vLLM seeds them when it starts and draws from torch's."""
+    own, theirs = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(own)
+        np.random.set_state(theirs)  # noqa: NPY002
