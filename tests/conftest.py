@@ -21,6 +21,17 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         os.environ["SIRI_CACHE"] = before
 
 
+@pytest.fixture(scope="session")
+def vllm_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real vLLM server; who uses it pushes the weights of its choice. Skips where vLLM is not installed."""
+    pytest.importorskip("vllm", reason="needs vllm: make test-vllm")
+    from tests.vllm_server import random_model, vllm_server, write
+
+    folder = tmp_path_factory.mktemp("served")
+    with vllm_server(write(*random_model(), folder / "model"), folder / "log") as url:
+        yield url
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """An empty folder's path that does not exist yet."""

@@ -229,6 +229,8 @@ def test_an_interrupt_keeps_what_was_done(
         (["run", "--set", "optimizer.lr=.inf"], "optimizer.lr=inf"),
         (["run", "--preset", "webshop-paper"], "preset 'webshop-paper' for alfworld"),
         (["run", "--preset", "smoke", "--track", "paper"], "tracker 'paper'"),
+        (["run", "--preset", "smoke", "--engine", "magic"], "or the address of a vLLM server"),
+        (["run", "--preset", "smoke", "--set", "rollout.sleep=true"], "rollout.sleep with --engine hf"),
         (["run", "--preset", "smoke", "--set", "env.style=compact"], "style 'compact' for ALFWorld"),
         (["run", "--preset", "smoke", "--set", "evaluation.splits=[foo]"], "evaluation.splits=['foo']"),
         (["eval", "tiny", "--preset", "smoke", "--set", "evaluation.splits=[foo]"], "no split to evaluate"),

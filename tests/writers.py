@@ -20,14 +20,13 @@ GOOD = {
     ),
     "put an object somewhere": "search the countertop first, take it, then move it to the goal.",
 }
-BAD = {
-    "clean an object": _STATION.format("bed", "clean", "sofa"),
-    "heat an object": _STATION.format("bed", "heat", "toilet"),
-    "cool an object": _STATION.format("bed", "cool", "safe"),
-    "look at an object under a light": "search the bed first, take it, then use the toilet.",
-    "put two objects somewhere": "search the bed first, use the safe, then use the toilet.",
-    "put an object somewhere": "search the bed first, use the safe, then use the toilet.",
-}
+_NONSENSE = "search the bed first, use the safe, then use the toilet."
+BAD = dict.fromkeys(GOOD, _NONSENSE)
+"""Nothing that leads to the goal: harmful from the first group to the last, whatever the policy learns.
+
+The right plan with wrong places ("heat it with the toilet") would not do. A policy in training soon reads
+past the place, is helped by the plan, and the skill becomes one that helps.
+"""
 _KINDS = {
     r"\bclean": "clean an object",
     r"\b(?:heat|hot)\b": "heat an object",

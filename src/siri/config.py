@@ -109,6 +109,8 @@ class RolloutConfig(_Section):
     """Give each environment a process of its own: for slow ones, and for ones that may hang."""
     timeout: Positive = 120.0
     """Seconds that one reset or step may take; needs ``processes``."""
+    sleep: bool = False
+    """vLLM gives its GPU memory to the trainer while it learns; the next rollout takes it back."""
 
 
 class AdvantageConfig(_Section):

@@ -19,7 +19,7 @@ import torch
 from siri.algos import linear_warmup
 from siri.batching import Row, beneficial, build_rows, collate, compute_advantages, micro_batches
 from siri.config import RunConfig
-from siri.errors import MinerFault, SplitError
+from siri.errors import ConfigError, MinerFault, SplitError
 from siri.faults import DropEpisode, FailFast
 from siri.learner import Learner, start_processes
 from siri.processes import Processes
@@ -117,6 +117,10 @@ class Curriculum:
             self.validator.bind(self.bank)
         self.retriever = retriever or make_retriever(config.validation, self.validator)
         self.evaluator, self.on_miner_fault = evaluator, on_miner_fault or ContinueWithout()
+        if r.sleep and not hasattr(policy, "sleep"):
+            raise ConfigError(
+                "got rollout.sleep with an engine that cannot, expected vLLM; fix: --engine vllm"
+            )
         reference = policy.snapshot().model if getattr(objective, "kl", 0) else None
         # a model that is spread over processes cannot play, so the policy keeps a whole one
         several = start_processes().size > 1
@@ -305,6 +309,8 @@ class Curriculum:
         scale, i = 0.0, self.config.internalization
         if self.state.phase is Phase.INTERNALIZATION:
             scale = linear_warmup(k, start=self.state.since, length=i.warmup, peak=i.peak)
+        if self.config.rollout.sleep:
+            self.policy.sleep()
         rows = self._rows(groups)
         gap = self._prompt_gap(rows) if scale == 0.0 else {}
         with self.rollout.clock.part("learn"):

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from siri.policies.hf import HFPolicy
-from siri.policies.tiny import base_path, build_model
+from siri.policies.tiny import base_path
+from siri.testing import check_policy
 from siri.types import Request, Sampling
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="needs vllm: make test-vllm")
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="needs vllm: make test-vllm"),
+]
 GREEDY = Sampling(temperature=0.0, max_tokens=8)
 CHATS = [
     [{"role": "user", "content": f"You see a desk {n}.\n\nYour task is to: put a mug in desk."}]
@@ -22,23 +28,11 @@ CHATS = [
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The embedded architecture with heads of 32, the smallest that vLLM's CPU attention takes."""
-    tokenizer = HFPolicy.load(base_path(), slots=1).tokenizer
-    with torch.random.fork_rng():
-        torch.random.default_generator.manual_seed(0)
-        model = build_model(tokenizer, hidden=96, heads=3)
-    path = tmp_path_factory.mktemp("vllm") / "model"
-    HFPolicy(model, tokenizer).save(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def policy(folder: Path):
+def policy():
+    """The embedded policy. Its heads of 16 are widened for the engine; those of the server's tests are 32."""
     from siri.policies.vllm import VLLMPolicy
 
-    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-    return VLLMPolicy.load(folder, slots=16, max_context=1024, options={"enforce_eager": True})
+    return VLLMPolicy.load(base_path(), slots=16, max_context=1024)
 
 
 def gap(first, second) -> float:
@@ -56,13 +50,17 @@ def test_greedy_is_that_of_transformers_before_and_after_a_push(policy) -> None:
     assert gap(before, reference.generate(requests, GREEDY)) < 1e-3
     with torch.no_grad():
         for parameter in policy.model.parameters():
-            parameter.mul_(1.05).add_(0.01)
+            parameter.mul_(1.02).add_(0.001)
     policy.reset_cache()
     assert policy.version == 1
     after = policy.generate(requests, GREEDY)
     assert gap(after, policy.snapshot().generate(requests, GREEDY)) < 1e-3
     assert [c.logprobs for c in after] != [c.logprobs for c in before]
-    assert policy._engine_version() == 1
+    assert policy._engine_tag() == "1"
+
+
+def test_the_contract(policy) -> None:
+    check_policy(policy, max_context=policy.max_context, batch_invariant=False)
 
 
 def test_sessions_continue_the_sampled_ids_and_seeds_belong_to_requests(policy) -> None:
@@ -88,20 +86,46 @@ def test_a_prompt_that_does_not_fit_gets_no_ids(policy) -> None:
     assert does_not.completion_ids == ()
 
 
-def test_two_iterations_of_a_run_with_pushes(folder: Path, tmp_path: Path, policy, monkeypatch) -> None:
-    from siri.algos import SiriObjective
-    from siri.config import load_config, preset
-    from siri.curriculum import Curriculum
-    from siri.envs.alfworld import alfworld_suite
+def test_an_engine_that_lost_its_weights_gets_them_again(policy) -> None:
+    before = policy.generate([Request(CHATS[0])], GREEDY)
+    policy.engine.llm_engine.set_weight_version("of somebody else")
+    assert gap(policy.generate([Request(CHATS[0])], GREEDY), before) < 1e-6
+    assert policy._engine_tag() == str(policy.version)
 
-    config = load_config(
-        preset("smoke"), assignments=["rollout.tasks=2", "optimizer.recompute=true", "optimizer.kl=0"]
-    )
-    games = alfworld_suite(train_games=6, valid_games=6, max_steps=4)
-    run = Curriculum(games, policy, miner=None, objective=SiriObjective(kl=0.0), config=config)
-    start = policy.version
-    for number in range(2):
-        iteration = run.step()
-        assert iteration.metrics["engine/logprob_gap"] < 1e-3
-        assert policy.version == start + number + 1
-    assert iteration.metrics["learn/steps"] > 0
+
+def test_sleep_says_what_it_cannot_and_the_next_rollout_wakes(policy) -> None:
+    before = policy.generate([Request(CHATS[0])], GREEDY)
+    with pytest.warns(UserWarning, match="no sleep mode on CPUs"):
+        assert policy.sleep() is False
+    assert policy.engine.llm_engine.is_sleeping()
+    assert gap(policy.generate([Request(CHATS[0])], GREEDY), before) < 1e-6
+    assert not policy.engine.llm_engine.is_sleeping()
+
+
+def test_two_iterations_of_a_run_with_pushes(tmp_path: Path) -> None:
+    """A default policy is trained and saved by one run, and goes on with vLLM in the next."""
+    small = ["env={train_games: 6, valid_games: 2, max_steps: 6}", "rollout={tasks: 2, sleep: false}"]
+    small += ["warmup={successes: 0, max_iterations: 1}", "evaluation.splits=[]"]
+    ends = ["mining={min_active: 0, min_iterations: 0, max_iterations: 0}", "internalization.iterations=0"]
+
+    def run(out: Path, *more: str) -> list[dict]:
+        settings = [part for setting in small for part in ("--set", setting)]
+        command = [sys.executable, "-m", "siri", "run", "--preset", "smoke", *settings, "--out", str(out)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [*command, "--miner", "none", *more], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+    ends = [part for setting in ends for part in ("--set", setting)]
+    run(tmp_path / "first", "--set", "warmup.max_iterations=1", *ends)
+    two = ["--set", "warmup.max_iterations=2", "--set", "optimizer.recompute=true", *ends]
+    lines = run(tmp_path / "second", "--policy", str(tmp_path / "first" / "model"), "--engine", "vllm", *two)
+    assert len(lines) == 2
+    for line in lines:
+        assert line["learn/steps"] > 0
+        assert 0 < line["engine/logprob_gap"] < 1e-3
+    assert (tmp_path / "second" / "model" / "model.safetensors").read_bytes() != (
+        tmp_path / "first" / "model" / "model.safetensors"
+    ).read_bytes()

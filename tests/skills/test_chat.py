@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import subprocess
 import sys
 import time
 from email.utils import formatdate
-from pathlib import Path
 
 import pytest
 
@@ -440,38 +438,3 @@ def test_importing_skills_loads_nothing_heavy():
     code = "import sys, siri.skills; print({'openai', 'torch', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
-
-
-@pytest.mark.vllm
-def test_a_real_vllm_server(tmp_path):
-    """Needs vllm, and SIRI_VLLM_MODEL: an instruct model's folder or name."""
-    pytest.importorskip("vllm")
-    model = os.environ.get("SIRI_VLLM_MODEL") or pytest.skip("SIRI_VLLM_MODEL is not set")
-    port, log = 8765, tmp_path / "log"
-    command = [
-        sys.executable,
-        "-m",
-        "vllm.entrypoints.openai.api_server",
-        "--model",
-        model,
-        "--port",
-        str(port),
-    ]
-    with log.open("w") as stream:
-        process = subprocess.Popen([*command, "--served-model-name", "writer"], stdout=stream, stderr=stream)
-    try:
-        with ChatMiner("writer", base_url=f"http://127.0.0.1:{port}/v1", samples=4, max_retries=0) as m:
-            for _ in range(300):
-                try:
-                    mine(m, 4)
-                    break
-                except MinerFault:
-                    assert process.poll() is None, Path(log).read_text()[-2000:]
-                    time.sleep(2)
-        assert m.last_report.requests == 4
-        assert m.last_report.failed == {}
-        assert m.last_report.proposed > 0
-        assert not m.hosted.calls[-1].estimated
-    finally:
-        process.terminate()
-        process.wait(60)

@@ -37,6 +37,17 @@ def test_export_then_import_is_the_identity(tmp_path_factory, bank):
         assert import_skills(folder / "agent") == bank
 
 
+@pytest.mark.parametrize(
+    "sign", ["\x85", "\u2028", "\u2029", "\ufeff", "\t", "\r", "---\n", ": #", "'\"", "é"]
+)
+def test_signs_that_yaml_reads_its_own_way(sign, tmp_path):
+    bank = SkillBank()
+    bank.add(make_skill(f"use{sign}it", condition=f"1{sign}"))
+    bank.add(make_skill(f"{sign}use{sign}", condition=f"{sign}a{sign} b", kind=f"a{sign}b"))
+    export_skills(bank, tmp_path / "agent", form="agent")
+    assert import_skills(tmp_path / "agent") == bank
+
+
 def test_an_exported_folder_follows_the_convention(tmp_path):
     bank = SkillBank()
     bank.add(make_skill())

@@ -9,8 +9,8 @@ from typing import Any
 from rich.table import Table
 
 from siri.cli.app import console
-from siri.cli.parts import make_suite
-from siri.errors import ConfigError, MissingExtra
+from siri.cli.parts import check_engine, make_suite
+from siri.errors import MissingExtra
 
 __all__ = ["dry_run"]
 
@@ -21,8 +21,7 @@ def dry_run(settings: Any, env: str, policy: str, engine: str, data: str | None,
     from siri.policies.tiny import base_path
     from siri.runs import versions
 
-    if engine not in ("hf", "vllm"):
-        raise ConfigError(f"got --engine {engine!r}, expected 'hf' or 'vllm'; fix: choose one")
+    check_engine(engine)
     if engine == "vllm" and importlib.util.find_spec("vllm") is None:
         raise MissingExtra("vllm", "vllm")
     shape = shape_of(str(base_path(env)) if policy == "tiny" else policy)

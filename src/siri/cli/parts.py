@@ -8,7 +8,7 @@ from typing import Any
 
 from siri.errors import ConfigError
 
-__all__ = ["load_policy", "make_miner", "make_suite"]
+__all__ = ["check_engine", "load_policy", "make_miner", "make_suite"]
 
 
 def make_suite(config: Any, env: str, data: str | None) -> Any:
@@ -48,7 +48,17 @@ def make_suite(config: Any, env: str, data: str | None) -> Any:
     )
 
 
-def load_policy(name: str, slots: int, env: str = "alfworld", engine: str = "hf") -> Any:
+def check_engine(engine: str) -> None:
+    """Refuse what is neither hf, vllm nor the address of a vLLM server."""
+    if engine not in ("hf", "vllm") and not engine.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"got --engine {engine!r}, expected 'hf', 'vllm' or the address of a vLLM server; fix: choose one"
+        )
+
+
+def load_policy(
+    name: str, slots: int, env: str = "alfworld", engine: str = "hf", *, sleep: bool = False
+) -> Any:
     import torch
     from safetensors import SafetensorError
     from transformers.utils import logging
@@ -63,13 +73,20 @@ def load_policy(name: str, slots: int, env: str = "alfworld", engine: str = "hf"
     local = name.startswith((".", "/", "~")) or name.count("/") > 1
     if local and not Path(name).is_dir():
         raise ConfigError(f"got model folder {name!r} that does not exist; fix: its path")
-    if engine not in ("hf", "vllm"):
-        raise ConfigError(f"got --engine {engine!r}, expected 'hf' or 'vllm'; fix: choose one")
+    check_engine(engine)
+    if sleep and engine == "hf":
+        raise ConfigError(
+            "got rollout.sleep with --engine hf, expected an engine that sleeps; fix: --engine vllm"
+        )
     try:
         if engine == "vllm":
             from siri.policies.vllm import VLLMPolicy
 
-            return VLLMPolicy.load(path, slots=slots)
+            return VLLMPolicy.load(path, slots=slots, sleep=sleep)
+        if engine != "hf":
+            from siri.policies.vllm_server import VLLMServerPolicy
+
+            return VLLMServerPolicy.load(path, url=engine, slots=slots)
         return HFPolicy.load(path, slots=slots)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]

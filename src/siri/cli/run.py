@@ -25,7 +25,7 @@ def run(
     miner: Annotated[
         str, typer.Option(help="Who writes skills: self, openai, file or none (GiGPO).")
     ] = "self",
-    engine: Annotated[str, typer.Option(help="What samples: hf (transformers) or vllm.")] = "hf",
+    engine: Annotated[str, typer.Option(help="What samples: hf, vllm, or a vLLM server's address.")] = "hf",
     preset: Annotated[str, typer.Option(help="embedded, smoke or paper.")] = "embedded",
     config: Annotated[Path | None, typer.Option(help="YAML file over the preset.")] = None,
     set_: Annotated[list[str], typer.Option("--set", help="section.key=value over the file.")] = [],  # noqa: B006
@@ -88,7 +88,7 @@ def run(
     with job.first_goes_ahead():
         suite = make_suite(settings, env, data)
     check_splits(suite, settings)
-    agent = load_policy(policy, settings.rollout.slots, env, engine)
+    agent = load_policy(policy, settings.rollout.slots, env, engine, sleep=settings.rollout.sleep)
     writer = make_miner(
         miner,
         settings,
@@ -110,6 +110,8 @@ def run(
     }
     left = Remaining(settings, miner)
     with ExitStack() as held, Interrupts() as interrupts:
+        if hasattr(agent, "close"):
+            held.callback(agent.close)
 
         def occupy() -> None:
             held.enter_context(directory.locked())

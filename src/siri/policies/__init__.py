@@ -9,13 +9,15 @@ if TYPE_CHECKING:
     from siri.policies.hf import HFPolicy
     from siri.policies.scripted import ScriptedPolicy
     from siri.policies.vllm import VLLMPolicy
+    from siri.policies.vllm_server import VLLMServerPolicy
 
-__all__ = ["HFPolicy", "ScriptedPolicy", "VLLMPolicy"]
+__all__ = ["HFPolicy", "ScriptedPolicy", "VLLMPolicy", "VLLMServerPolicy"]
 
 _HOMES = {
     "HFPolicy": "siri.policies.hf",
     "ScriptedPolicy": "siri.policies.scripted",
     "VLLMPolicy": "siri.policies.vllm",
+    "VLLMServerPolicy": "siri.policies.vllm_server",
 }
 
 

@@ -197,7 +197,11 @@ def _to_markdown(record: SkillRecord, name: str, settings: Mapping[str, Any]) ->
             "siri": row,
         },
     }
-    head = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=100)
+    # YAML folds these line breaks unless they are escaped
+    plain = not re.search(
+        "[\x85\u2028\u2029]", f"{front['description']}{record.skill.kind}{record.skill.origin}"
+    )
+    head = yaml.safe_dump(front, sort_keys=False, allow_unicode=plain, width=100)
     return f"---\n{head}---\n{record.skill.strategy}\n"
 
 

@@ -1,0 +1,205 @@
+"""A policy that samples at a running vLLM server and hands it new weights as checkpoints."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+import warnings
+import weakref
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from siri.errors import ConfigError, MissingExtra, PolicyFault
+from siri.policies.engine import NO_SLEEP, EnginePolicy, Sampled, named_weights
+from siri.policies.support import load_tokenizer
+from siri.types import Sampling
+
+__all__ = ["VLLMServerPolicy"]
+
+
+class VLLMServerPolicy(EnginePolicy):
+    """Samples at a vLLM server (``vllm serve``), and is ready for ``Curriculum``.
+
+    Token ids go in and out through the OpenAI-compatible completions API. The server must serve a checkpoint
+    of the same architecture and be started with ``VLLM_SERVER_DEV_MODE=1``: weights, their version and sleep
+    mode are the business of vLLM's development endpoints, which belong on a network that you trust. Nobody
+    else may push weights to it meanwhile: what others pushed is noticed before the next rollout, and
+    replaced.
+
+    Weights are pushed as a checkpoint in ``exchange``, a folder that server and trainer both see, which the
+    server reloads in place; only the newest one is kept, and none in the end. vLLM's tensor transfers (NCCL,
+    CUDA IPC) need GPUs on both sides and are not used.
+
+    Args:
+        model: a transformers causal LM, the one that is trained.
+        tokenizer: its tokenizer, with a chat template.
+        url: of the server, e.g. ``http://127.0.0.1:8000``; a trailing ``/v1`` is left out.
+        slots: largest batch, and requests on the way at once.
+        max_context: longest prompt plus completion; by default what model and server both take.
+        timeout: seconds for one request.
+        exchange: folder for the checkpoints; by default a temporary one (``TMPDIR`` says where).
+
+    Raises:
+        ConfigError: no plain address, or a server without the development endpoints.
+        PolicyFault: the server does not answer.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        url: str,
+        slots: int = 128,
+        max_context: int | None = None,
+        timeout: float = 600.0,
+        exchange: str | os.PathLike[str] | None = None,
+    ) -> None:
+        super().__init__(model, tokenizer, slots=slots, max_context=max_context)
+        try:
+            import httpx
+        except ImportError as error:
+            raise MissingExtra("httpx", "vllm-server") from error
+        self.url = url.rstrip("/").removesuffix("/v1")
+        if not self.url.startswith(("http://", "https://")):
+            raise ConfigError(f"got {url!r}, expected the address of a vLLM server; fix: http://HOST:PORT")
+        limits = httpx.Limits(max_connections=slots, max_keepalive_connections=slots)
+        self.engine = httpx.Client(base_url=self.url, timeout=timeout, limits=limits)
+        self._errors: Any = httpx.HTTPError
+        self._pool = ThreadPoolExecutor(max_workers=slots, thread_name_prefix="vllm")
+        # a server outlives its trainers, whose versions all begin with 0
+        self._run = uuid.uuid4().hex[:12]
+        self._exchange = Path(tempfile.mkdtemp(prefix="siri-weights-", dir=exchange))
+        self._finalizer = weakref.finalize(self, shutil.rmtree, self._exchange, ignore_errors=True)
+        [served] = self._ask("GET", "/v1/models")["data"][:1]
+        self.served: str = served["id"]
+        """The model's name at the server."""
+        self.max_context = min(self.max_context, int(served.get("max_model_len") or self.max_context))
+        if self._ask("GET", "/is_sleeping")["is_sleeping"]:
+            self._wake()
+        self._update()
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        url: str,
+        dtype: str = "float32",
+        slots: int = 128,
+        max_context: int | None = None,
+        exchange: str | os.PathLike[str] | None = None,
+    ) -> VLLMServerPolicy:
+        """Load a transformers checkpoint as the model to train, for a server that serves its architecture."""
+        from transformers import AutoModelForCausalLM
+
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+        tokenizer = load_tokenizer(path)
+        return cls(model, tokenizer, url=url, slots=slots, max_context=max_context, exchange=exchange)
+
+    def close(self) -> None:
+        """Leave the server awake, with the newest weights; close the connections and remove the checkpoint.
+
+        A server that went away in the meantime is no error.
+        """
+        with suppress(PolicyFault):
+            self.wake()
+        self._pool.shutdown()
+        self.engine.close()
+        self._finalizer()
+
+    def _tag(self) -> str:
+        return f"siri-{self._run}-{self._version}"
+
+    def _engine_tag(self) -> str:
+        return str(self._ask("GET", "/weight_info")["weight_version"])
+
+    def _push(self) -> None:
+        folder = self._exchange / str(self._version)
+        folder.mkdir(exist_ok=True)
+        weights = {name: value.cpu().contiguous().clone() for name, value in named_weights(self.model)}
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        self.model.config.save_pretrained(folder)
+        self._call("reload_weights", weights_path=str(folder))
+        self._ask("POST", "/reset_prefix_cache")
+        self._ask("POST", "/update_weight_version", body={"new_version": self._tag()})
+        for stale in self._exchange.iterdir():
+            if stale != folder:
+                shutil.rmtree(stale, ignore_errors=True)
+
+    def _sample(
+        self, prompts: Sequence[list[int]], seeds: Sequence[int], sampling: Sampling
+    ) -> list[Sampled]:
+        common = {
+            "model": self.served,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "max_tokens": sampling.max_tokens,
+            "stop_token_ids": sorted(self._encoder.stop_ids),
+            "logprobs": 0,
+            "return_token_ids": True,
+        }
+        bodies = [{**common, "prompt": ids, "seed": seed} for ids, seed in zip(prompts, seeds, strict=True)]
+        return list(self._pool.map(self._complete, bodies))
+
+    def _complete(self, body: Mapping[str, Any]) -> Sampled:
+        [choice] = self._ask("POST", "/v1/completions", body=body)["choices"]
+        ids, logprobs = choice.get("token_ids"), (choice.get("logprobs") or {}).get("token_logprobs")
+        if ids is None or logprobs is None or len(ids) != len(logprobs):
+            raise PolicyFault(
+                f"got a completion without token ids or log-probs from {self.url}, expected both; "
+                "fix: vLLM 0.32 or newer"
+            )
+        return Sampled(tuple(map(int, ids)), tuple(map(float, logprobs)))
+
+    def _sleep(self) -> bool:
+        config = self._ask("GET", "/server_info", query={"config_format": "json"})["vllm_config"]
+        frees = bool(config["device_config"]["device"] != "cpu")
+        if frees and not config["model_config"]["enable_sleep_mode"]:
+            raise ConfigError(
+                f"got a server at {self.url} without sleep mode, expected one that can give its memory back; "
+                "fix: start it with --enable-sleep-mode, or rollout.sleep=false"
+            )
+        if not frees:
+            warnings.warn(NO_SLEEP, stacklevel=3)
+        self._ask("POST", "/sleep", query={"level": "2"})
+        return frees
+
+    def _wake(self) -> None:
+        self._ask("POST", "/wake_up")
+
+    def _call(self, method: str, **arguments: str) -> None:
+        self._ask("POST", "/collective_rpc", body={"method": method, "kwargs": arguments})
+
+    def _ask(
+        self,
+        verb: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> Any:
+        """One request; its JSON answer, or None without one."""
+        try:
+            response = self.engine.request(verb, path, json=body, params=query)
+        except self._errors as error:
+            raise PolicyFault(
+                f"got no answer from {self.url} ({type(error).__name__}), expected a vLLM server; "
+                "fix: start it, or its address"
+            ) from error
+        if response.status_code == 404 and not path.startswith("/v1/"):
+            raise ConfigError(
+                f"got a server at {self.url} without {path}, expected vLLM's development endpoints; "
+                "fix: start it with VLLM_SERVER_DEV_MODE=1"
+            )
+        if response.is_error:
+            said = " ".join(response.text.split())[:200]
+            raise PolicyFault(f"got HTTP {response.status_code} from {self.url}{path}: {said}")
+        return response.json() if response.content else None

@@ -1,0 +1,167 @@
+"""A policy at a running vLLM server: real vLLM on the CPU (`make test-vllm`), and bad servers without it."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import torch
+
+from siri.errors import ConfigError, PolicyFault
+from siri.policies.vllm_server import VLLMServerPolicy
+from siri.testing import check_policy
+from siri.types import Request, Sampling
+from tests.policies._tiny import tiny_model, tiny_tokenizer
+from tests.test_cli import metrics, siri
+from tests.vllm_server import random_model, write
+
+GREEDY = Sampling(temperature=0.0, max_tokens=8)
+REQUESTS = [
+    Request([{"role": "user", "content": f"Examine the book with lamp {n}."}], session=str(n))
+    for n in range(4)
+]
+
+
+@pytest.fixture(scope="module")
+def policy(vllm_url: str):
+    policy = VLLMServerPolicy(*random_model(), url=vllm_url, slots=8)
+    yield policy
+    policy.close()
+
+
+def gap(first, second) -> float:
+    """Largest distance of the log-probs of equal tokens."""
+    assert [c.completion_ids for c in first] == [c.completion_ids for c in second]
+    mine, theirs = ([v for c in found for v in c.logprobs] for found in (first, second))
+    return max(abs(a - b) for a, b in zip(mine, theirs, strict=True))
+
+
+@pytest.mark.vllm
+def test_greedy_is_that_of_transformers_before_and_after_a_push(policy) -> None:
+    before = policy.generate(REQUESTS, GREEDY)
+    assert gap(before, policy.snapshot().generate(REQUESTS, GREEDY)) < 1e-3
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            parameter.mul_(1.05).add_(0.01)
+    policy.reset_cache()
+    after = policy.generate(REQUESTS, GREEDY)
+    assert gap(after, policy.snapshot().generate(REQUESTS, GREEDY)) < 1e-3
+    assert [c.logprobs for c in after] != [c.logprobs for c in before]
+    assert [path.name for path in policy._exchange.iterdir()] == [str(policy.version)]
+
+
+@pytest.mark.vllm
+def test_the_contract(policy) -> None:
+    check_policy(policy, max_context=policy.max_context, batch_invariant=False)
+
+
+@pytest.mark.vllm
+def test_seeds_belong_to_requests(policy) -> None:
+    sampling = Sampling(temperature=1.0, max_tokens=12)
+    chats = [r.messages for r in REQUESTS]
+    [first] = policy.generate([Request(chats[0], seed=3)], sampling)
+    again = policy.generate([Request(chats[1], seed=9), Request(chats[0], seed=3)], sampling)
+    assert again[1].completion_ids == first.completion_ids
+    assert len(first.logprobs) == len(first.completion_ids)
+    other = policy.generate([Request(chats[0], seed=4)], sampling)[0]
+    assert other.completion_ids != first.completion_ids
+
+
+@pytest.mark.vllm
+def test_what_another_trainer_pushed_is_replaced_before_the_next_rollout(policy, vllm_url: str) -> None:
+    before = policy.generate(REQUESTS, GREEDY)
+    other = VLLMServerPolicy(*random_model(), url=vllm_url, slots=2)
+    assert other.version == 0
+    assert [c.logprobs for c in other.generate(REQUESTS, GREEDY)] != [c.logprobs for c in before]
+    other.close()
+    assert not other._exchange.exists()
+    assert gap(policy.generate(REQUESTS, GREEDY), before) < 1e-6
+
+
+@pytest.mark.vllm
+def test_sleep_says_what_it_cannot_and_the_next_rollout_wakes(policy) -> None:
+    before = policy.generate(REQUESTS, GREEDY)
+    with pytest.warns(UserWarning, match="no sleep mode on CPUs"):
+        assert policy.sleep() is False
+    assert policy._ask("GET", "/is_sleeping") == {"is_sleeping": True}
+    assert gap(policy.generate(REQUESTS, GREEDY), before) < 1e-6
+    assert policy._ask("GET", "/is_sleeping") == {"is_sleeping": False}
+
+
+@pytest.mark.vllm
+@pytest.mark.filterwarnings("ignore:vLLM has no sleep mode")
+def test_two_iterations_of_a_run_with_pushes(vllm_url: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    folder = write(*random_model(), tmp_path / "model")
+    small = ["env={train_games: 4, valid_games: 2, max_steps: 3}", "rollout={tasks: 2, sleep: true}"]
+    small += ["warmup={successes: 0, max_iterations: 2}", "evaluation.splits=[]", "optimizer.recompute=true"]
+    small += ["mining={min_active: 0, min_iterations: 0, max_iterations: 0}", "internalization.iterations=0"]
+    settings = [part for setting in small for part in ("--set", setting)]
+    where = ["--policy", folder, "--engine", vllm_url, "--miner", "none", "--out", tmp_path / "run"]
+    assert siri(monkeypatch, "run", "--preset", "smoke", *settings, *where) == 0
+    lines = metrics(tmp_path / "run")
+    assert len(lines) == 2
+    for line in lines:
+        assert 0 < line["engine/logprob_gap"] < 1e-3
+    # the last update put it to sleep; who comes next finds it awake
+    with urllib.request.urlopen(f"{vllm_url}/is_sleeping") as answer:
+        assert json.load(answer) == {"is_sleeping": False}
+
+
+def tiny(url: str) -> VLLMServerPolicy:
+    return VLLMServerPolicy(tiny_model(0), tiny_tokenizer(), url=url, slots=2)
+
+
+def test_no_server_is_one_sentence() -> None:
+    with pytest.raises(PolicyFault, match=r"got no answer from http://127\.0\.0\.1:9 .*fix: start it"):
+        tiny("http://127.0.0.1:9/v1")
+    with pytest.raises(ConfigError, match="http://HOST:PORT"):
+        tiny("127.0.0.1:9")
+
+
+class Server(BaseHTTPRequestHandler):
+    """Knows its models, and fails or does not know all the rest."""
+
+    status = 404
+
+    def do_GET(self) -> None:
+        known = {"/v1/models": {"data": [{"id": "m"}]}}
+        if self.status == 500:
+            known["/is_sleeping"] = {"is_sleeping": False}
+        found = known.get(self.path)
+        self.answer(self.status if found is None else 200, found or {"error": "no\nweights"})
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.answer(self.status, {"error": "no\nweights"})
+
+    def answer(self, status: int, body: object) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "match"),
+    [(404, ConfigError, "VLLM_SERVER_DEV_MODE=1"), (500, PolicyFault, r"HTTP 500 from .*/collective_rpc: ")],
+)
+def test_servers_that_cannot_take_weights(status: int, error: type[Exception], match: str) -> None:
+    handler = type("Handler", (Server,), {"status": status})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
+        thread = Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            with pytest.raises(error, match=match):
+                tiny(f"http://127.0.0.1:{httpd.server_address[1]}")
+        finally:
+            httpd.shutdown()
+            thread.join()
