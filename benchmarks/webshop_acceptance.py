@@ -60,6 +60,29 @@ def share(found: list[int], below: int) -> str:
     return f"{sum(rank < below for rank in found) / len(found):.1%}"
 
 
+def verdicts(found: list[int], best: float, poor: tuple[float, float], counts: list[int]) -> list[str]:
+    """The acceptance lines that a catalogue misses, each with what was found; empty when all hold.
+
+    ``best`` is the oracle's success, ``poor`` the naive agent's (task score, success), both of them
+    as played; ``counts`` are purchases that satisfy each goal.
+    """
+    ten = sum(rank < 10 for rank in found) / len(found)
+    fifty = sum(rank < 50 for rank in found) / len(found)
+    many = sum(count > 3 for count in counts) / len(counts)
+    lines = (
+        (best == 1, f"oracle succeeds on {best:.1%}, asked 100 %"),
+        (40 <= poor[0] <= 65, f"naive agent scores {poor[0]:.1f}, asked 40 to 65"),
+        (poor[1] < 0.1, f"naive agent succeeds on {poor[1]:.1%}, asked below 10 %"),
+        (0.6 <= ten <= 0.85, f"top 10 {ten:.1%}, asked 60 to 85 %"),
+        (fifty >= 0.98, f"top 50 {fifty:.1%}, asked 98 %"),
+        (
+            not many,
+            f"{many:.1%} of {len(counts)} goals have over 3 purchases, at most {max(counts)}; asked about 3",
+        ),
+    )
+    return [text for holds, text in lines if not holds]
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -74,6 +97,7 @@ def main() -> None:
         "",
     ]
     lines += [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    missed: list[str] = []
     for size, human in itertools.product(("tiny", "small"), (False, True)):
         catalog = bundled_catalog(size)
         goals, index = build_goals(catalog, human=human), shared_index(catalog)
@@ -93,6 +117,8 @@ def main() -> None:
         )
         lines.append(f"| {' | '.join(cells)} |")
         print(lines[-1], flush=True)
+        misses = verdicts(found, best.success, (poor.task_score, poor.success), counts)
+        missed += [f"- {cells[0]}: {text}." for text in misses]
     catalog = bundled_catalog("small")
     told = [p for p in catalog.products if p.instruction]
     words = [len(p.title.split()) for p in catalog.products]
@@ -107,6 +133,7 @@ def main() -> None:
         f"{statistics.mean(words):.1f}); instructions "
         f"of {min(asked)} to {max(asked)} words (mean {statistics.mean(asked):.1f}).",
     ]
+    lines += ["", "Acceptance lines that do not hold:", "", *missed] if missed else ["", "Every line holds."]
     page = "\n".join(lines) + "\n"
     print(page)
     if args.out:

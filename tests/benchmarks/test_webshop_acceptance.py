@@ -1,0 +1,53 @@
+"""The acceptance script names the lines that a catalogue misses, and the fact that its docs rest on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from siri.envs.webshop import bundled_catalog
+
+ROOT = Path(__file__).parents[2]
+GOOD: dict[str, Any] = {
+    "found": [0] * 7 + [20] * 3,
+    "best": 1.0,
+    "poor": (50.0, 0.02),
+    "counts": [1, 2, 3],
+}
+
+
+@pytest.fixture(autouse=True)
+def _benchmarks_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+
+
+def test_a_catalogue_that_keeps_every_line_misses_none() -> None:
+    assert import_module("webshop_acceptance").verdicts(**GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"found": [0] * 10}, "top 10 100.0%"),
+        ({"found": [0] * 5 + [20] * 5}, "top 10 50.0%"),
+        ({"found": [0] * 7 + [1000] * 3}, "top 50 70.0%"),
+        ({"best": 0.99}, "oracle"),
+        ({"poor": (39.9, 0.02)}, "scores 39.9"),
+        ({"poor": (65.1, 0.02)}, "scores 65.1"),
+        ({"poor": (50.0, 0.1)}, "succeeds on 10.0%"),
+        ({"counts": [1, 2, 3, 4]}, "25.0% of 4 goals have over 3 purchases, at most 4"),
+    ],
+)
+def test_each_line_is_judged(change: dict[str, Any], told: str) -> None:
+    misses = import_module("webshop_acceptance").verdicts(**GOOD | change)
+    assert len(misses) == 1
+    assert told in misses[0]
+
+
+def test_a_query_of_the_tiny_catalogue_has_ten_products() -> None:
+    counts = Counter(product.query for product in bundled_catalog("tiny").products)
+    assert set(counts.values()) == {10}
