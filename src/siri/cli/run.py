@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from rich.markup import escape
 from siri.cli.app import app, console
 from siri.cli.dry import dry_run
 from siri.cli.interrupts import Interrupts
+from siri.cli.launcher import join_launcher
 from siri.cli.parts import load_policy, make_miner, make_suite
 from siri.cli.show import Remaining, show_progress, skills_table, stage_line, summary_table
 from siri.errors import ConfigError
@@ -83,6 +85,7 @@ def run(
     if dry:
         dry_run(settings, env, policy, engine, data, processes)
         return
+    join_launcher(sys.argv[1:])
     job = start_processes()
     console.quiet = not job.first
     with job.first_goes_ahead():
