@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from siri.algos.objectives import TokenBatch, TokenScores
 from siri.errors import ConfigError, ShapeError
+from siri.heads import LinearHead, is_plain
 
 __all__ = ["logprobs_only", "score"]
 
@@ -53,7 +54,13 @@ def score(
     recompute = torch.is_grad_enabled() and targets.numel() * head.weight.shape[0] > keep
 
     parts: list[tuple[Tensor, Tensor]] = []
-    for start in range(0, max(targets.numel(), 1), chunk):
+    if cap is None and is_plain(head):
+        device = states.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
+        parts.append(
+            LinearHead.apply(states.to(dtype), head.weight.to(dtype), targets, chunk, entropy, not recompute)
+        )
+    for start in range(0, 0 if parts else max(targets.numel(), 1), chunk):
         arguments = (head, states[start : start + chunk], targets[start : start + chunk], cap, entropy)
         if recompute:
             parts.append(checkpoint(_chunk, *arguments, use_reentrant=False))
