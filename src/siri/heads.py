@@ -106,7 +106,7 @@ def _blocks(table: Tensor) -> list[slice]:
 def _score(
     logits: Tensor, targets: Tensor, chosen: Tensor, spread: Tensor | None, norm: Tensor, keep: bool
 ) -> None:
-    """Fill in log-prob of the target, entropy and log of the normaliser; ``logits`` is used up unless kept."""
+    """Fill in the target's log-prob, entropy and log of the normaliser; uses ``logits`` up unless kept."""
     for rows in _blocks(logits):
         z = logits[rows]
         top = z.amax(-1, keepdim=True)

@@ -1,8 +1,8 @@
 """`accelerate launch --cpu --num_processes N`: the processes that it does not start.
 
 On CPUs accelerate leaves the starting to MPI (``--mpirun_hostfile``); without it, one process is started,
-whatever ``--num_processes`` says. The one that finds itself alone goes on as torch's launcher, with the number
-that accelerate was given: the same program, N times, on gloo.
+whatever ``--num_processes`` says. The one that finds itself alone goes on as torch's launcher, with the
+number that accelerate was given: the same program, N times, on gloo.
 """
 
 from __future__ import annotations
@@ -18,6 +18,14 @@ __all__ = ["join_launcher", "torch_command"]
 
 _SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 """Set in every process that torch's launcher or an MPI starts."""
+
+_LAUNCHERS = (
+    "accelerate",
+    "accelerate-launch",
+    "accelerate.commands.launch",
+    "accelerate/commands/launch.py",
+)
+"""How the program of `accelerate launch` may be called; the first is followed by `launch`."""
 
 
 def join_launcher(arguments: Sequence[str]) -> None:
@@ -84,11 +92,9 @@ def _asked(parent: Sequence[str]) -> Any:
         launch_command_parser,
     )
 
-    place = next(
-        (n for n, word in enumerate(parent) if word == "launch" and "accelerate" in parent[n - 1]), None
-    )
-    if place is None and any("accelerate.commands.launch" in word or "accelerate-launch" in word for word in parent):
-        place = next(n for n, word in enumerate(parent) if "accelerate" in word)
+    place = next((n for n, word in enumerate(parent) if word.endswith(_LAUNCHERS)), None)
+    if place is not None and parent[place + 1 : place + 2] == ["launch"]:
+        place += 1
     if place is None:
         raise ConfigError(
             "got one process from accelerate, which was asked for several on CPUs and starts them through "
