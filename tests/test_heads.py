@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from siri.heads import LinearHead, is_plain
+from siri.heads import head_scores, is_plain
 
 
 def plain(states: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,7 +39,7 @@ def test_values_and_gradients_are_those_of_autograd(
 ) -> None:
     states, weight, targets, by_choice, by_entropy = draw(seed, count, vocabulary, dtype)
     near = {"atol": 2e-5, "rtol": 1e-4} if dtype is torch.float32 else {"atol": 0.12, "rtol": 0.06}
-    chosen, spread = LinearHead.apply(states, weight, targets, chunk, entropy != "none", keep)
+    chosen, spread = head_scores(states, weight, targets, chunk, entropy=entropy != "none", keep=keep)
     expected, expected_spread = plain(states, weight, targets)
     torch.testing.assert_close(chosen, expected, atol=2e-5, rtol=1e-4)
     if entropy != "none":
@@ -60,14 +60,14 @@ def test_values_and_gradients_are_those_of_autograd(
 
 def test_logits_of_any_size_are_finite() -> None:
     states, weight, targets, *_ = draw(0, 4, 12, torch.float32)
-    chosen, spread = LinearHead.apply(states * 1e4, weight, targets, 3, True, False)
+    chosen, spread = head_scores(states * 1e4, weight, targets, 3)
     (chosen + spread).sum().backward()
     assert all(bool(x.isfinite().all()) for x in (chosen, spread, states.grad, weight.grad))
 
 
 def test_a_frozen_part_costs_no_gradient() -> None:
     states, weight, targets, *_ = draw(1, 5, 12, torch.float32)
-    chosen, _ = LinearHead.apply(states, weight.detach(), targets, 2, False, False)
+    chosen, _ = head_scores(states, weight.detach(), targets, 2, entropy=False)
     (gradient,) = torch.autograd.grad(chosen.sum(), [states])
     (expected,) = torch.autograd.grad(plain(states, weight, targets)[0].sum(), [states])
     torch.testing.assert_close(gradient, expected, atol=1e-5, rtol=1e-4)
@@ -85,7 +85,7 @@ def test_a_head_that_does_more_is_not_plain() -> None:
 @pytest.mark.parametrize("rows", [1, 200])
 def test_a_vocabulary_larger_than_a_block(rows: int) -> None:
     states, weight, targets, by_choice, _ = draw(2, rows, 3000, torch.float32)
-    chosen, _ = LinearHead.apply(states, weight, targets, 128, True, False)
+    chosen, _ = head_scores(states, weight, targets, 128)
     found = torch.autograd.grad((chosen * by_choice).sum(), [states, weight])
     expected = torch.autograd.grad((plain(states, weight, targets)[0] * by_choice).sum(), [states, weight])
     for mine, other in zip(found, expected, strict=True):

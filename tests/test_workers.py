@@ -85,8 +85,14 @@ def test_an_environment_that_only_breaks_ends_the_run() -> None:
 
 
 def test_a_run_on_a_flaky_world_goes_to_its_end_and_counts(tmp_path: Path) -> None:
-    """5 % of all steps raise and 1 % hang, in the evaluations as well; settings and files are a real run's."""
-    settings = ["rollout.slots=16", "rollout.processes=true", "rollout.timeout=0.5", "rollout.tasks=4"]
+    """5 % of all steps raise and 1 % hang, in the evaluations as well; all the rest is a real run."""
+    settings = [
+        "rollout.slots=16",
+        "evaluation.splits=[valid_seen]",
+        "rollout.processes=true",
+        "rollout.timeout=0.5",
+        "rollout.tasks=4",
+    ]
     settings += ["internalization.iterations=1", "mining.max_iterations=1", "warmup.max_iterations=1"]
     config = load_config(SMOKE, assignments=settings)
     flaky = replace(suite(), make_env=partial(FlakyWorld, suite().make_env))

@@ -16,22 +16,37 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["LinearHead", "is_plain"]
+__all__ = ["head_scores", "is_plain"]
 
 
 def is_plain(head: nn.Module) -> bool:
-    """Whether ``head`` computes W h and nothing else, so that ``LinearHead`` may stand for it."""
+    """Whether ``head`` computes W h and nothing else, so that ``head_scores`` may stand for it."""
     hooks = (head._forward_hooks, head._forward_pre_hooks, head._backward_hooks, head._backward_pre_hooks)
     return type(head) is nn.Linear and head.bias is None and not any(hooks)
 
 
-class LinearHead(torch.autograd.Function):
-    """``apply(states, weight, targets, chunk, entropy, keep)`` → log-probs and entropies, float32 [N].
+def head_scores(
+    states: Tensor, weight: Tensor, targets: Tensor, chunk: int, *, entropy: bool = True, keep: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Log-probs of ``targets`` and entropies, float32 [N] with gradient in ``states`` and ``weight``.
 
-    states [N, D] and weight [V, D] of one dtype; targets [N] token ids; ``chunk`` positions at a time;
-    ``entropy`` False leaves zeros; ``keep`` holds the logits for the backward pass rather than computing
-    them again. N positions, D width, V vocabulary.
+    Args:
+        states: [N, D], what the head is applied to.
+        weight: [V, D] of the same dtype.
+        targets: [N] token ids.
+        chunk: positions at a time.
+        entropy: False leaves zeros.
+        keep: hold the logits for the backward pass rather than compute them again.
+
+    N positions, D width, V vocabulary.
     """
+    apply: Any = _LinearHead.apply
+    found: tuple[Tensor, Tensor] = apply(states, weight, targets, chunk, entropy, keep)
+    return found
+
+
+class _LinearHead(torch.autograd.Function):
+    """``head_scores``, and its gradient."""
 
     @staticmethod
     def forward(
@@ -54,7 +69,7 @@ class LinearHead(torch.autograd.Function):
         return chosen, spread
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         """Gradients of states and weight."""
         states, weight, targets, norm, spread = ctx.saved_tensors
         by_choice, by_entropy = gradients

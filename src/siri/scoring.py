@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from siri.algos.objectives import TokenBatch, TokenScores
 from siri.errors import ConfigError, ShapeError
-from siri.heads import LinearHead, is_plain
+from siri.heads import head_scores, is_plain
 
 __all__ = ["logprobs_only", "score"]
 
@@ -57,8 +57,9 @@ def score(
     if cap is None and is_plain(head):
         device = states.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
+        weight = head.weight.to(dtype)
         parts.append(
-            LinearHead.apply(states.to(dtype), head.weight.to(dtype), targets, chunk, entropy, not recompute)
+            head_scores(states.to(dtype), weight, targets, chunk, entropy=entropy, keep=not recompute)
         )
     for start in range(0, 0 if parts else max(targets.numel(), 1), chunk):
         arguments = (head, states[start : start + chunk], targets[start : start + chunk], cap, entropy)

@@ -76,7 +76,7 @@ def _left_alone(environment: Mapping[str, str]) -> bool:
 
 
 def _parent() -> list[str]:
-    import psutil  # comes with accelerate
+    import psutil  # type: ignore[import-untyped]  # comes with accelerate
 
     try:
         found: list[str] = psutil.Process(os.getppid()).cmdline()
