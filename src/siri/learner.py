@@ -1,4 +1,4 @@
-"""Optimizer steps on rows of tokens. The only file, beside the trackers, that knows accelerate."""
+"""Optimizer steps on rows of tokens. Beside trackers and launcher, the only file that knows accelerate."""
 
 from __future__ import annotations
 

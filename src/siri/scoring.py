@@ -21,7 +21,7 @@ __all__ = ["logprobs_only", "score"]
 KEEP = 2**24
 """Logits (positions x vocabulary) up to this count are kept for the backward pass: 64 MiB of float32."""
 CHUNK = 2**24
-"""Logits of one pass of the head by default: 64 MiB of float32; about five copies exist at once."""
+"""Logits of one pass of the head by default: 64 MiB of float32; two to five copies exist at once."""
 
 
 def score(
