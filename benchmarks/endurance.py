@@ -23,7 +23,7 @@ RESULT = Path(__file__).parent / "results" / "endurance.md"
 
 
 def start(out: Path, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "siri.cli", "run", *more, "--out", str(out)]
+    command = [sys.executable, "-m", "siri", "run", *more, "--out", str(out)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -203,7 +203,9 @@ def test_an_interrupt_keeps_what_was_done(
     assert siri(monkeypatch, "run", "--preset", "smoke", "--out", out) == 130
     assert "--resume" in capsys.readouterr().out
     monkeypatch.setattr(cli.run, "show_progress", progress)
-    assert siri(monkeypatch, "run", "--resume", "--out", out) == 0
+    assert siri(monkeypatch, "run", "--resume", "--out", out, "--seed", "5", "--set", "rollout.tasks=9") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "ignored: --seed, --set" in shown or "ignored: --set, --seed" in shown
     assert metrics(out) == metrics(run)
     final = (json.loads((path / "summary.json").read_text())["final"] for path in (out, run))
     assert next(final) == next(final)
@@ -365,4 +367,13 @@ def test_a_dry_run_says_what_it_needs_and_writes_nothing(
     assert siri(monkeypatch, *paper, "--data", "none") == 2
     assert siri(monkeypatch, "run", "--dry-run", "--policy", "nobody/nothing") == 2
     assert siri(monkeypatch, "run", "--dry-run", "--engine", "magic") == 2
+    for words, message in (
+        (["magic"], "'magic'"),
+        (["openai"], "--openai-model"),
+        (["file"], "--skills"),
+        (["file", "--skills", "none"], "none"),
+    ):
+        capsys.readouterr()
+        assert siri(monkeypatch, "run", "--dry-run", "--preset", "smoke", "--miner", *words) == 2
+        assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

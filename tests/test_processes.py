@@ -47,11 +47,20 @@ with open(f"{sys.argv[1]}/{processes.rank}.json", "w") as file:
 
 
 def launch(*arguments: str, **more: str) -> subprocess.Popen[str]:
-    """What `accelerate launch` runs for GPUs; on CPUs it starts one process only where there is no MPI."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    return started([*command, *arguments], more)
+
+
+def accelerate(*arguments: str, **more: str) -> subprocess.Popen[str]:
+    """The command of the docs, on a machine without MPI as well as on one with it."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    return started([*command, *arguments], more)
+
+
+def started(command: list[str], more: dict[str, str]) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | more
     pipe = subprocess.PIPE
-    return subprocess.Popen([*command, *arguments], env=environment, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
 
 
 @pytest.mark.slow
@@ -104,17 +113,46 @@ def test_an_error_of_another_process_keeps_its_class_and_words() -> None:
 
 
 @pytest.mark.slow
+def test_accelerate_launch_on_cpus_makes_the_run_of_one(tmp_path: Path) -> None:
+    runs = tmp_path / "alone", tmp_path / "two"
+    options = ["--preset", "smoke", "--set", "warmup.max_iterations=1", "--set", "mining.max_iterations=1"]
+    options += ["--set", "internalization.iterations=1"]
+    for start, out in zip((plainly, accelerate), runs, strict=True):
+        process = start("-m", "siri", "run", *options, "--out", str(out))
+        _, error = process.communicate(timeout=300)
+        assert process.returncode == 0, error
+    alone, two = (
+        [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()] for out in runs
+    )
+    assert len(alone) == len(two) == 3
+    for one, other in zip(alone, two, strict=True):
+        assert (one["phase"], one["events"]) == (other["phase"], other["events"])
+        numbers = {name: value for name, value in one.items() if isinstance(value, float | int)}
+        assert {name: other[name] for name in numbers} == pytest.approx(numbers, abs=2e-4)
+    assert (runs[0] / "skills.json").read_text() == (runs[1] / "skills.json").read_text()
+
+
+def plainly(*arguments: str) -> subprocess.Popen[str]:
+    return started([sys.executable, *arguments], {})
+
+
+@pytest.mark.slow
 def test_a_killed_process_ends_the_job(tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = ["-m", "siri", "run", "--preset", "smoke", "--out", str(out)]
-    process = launch(*command, SIRI_CACHE=str(tmp_path / "cache"))
+    process = accelerate(*command, SIRI_CACHE=str(tmp_path / "cache"))
     deadline = time.monotonic() + 240
     while not (out / "checkpoints" / "000001").exists() and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
-    psutil.Process(process.pid).children()[-1].kill()
+    ranks(process)[-1].kill()
     began = time.monotonic()
     _, error = process.communicate(timeout=120)
     assert time.monotonic() - began < 60
     assert process.returncode != 0
     assert "SIGKILL" in error
+
+
+def ranks(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The processes that accelerate's child, by now torch's launcher, has started."""
+    return psutil.Process(process.pid).children()[0].children()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -12,12 +14,15 @@ from siri.config import load_config
 from siri.errors import EnvironmentFault, EnvironmentTimeout, GameError
 from siri.evaluation import evaluate
 from siri.faults import DropEpisode
+from siri.policies import HFPolicy
 from siri.policies.scripted import ScriptedPolicy
+from siri.policies.tiny import base_path
 from siri.rollout import GroupPlan, Rollout
-from siri.suite import Suite, in_processes
+from siri.runs import RunDirectory, compose, execute
+from siri.suite import Suite
 from siri.types import Sampling, Task
 from siri.workers import ProcessEnvironment
-from tests.test_curriculum import SMOKE, fresh, record
+from tests.test_curriculum import SMOKE, suite
 from tests.test_rollout import Prompter, reply
 from tests.worlds import Flaky, FlakyWorld, Odd
 
@@ -79,19 +84,34 @@ def test_an_environment_that_only_breaks_ends_the_run() -> None:
         rollout.play([GroupPlan(TASK, plain=2)])
 
 
-def test_a_run_on_a_flaky_world_goes_to_its_end_and_counts() -> None:
-    config = load_config(SMOKE, assignments=["rollout.slots=4"])
-    run = fresh(None, config)
-
-    flaky = replace(run.suite, make_env=partial(FlakyWorld, run.suite.make_env))
-    run.rollout.make_env = in_processes(flaky, timeout=1.0).make_env
-    iterations = record(run, 3)
-    assert len(iterations) == 3
-    lost = sum(i.metrics["env/faults"] for i in iterations)
-    assert lost > 0
-    played = sum(len(g.trajectories) for i in iterations for g in i.groups)
-    assert played + lost == 3 * config.rollout.tasks * config.rollout.group_size
-    assert any("episodes lost, the first to task" in event for i in iterations for event in i.events)
+def test_a_run_on_a_flaky_world_goes_to_its_end_and_counts(tmp_path: Path) -> None:
+    """5 % of all steps raise and 1 % hang, in the evaluations as well; all the rest is a real run."""
+    settings = [
+        "rollout.slots=16",
+        "evaluation.splits=[valid_seen]",
+        "rollout.processes=true",
+        "rollout.timeout=0.5",
+        "rollout.tasks=4",
+    ]
+    settings += ["internalization.iterations=1", "mining.max_iterations=1", "warmup.max_iterations=1"]
+    config = load_config(SMOKE, assignments=settings)
+    flaky = replace(suite(), make_env=partial(FlakyWorld, suite().make_env))
+    run = compose(flaky, HFPolicy.load(base_path(), slots=16), None, config)
+    directory = RunDirectory(tmp_path / "run")
+    directory.create({"env": "alfworld", "policy": "tiny", "miner": "none", "data": None, "config": {}})
+    played = []
+    summary = execute(
+        run,
+        directory,
+        report=lambda iteration, _: played.append(sum(len(g.trajectories) for g in iteration.groups)),
+    )
+    lines = [json.loads(line) for line in directory.metrics.read_text().splitlines()]
+    assert summary["iterations"] == len(lines) == len(played)
+    faults = sum(line["env/faults"] for line in lines)
+    assert faults > sum(line["env/timeouts"] for line in lines) > 0
+    assert sum(played) + faults == len(lines) * config.rollout.tasks * config.rollout.group_size
+    events = [event for line in lines for event in line["events"]]
+    assert any("episodes lost, the first to task" in event for event in events)
 
 
 def test_an_evaluation_counts_a_lost_episode_as_a_failure() -> None:

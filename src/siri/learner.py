@@ -1,4 +1,4 @@
-"""Optimizer steps on rows of tokens. The only file, beside the trackers, that knows accelerate."""
+"""Optimizer steps on rows of tokens. Beside trackers and launcher, the only file that knows accelerate."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ from siri.protocols import Objective
 from siri.scoring import logprobs_only, score
 
 __all__ = ["Learner", "start_processes"]
+
+_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""How many processes were started, in the words of torch's launcher and of three MPIs."""
 
 
 class Learner:
@@ -301,7 +304,7 @@ def start_processes() -> Processes:
 
 def _on_cpu() -> bool | None:
     """True for several processes without accelerators, which accelerate does not join by itself."""
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    several = any(int(os.environ.get(name, "1")) > 1 for name in _SIZES)
     asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
     return True if several and (asked or not torch.accelerator.is_available()) else None
 

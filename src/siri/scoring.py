@@ -14,13 +14,14 @@ from torch.utils.checkpoint import checkpoint
 
 from siri.algos.objectives import TokenBatch, TokenScores
 from siri.errors import ConfigError, ShapeError
+from siri.heads import head_scores, is_plain
 
 __all__ = ["logprobs_only", "score"]
 
 KEEP = 2**24
 """Logits (positions x vocabulary) up to this count are kept for the backward pass: 64 MiB of float32."""
 CHUNK = 2**24
-"""Logits of one pass of the head by default: 64 MiB of float32; about five copies exist at once."""
+"""Logits of one pass of the head by default: 64 MiB of float32; two to five copies exist at once."""
 
 
 def score(
@@ -53,7 +54,14 @@ def score(
     recompute = torch.is_grad_enabled() and targets.numel() * head.weight.shape[0] > keep
 
     parts: list[tuple[Tensor, Tensor]] = []
-    for start in range(0, max(targets.numel(), 1), chunk):
+    if cap is None and is_plain(head):
+        device = states.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
+        weight = head.weight.to(dtype)
+        parts.append(
+            head_scores(states.to(dtype), weight, targets, chunk, entropy=entropy, keep=not recompute)
+        )
+    for start in range(0, 0 if parts else max(targets.numel(), 1), chunk):
         arguments = (head, states[start : start + chunk], targets[start : start + chunk], cap, entropy)
         if recompute:
             parts.append(checkpoint(_chunk, *arguments, use_reentrant=False))

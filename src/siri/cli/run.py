@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Collection
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +16,7 @@ from rich.markup import escape
 from siri.cli.app import app, console
 from siri.cli.dry import dry_run
 from siri.cli.interrupts import Interrupts
+from siri.cli.launcher import join_launcher
 from siri.cli.parts import load_policy, make_miner, make_suite
 from siri.cli.show import Remaining, show_progress, skills_table, stage_line, summary_table
 from siri.errors import ConfigError
@@ -20,6 +24,7 @@ from siri.errors import ConfigError
 
 @app.command()
 def run(
+    context: typer.Context,
     env: Annotated[str, typer.Option(help="Benchmark: alfworld or webshop.")] = "alfworld",
     policy: Annotated[str, typer.Option(help="'tiny', a model folder, or a name on the hub.")] = "tiny",
     miner: Annotated[
@@ -69,6 +74,9 @@ def run(
         engine = described.get("engine", "hf")
         openai_base_url, openai_model = described["openai_base_url"], described["openai_model"]
         skills = described["skills"]
+        passed_over = _given(context, besides=("out", "resume", "track", "profile", "dry", "processes"))
+        if passed_over:
+            console.print(f"--resume goes on with the settings of {out}; ignored: {', '.join(passed_over)}")
         if directory.summary.exists():
             console.print(f"{out} is finished; see {directory.summary}")
             return
@@ -80,23 +88,26 @@ def run(
             changes.append(f"max_env_steps={RunDirectory(match).results()['env_steps']}")
         settings = load_config(named(preset, env), file=config, assignments=changes)
         directory = RunDirectory(out or Path("runs") / f"{env}-{miner}-{settings.seed}")
+    write_skills = partial(
+        make_miner,
+        miner,
+        settings,
+        embedded=policy == "tiny" or settings.env.style in ("transcript", "compact"),
+        endpoint=(openai_base_url, openai_model),
+        skills=skills,
+    )
     if dry:
+        write_skills()
         dry_run(settings, env, policy, engine, data, processes)
         return
+    join_launcher(sys.argv[1:])
     job = start_processes()
     console.quiet = not job.first
     with job.first_goes_ahead():
         suite = make_suite(settings, env, data)
     check_splits(suite, settings)
     agent = load_policy(policy, settings.rollout.slots, env, engine, sleep=settings.rollout.sleep)
-    writer = make_miner(
-        miner,
-        settings,
-        embedded=policy == "tiny" or settings.env.style in ("transcript", "compact"),
-        endpoint=(openai_base_url, openai_model),
-        skills=skills,
-        cache=directory.calls,
-    )
+    writer = write_skills(cache=directory.calls)
     description = {
         "env": env,
         "policy": policy,
@@ -148,3 +159,17 @@ def run(
         console.print(skills_table(summary["skills"]))
     else:
         console.print("no skills")
+
+
+def _given(context: typer.Context, *, besides: Collection[str]) -> list[str]:
+    """The options that the command line names, as it spells them, but for some."""
+    asked = [
+        parameter
+        for parameter in context.command.params
+        if parameter.name not in besides and parameter.name is not None
+    ]
+    return [
+        parameter.opts[0]
+        for parameter in asked
+        if getattr(context.get_parameter_source(str(parameter.name)), "name", "") == "COMMANDLINE"
+    ]
