@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from siri.envs.webshop import nouns as extractors
 from siri.envs.webshop.nouns import noun_extractor, rule_nouns
 from siri.envs.webshop.reward import (
     COLORS,
@@ -255,11 +258,40 @@ def test_choosing_an_extractor() -> None:
 
 
 def test_spacy_is_asked_for_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from siri.envs.webshop import nouns
-
-    monkeypatch.setattr(nouns, "_spacy_nouns", lambda: None)
+    monkeypatch.setattr(extractors, "_spacy_nouns", lambda: None)
     assert noun_extractor("auto")[1] == "rule"
     with pytest.raises(MissingExtra, match="en_core_web_sm"):
         noun_extractor("spacy")
-    monkeypatch.setattr(nouns, "_spacy_nouns", lambda: words)
+    monkeypatch.setattr(extractors, "_spacy_nouns", lambda: words)
     assert noun_extractor("auto") == (words, "spacy")
+
+
+def test_a_real_spacy_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tagger trained here stands under the model's name: spaCy itself loads it and tags the titles."""
+    spacy = pytest.importorskip("spacy", reason="spaCy is not installed (extra webshop-spacy)")
+    from spacy.training import Example
+    from spacy.util import fix_random_seed
+
+    fix_random_seed(0)
+    pipeline = spacy.blank("en")
+    pipeline.add_pipe("morphologizer")
+    text = ["red", "Shoes", "for", "Acme", "fit", "Women"]
+    tags = ["ADJ", "NOUN", "ADP", "PROPN", "VERB", "NOUN"]
+    document = spacy.tokens.Doc(pipeline.vocab, words=text, pos=tags)
+    examples = [Example(pipeline.make_doc(document.text), document)]
+    optimizer = pipeline.initialize(lambda: examples)
+    for _ in range(40):
+        pipeline.update(examples, sgd=optimizer)
+    pipeline.to_disk(tmp_path / "en_core_web_sm")
+    monkeypatch.chdir(tmp_path)
+    extractors._spacy_nouns.cache_clear()
+    try:
+        for name in ("auto", "spacy"):
+            extract, used = noun_extractor(name)  # type: ignore[arg-type]
+            assert used == "spacy"
+            assert extract("red Shoes for Acme fit Women") == ("shoes", "acme", "women")
+            assert extract("") == ()
+        shoes = product(title="red Shoes for Acme fit Women")
+        assert type_reward(shoes, goal(name="Shoes for Acme"), nouns=extract).title_score == 1.0
+    finally:
+        extractors._spacy_nouns.cache_clear()

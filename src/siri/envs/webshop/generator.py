@@ -8,6 +8,7 @@ and prices have to be read to find the item. Results on it are reported under it
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -21,7 +22,7 @@ from typing import Any, Literal
 
 from siri.envs.webshop.catalog import Catalog, load_catalog
 from siri.envs.webshop.lexicon import BRANDS, CATEGORIES, CLAIMS, LINES, SHOE_SIZES, Category, Kind
-from siri.envs.webshop.reward import normalize_color
+from siri.envs.webshop.reward import normalize_color, option_reward
 from siri.errors import ConfigError
 
 __all__ = ["FILES", "SIZES", "bundled_catalog", "make_catalog", "write_catalog"]
@@ -33,6 +34,11 @@ SIZES: Mapping[str, int] = {"tiny": 60, "small": 1000, "large": 20_000}
 """Products of the bundled catalogues."""
 
 FAMILY = 5
+_FAMILIES_OF_A_KIND = 5
+"""So few products share a query that a goal's product is not always on the first page of hits."""
+_PURCHASES = 3
+"""Most purchases that may satisfy a human-style goal, at any price."""
+_DRAWS = 200
 _INSTRUCTED = 0.415
 _OPTION_COUNTS = ((0, 0.17), (1, 0.36), (2, 0.38), (3, 0.09))
 _ASIN = "ABCDEFGHJKLMNPQRSTUVWXYZ0123456789"
@@ -74,13 +80,13 @@ def make_catalog(products: int = 1000, *, seed: int = 0, human: int | None = Non
     Args:
         products: a multiple of five is rounded up to.
         seed: another seed, another catalogue.
-        human: human-style instructions; by default one for every two products, and 100 at least.
+        human: human-style instructions; by default one for every two products, and 150 at least.
     """
     if products < 1:
         raise ConfigError(f"got products={products}, expected at least 1; fix: raise it")
     rng = random.Random(f"mall-{seed}")
     families = math.ceil(products / FAMILY)
-    kinds = [(c, c.kinds[n]) for n in range(8) for c in CATEGORIES][: max(1, math.ceil(families / 2))]
+    kinds = [(c, c.kinds[n]) for n in range(8) for c in CATEGORIES][: max(1, families // _FAMILIES_OF_A_KIND)]
     most = 4 if products < 200 else 8
     made = [_family(rng, *kinds[n % len(kinds)], most) for n in range(families)]
     stock = [item for family in made for item in family]
@@ -95,7 +101,7 @@ def make_catalog(products: int = 1000, *, seed: int = 0, human: int | None = Non
         item, asin = stock[position], asins[position]
         items.append(_record(rng, item, asin))
         ins[asin] = _attributes(rng, item, by_kind[item.kind.query])
-    told = max(100, products // 2) if human is None else human
+    told = max(150, products // 2) if human is None else human
     return items, ins, _human(rng, [(asins[n], stock[n]) for n in order[:products]], by_kind, told)
 
 
@@ -324,6 +330,18 @@ def _instruction(item: _Item, wanted: Sequence[str]) -> str:
     return text + (f" for {', '.join(uses)}" if uses else "")
 
 
+def _purchases(others: Sequence[_Item], wanted: Sequence[str], values: Sequence[str]) -> int:
+    """How many (product, option values) have all of ``wanted`` and satisfy ``values``, whatever they cost."""
+    found = 0
+    for item in others:
+        if not set(wanted) <= set(item.attributes):
+            continue
+        for names in itertools.combinations(item.options, len(values)):
+            for chosen in itertools.product(*[item.options[name] for name in names]):
+                found += option_reward(chosen, values)[1] == len(values)
+    return found
+
+
 _ASKING = (
     "i am looking for {query} that are {first}, and also {second}",
     "i need {query} with {first} and {second}",
@@ -341,12 +359,15 @@ def _human(
     """Templated instructions in the form of the crowd-sourced file: options are bare values."""
     found: dict[str, list[dict[str, Any]]] = {}
     for number in range(count):
-        asin, item = stock[rng.randrange(len(stock))]
-        while not item.options and rng.random() < 0.95:
+        for _ in range(_DRAWS):
             asin, item = stock[rng.randrange(len(stock))]
-        wanted = _wanted(rng, item, by_kind[item.kind.query])
-        names = list(item.options)
-        values = [rng.choice(item.options[name]) for name in names]
+            while not item.options and rng.random() < 0.95:
+                asin, item = stock[rng.randrange(len(stock))]
+            wanted = _wanted(rng, item, by_kind[item.kind.query])
+            names = list(item.options)
+            values = [rng.choice(item.options[name]) for name in names]
+            if _purchases(by_kind[item.kind.query], wanted, values) <= _PURCHASES:
+                break
         first, *second = wanted
         text = rng.choice(_ASKING).format(query=item.kind.query, first=first, second=" and ".join(second))
         if names:
