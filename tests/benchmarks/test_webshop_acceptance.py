@@ -40,6 +40,7 @@ def test_a_catalogue_that_keeps_every_line_misses_none() -> None:
         ({"poor": (65.1, 0.02)}, "scores 65.1"),
         ({"poor": (50.0, 0.1)}, "succeeds on 10.0%"),
         ({"counts": [1, 2, 3, 4]}, "25.0% of 4 goals have over 3 purchases, at most 4"),
+        ({"counts": [1] * 99 + [5]}, "1.0% of 100 goals have over 3 purchases, at most 5"),
     ],
 )
 def test_each_line_is_judged(change: dict[str, Any], told: str) -> None:

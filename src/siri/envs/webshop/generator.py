@@ -38,7 +38,11 @@ _FAMILIES_OF_A_KIND = 5
 """So few products share a query that a goal's product is not always on the first page of hits."""
 _PURCHASES = 3
 """Most purchases that may satisfy a human-style goal, at any price."""
+_SYNTHETIC_PURCHASES = 4
+"""The same for synthetic goals, within their price: an instruction that leaves more open is not given."""
 _DRAWS = 200
+_DEARER = (4500, 6500)
+"""By how many cents the dear one of a family costs more."""
 _INSTRUCTED = 0.415
 _OPTION_COUNTS = ((0, 0.17), (1, 0.36), (2, 0.38), (3, 0.09))
 _ASIN = "ABCDEFGHJKLMNPQRSTUVWXYZ0123456789"
@@ -80,7 +84,7 @@ def make_catalog(products: int = 1000, *, seed: int = 0, human: int | None = Non
     Args:
         products: a multiple of five is rounded up to.
         seed: another seed, another catalogue.
-        human: human-style instructions; by default one for every two products, and 150 at least.
+        human: human-style instructions; by default one for every two products, and 120 at least.
     """
     if products < 1:
         raise ConfigError(f"got products={products}, expected at least 1; fix: raise it")
@@ -101,7 +105,7 @@ def make_catalog(products: int = 1000, *, seed: int = 0, human: int | None = Non
         item, asin = stock[position], asins[position]
         items.append(_record(rng, item, asin))
         ins[asin] = _attributes(rng, item, by_kind[item.kind.query])
-    told = max(150, products // 2) if human is None else human
+    told = max(120, products // 2) if human is None else human
     return items, ins, _human(rng, [(asins[n], stock[n]) for n in order[:products]], by_kind, told)
 
 
@@ -169,7 +173,7 @@ def _family(rng: random.Random, category: Category, kind: Kind, most: int) -> li
             marks=(other, materials[0]),
         ),
         replace(base, material=materials[1], marks=(changed, materials[1])),
-        replace(base, cents=cents + rng.randint(4500, 6500), priced="single"),
+        replace(base, cents=cents + rng.randint(*_DEARER), priced="single"),
         replace(base, options=fewer),
     ]
 
@@ -300,8 +304,26 @@ def _attributes(rng: random.Random, item: _Item, others: Sequence[_Item]) -> dic
     row: dict[str, Any] = {"attributes": list(item.attributes)}
     if rng.random() < _INSTRUCTED:
         wanted = _wanted(rng, item, others)
-        row |= {"instruction": _instruction(item, wanted), "instruction_attributes": wanted}
+        if _most_purchases(item, others, wanted) <= _SYNTHETIC_PURCHASES:
+            row |= {"instruction": _instruction(item, wanted), "instruction_attributes": wanted}
     return row
+
+
+def _most_purchases(item: _Item, others: Sequence[_Item], wanted: Sequence[str]) -> int:
+    """Bound on the purchases that satisfy a synthetic goal, which asks for one value of each option."""
+    found = 0
+    for other in others:
+        # above any bound that the goal may set; what has no price counts as 100 dollars
+        dear = item.priced != "missing" and other.cents >= item.cents + _DEARER[0]
+        if not dear and set(wanted) <= set(other.attributes) and item.options.keys() <= other.options.keys():
+            found += math.prod(
+                max(
+                    sum(option_reward([mine], [(name, value)])[1] for mine in other.options[name])
+                    for value in values
+                )
+                for name, values in item.options.items()
+            )
+    return found
 
 
 def _wanted(rng: random.Random, item: _Item, others: Sequence[_Item]) -> list[str]:
