@@ -16,12 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from siri.adapters import has_adapter, load_adapter, unwrapped
 from siri.errors import ConfigError, PolicyFault
 from siri.policies.cache import SlotCache
 from siri.policies.encoding import Encoder, Prompt, Transcript
 from siri.policies.plain import generate_plain
 from siri.policies.sampling import sample, uniforms
 from siri.policies.support import (
+    base_of,
     buckets,
     cache_argument,
     common_prefix,
@@ -104,6 +106,7 @@ class HFPolicy:
     ) -> None:
         if slots < 1:
             raise ConfigError(f"got slots={slots}, expected at least 1")
+        model = unwrapped(model)
         self.model = model if device is None else model.to(device)
         self.tokenizer = tokenizer
         self.slots = slots
@@ -129,18 +132,24 @@ class HFPolicy:
         slots: int = 128,
         max_context: int | None = None,
     ) -> Self:
-        """Load an ordinary transformers checkpoint: a folder, or a name on the Hub."""
+        """Load a transformers checkpoint or an adapter of PEFT: a folder, or a name on the Hub."""
         from transformers import AutoConfig, AutoModelForCausalLM
 
-        config = AutoConfig.from_pretrained(path_or_id)
+        base = base_of(path_or_id)
+        config = AutoConfig.from_pretrained(base)
         if getattr(config, "is_encoder_decoder", False):
             raise ConfigError(encoder_decoder(config))
-        model = AutoModelForCausalLM.from_pretrained(path_or_id, dtype=dtype)
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+        if base is not path_or_id:
+            model = load_adapter(model, Path(path_or_id))
         tokenizer = load_tokenizer(path_or_id)
         return cls(model, tokenizer, slots=slots, max_context=max_context, device=device)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write model and tokenizer as a transformers checkpoint; ``folder`` never is half written."""
+        """Write model and tokenizer as a transformers checkpoint; ``folder`` never is half written.
+
+        Of a model with an adapter, the adapter is written, in PEFT's format; it names its base.
+        """
         save_checkpoint(self.model, self.tokenizer, Path(folder))
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -148,8 +157,13 @@ class HFPolicy:
         return self._encoder.decode(tuple(ids))
 
     def snapshot(self) -> HFPolicy:
-        """A frozen copy: own weights in evaluation mode, no gradients, no sessions."""
-        model = copy.deepcopy(self.model).eval().requires_grad_(False)
+        """A frozen copy: own weights in evaluation mode, no gradients, no sessions.
+
+        Copies of a model with an adapter share its base, which nobody trains.
+        """
+        base = [p for p in self.model.parameters() if not p.requires_grad] if has_adapter(self.model) else []
+        shared = {id(parameter): parameter for parameter in base}
+        model = copy.deepcopy(self.model, shared).eval().requires_grad_(False)
         for parameter in model.parameters():
             parameter.grad = None
         other = HFPolicy.__new__(HFPolicy)

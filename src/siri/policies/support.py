@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -12,9 +13,11 @@ from typing import Any
 
 import torch
 
+from siri.adapters import has_adapter, require_peft, save_adapter
 from siri.errors import ConfigError
 
 __all__ = [
+    "base_of",
     "buckets",
     "cache_argument",
     "common_prefix",
@@ -33,6 +36,26 @@ _UNBOUNDED = 2**31 - 1
 """The context of a model that names none."""
 _MASK_CELLS = 1 << 25
 """Largest attention mask of one prefill pass, in elements; larger batches are split."""
+
+
+def base_of(path_or_id: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """The base that an adapter folder refers to; others as they are.
+
+    Raises:
+        MissingExtra: it is an adapter, and peft is not installed.
+        ConfigError: the base is a folder that does not exist.
+    """
+    file = Path(path_or_id) / "adapter_config.json"
+    if not file.is_file():
+        return path_or_id
+    require_peft()
+    base = str(json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    if os.path.isabs(base) and not os.path.isdir(base):
+        raise ConfigError(
+            f"got an adapter whose base {base} does not exist, expected the folder of the model it was "
+            f"trained on; fix: base_model_name_or_path in {file}"
+        )
+    return base
 
 
 def buckets(needs: Sequence[int], widest: int) -> Iterator[list[int]]:
@@ -64,12 +87,15 @@ def common_prefix(old: Sequence[int], new: Sequence[int], limit: int) -> int:
 
 
 def save_checkpoint(model: Any, tokenizer: Any, target: Path) -> None:
-    """Write a transformers checkpoint beside ``target``, then rename it into place."""
+    """Write a transformers checkpoint (of an adapter: PEFT's) aside, then rename it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f".{target.name}.{os.getpid()}.new")
     stale = target.with_name(f".{target.name}.{os.getpid()}.old")
     shutil.rmtree(fresh, ignore_errors=True)
-    model.save_pretrained(fresh)
+    if has_adapter(model):
+        save_adapter(model, fresh)
+    else:
+        model.save_pretrained(fresh)
     tokenizer.save_pretrained(fresh)
     if target.exists():
         os.replace(target, stale)
