@@ -21,6 +21,7 @@ from siri.errors import ConfigError, PolicyFault
 from siri.policies.cache import SlotCache
 from siri.policies.encoding import Encoder, Prompt, Transcript
 from siri.policies.plain import generate_plain
+from siri.policies.prefixes import common_starts, same_prompts
 from siri.policies.sampling import sample, uniforms
 from siri.policies.support import (
     base_of,
@@ -223,7 +224,8 @@ class HFPolicy:
         for row, ids, logprobs in zip(rows, *outputs, strict=True):
             text, prompt = self._encoder.decode(ids), row.prompt
             finished = ids[-1] in self._encoder.stop_ids
-            shown, plain = tuple(prompt.ids), tuple(prompt.plain_ids)
+            shown = tuple(prompt.ids)
+            plain = shown if prompt.plain_ids is prompt.ids else tuple(prompt.plain_ids)
             done[row.index] = Completion(text, shown, plain, ids, logprobs, finished)
             if row.request.session is not None:
                 row.session.transcript = Transcript(row.request, prompt, text, ids)
@@ -368,6 +370,24 @@ class HFPolicy:
         )
 
     def _prefill(self, rows: Sequence[_Row]) -> Tensor:
+        """Compute the new part of every prompt, what rows share but once; logits at its end, [B, V]."""
+        leaders, followers = same_prompts([row.prompt.ids for row in rows], [row.cached for row in rows])
+        for shared in common_starts([rows[n].prompt.ids for n in leaders], [rows[n].cached for n in leaders]):
+            first, *others = [rows[leaders[n]] for n in shared.members]
+            start = np.array([first.prompt.ids[: shared.length]])
+            self._forward(start, np.array([first.slot]), np.zeros(1, dtype=np.int64))
+            self._cache.copy(first.slot, [row.slot for row in others], shared.length)
+            for row in (first, *others):
+                row.cached = shared.length
+        logits = self._prefill_each([rows[n] for n in leaders])
+        if not followers:
+            return logits
+        for leader, same in followers.items():
+            self._cache.copy(rows[leader].slot, [rows[n].slot for n in same], len(rows[leader].prompt.ids))
+        place = {n: k for k, leader in enumerate(leaders) for n in (leader, *followers.get(leader, ()))}
+        return logits[torch.tensor([place[n] for n in range(len(rows))], device=logits.device)]
+
+    def _prefill_each(self, rows: Sequence[_Row]) -> Tensor:
         """Compute the new part of every prompt; logits after its last token, [B, V]."""
         parts, orders = [], []
         needs = [len(row.prompt.ids) - row.cached for row in rows]
