@@ -318,8 +318,9 @@ class Curriculum:
             self.policy.sleep()
         rows = self._rows(groups)
         gap = self._prompt_gap(rows) if scale == 0.0 else {}
-        # keys and values are of no use once the weights change, and the learner needs their room
-        self.policy.reset_cache()
+        if not hasattr(self.policy, "engine"):
+            # keys and values are of no use once the weights change, and the learner needs their room
+            self.policy.reset_cache()
         with self.rollout.clock.part("learn"):
             metrics = self.learner.update(
                 rows, int_scale=scale, seed=derive_seed("learn", self.config.seed, k)
