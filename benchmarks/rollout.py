@@ -147,6 +147,65 @@ def measure(name: str, episodes: int, turns: int) -> dict[str, Any]:
     }
 
 
+def sharing(groups: int = 8, size: int = 8) -> str:
+    """A group's first prompts, in both arms, with what they share computed once or by every row."""
+    import torch
+
+    from siri.envs.alfworld import ALFWorld, WindowPrompter, generate_games
+    from siri.policies import HFPolicy, hf
+    from siri.policies.tiny import base_path
+    from siri.types import Request, Sampling, Skill
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+    skill = Skill("s", "k", "the task is to clean an object", "take it, clean it.", "human", 0)
+    requests, prompter = [], WindowPrompter()
+    for number, task in enumerate(generate_games(groups, seed=5, split="valid_unseen", scale=0.4)):
+        seen, info = ALFWorld().reset(seed=number, options={"task": task})
+        for n in range(size):
+            shown = (skill,) if 2 * n >= size else ()
+            messages = prompter.messages(task, [], seen, info["admissible"], shown)
+            requests.append(Request(messages, f"{number}/{n}", seed=n))
+    policy = HFPolicy.load(base_path(), slots=len(requests))
+    one_token, computed = Sampling(1.0, 1.0, 1), [0]
+    policy.generate(requests[:2], one_token)
+    forward, together = policy._forward, hf.same_prompts
+
+    def counted(ids: Any, *rest: Any) -> Any:
+        computed[0] += ids.size
+        return forward(ids, *rest)
+
+    policy._forward = counted  # type: ignore[method-assign]
+    found: dict[bool, list[tuple[float, int, Any]]] = {True: [], False: []}
+    for _ in range(5):
+        for shared, runs in found.items():
+            hf.same_prompts = together if shared else lambda prompts, _: (list(range(len(prompts))), {})
+            starts, hf.common_starts = hf.common_starts, hf.common_starts if shared else lambda *_: ()
+            policy.reset_cache()
+            computed[0], began = 0, time.process_time()
+            done = policy.generate(requests, one_token)
+            runs.append((time.process_time() - began, computed[0], [c.completion_ids for c in done]))
+            hf.same_prompts, hf.common_starts = together, starts
+    seconds = {shared: statistics.median(run[0] for run in runs) for shared, runs in found.items()}
+    same = all(run[2] == found[False][0][2] for runs in found.values() for run in runs)
+    rows = [
+        f"| {label} | {found[shared][0][1]:,} | {seconds[shared]:.2f} "
+        f"| {seconds[False] / seconds[shared]:.1f} |"
+        for shared, label in ((False, "every row"), (True, "once"))
+    ]
+    return "\n".join(
+        [
+            f"The first prompts of {groups} groups of {size} rollouts, half of them with a skill, in the "
+            "papers' window prompt (CPU seconds, median of 5; same sampled tokens: "
+            f"{'yes' if same else 'NO'}):",
+            "",
+            "| what prompts share is computed | tokens computed, padding included | seconds | ratio |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
 def alone(name: str, options: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, __file__, "--engine", name]
     command += ["--episodes", str(options.episodes), "--turns", str(options.turns)]
@@ -212,7 +271,7 @@ def main() -> None:
     for _ in range(options.repeats):
         for name in engines:
             runs[name].append(alone(name, options))
-    text = table(runs, options)
+    text = table(runs, options) + "\n" + sharing()
     print(text)
     RESULT.write_text(text, encoding="utf-8")
 

@@ -24,6 +24,7 @@ __all__ = [
     "EnvConfig",
     "EvaluationConfig",
     "InternalizationConfig",
+    "LoRAConfig",
     "MiningConfig",
     "OptimizerConfig",
     "RolloutConfig",
@@ -171,6 +172,17 @@ class OptimizerConfig(_Section):
     """Recompute the old log-probs with the trainer; False takes those stored at sampling."""
 
 
+class LoRAConfig(_Section):
+    """A LoRA adapter instead of all weights (extra ``lora``); without dropout."""
+
+    rank: Whole = 0
+    """Of the two factors; 0 trains every weight. The reference is the model with the adapter off."""
+    alpha: Positive = 32.0
+    """The adapter's output is scaled by alpha / rank."""
+    targets: tuple[str, ...] | None = None
+    """Endings of the names of linear layers; None is all of them but the vocabulary head."""
+
+
 class WarmupConfig(_Section):
     """Phase 0: when it ends."""
 
@@ -313,6 +325,7 @@ class RunConfig(_Section):
     rollout: RolloutConfig = RolloutConfig()
     advantage: AdvantageConfig = AdvantageConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    lora: LoRAConfig = LoRAConfig()
     warmup: WarmupConfig = WarmupConfig()
     mining: MiningConfig = MiningConfig()
     chat: ChatConfig = ChatConfig()

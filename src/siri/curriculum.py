@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from siri.adapters import add_lora, has_adapter
 from siri.algos import linear_warmup
 from siri.batching import Row, beneficial, build_rows, collate, compute_advantages, micro_batches
 from siri.config import RunConfig
@@ -121,7 +122,11 @@ class Curriculum:
             raise ConfigError(
                 "got rollout.sleep with an engine that cannot, expected vLLM; fix: --engine vllm"
             )
-        reference = policy.snapshot().model if getattr(objective, "kl", 0) else None
+        adapted = _adapted(policy, config)
+        reference = None
+        if getattr(objective, "kl", 0):
+            # the learner reads a model with an adapter without it
+            reference = policy.model if adapted else policy.snapshot().model
         # a model that is spread over processes cannot play, so the policy keeps a whole one
         several = start_processes().size > 1
         trained = copy.deepcopy(policy.model) if o.shard and several else policy.model
@@ -313,6 +318,9 @@ class Curriculum:
             self.policy.sleep()
         rows = self._rows(groups)
         gap = self._prompt_gap(rows) if scale == 0.0 else {}
+        if not hasattr(self.policy, "engine"):
+            # keys and values are of no use once the weights change, and the learner needs their room
+            self.policy.reset_cache()
         with self.rollout.clock.part("learn"):
             metrics = self.learner.update(
                 rows, int_scale=scale, seed=derive_seed("learn", self.config.seed, k)
@@ -398,3 +406,20 @@ class Curriculum:
     def _enter(self, phase: Phase, why: str) -> list[str]:
         left, self.state.phase, self.state.since = self.state.phase, phase, self.state.index
         return [f"{left.value} → {phase.value}: {why}"]
+
+
+def _adapted(policy: Any, config: RunConfig) -> bool:
+    """Put on the adapter that ``config`` asks for; whether there is one."""
+    lora = config.lora
+    if not lora.rank:
+        if has_adapter(policy.model):
+            raise ConfigError(
+                "got a policy with a LoRA adapter and lora.rank=0, expected the adapter's rank and alpha to "
+                "train it further; fix: --set lora.rank=R --set lora.alpha=A"
+            )
+        return False
+    if hasattr(policy, "engine"):
+        raise ConfigError("got lora.rank with --engine vllm, expected a policy that adapts; fix: --engine hf")
+    add_lora(policy.model, rank=lora.rank, alpha=lora.alpha, targets=lora.targets, seed=config.seed)
+    policy.reset_cache()
+    return True

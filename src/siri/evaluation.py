@@ -69,7 +69,15 @@ def evaluate(
         task_seed = derive_seed("evaluate", seed, task.id)
         plans.append(GroupPlan(task, plain=not shown, skilled=bool(shown), skills=shown, seed=task_seed))
     faults = DropEpisode()
-    rollout = Rollout(suite.make_env, suite.prompter, policy, sampling=sampling, slots=slots, on_fault=faults)
+    rollout = Rollout(
+        suite.make_env,
+        suite.prompter,
+        policy,
+        sampling=sampling,
+        slots=slots,
+        on_fault=faults,
+        keep_tokens=False,
+    )
     processes = Processes.current()
     groups = processes.gather(rollout.play(processes.share(plans)))
     lost = sum(processes.gather([faults.dropped]))

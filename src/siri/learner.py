@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator, PartialState  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
+from siri.adapters import adapter_off, has_adapter
 from siri.algos.objectives import TokenBatch, TokenScores
 from siri.batching import Row, Totals, collate, micro_batches, minibatches
 from siri.errors import CheckpointError, ConfigError
@@ -43,7 +44,8 @@ class Learner:
         max_tokens_per_micro_batch: padded tokens of one forward pass.
         minibatches: optimizer steps per epoch.
         epochs: passes over the rows of one update.
-        reference: the frozen initial model, for a KL term; None leaves its log-probs at 0.
+        reference: the frozen initial model, for a KL term; None leaves its log-probs at 0. With an adapter it
+            is read without it, and may be the model that is trained.
         pad_id: any token id of the model.
         recompute: take the old log-probs from the model before the first step, rather than those that the
             sampling engine reported. Saves a forward pass when False.
@@ -103,7 +105,8 @@ class Learner:
         self._optimizer = self._accelerator.prepare(optimizer)
         self._reference = reference
         if reference is not None:
-            reference.requires_grad_(False).eval()
+            if not has_adapter(reference):
+                reference.requires_grad_(False).eval()
             reference.to(self._accelerator.device)
 
     def update(self, rows: Sequence[Row], *, int_scale: float = 1.0, seed: int = 0) -> dict[str, float]:
@@ -147,9 +150,11 @@ class Learner:
         return device
 
     def weights(self) -> dict[str, Tensor]:
-        """Parameters and persistent buffers by name, on the CPU; tied ones once."""
+        """Parameters and persistent buffers by name, on the CPU; tied ones once. With an adapter, its own."""
         names = {name for name, _ in self.model.named_parameters()}
         names |= {name for name, _ in self.model.named_buffers()}
+        if has_adapter(self.model):
+            names = {name for name, value in self.model.named_parameters() if value.requires_grad}
         found = self.model.state_dict()
         return {name: _whole(found[name].detach()).cpu().contiguous() for name in sorted(names & set(found))}
 
@@ -243,7 +248,7 @@ class Learner:
         if self._reference is None:
             return batch
         with self._accelerator.autocast():
-            return replace(batch, reference_logprobs=logprobs_only(self._reference, batch))
+            return replace(batch, reference_logprobs=_reference_logprobs(self._reference, batch))
 
     @torch.no_grad()
     def _recomputed(self, rows: Sequence[Row]) -> tuple[list[Row], float]:
@@ -358,6 +363,13 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, A
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
+
+
+def _reference_logprobs(model: nn.Module, batch: TokenBatch) -> Tensor:
+    if not has_adapter(model):
+        return logprobs_only(model, batch)
+    with _mode(model, training=False), adapter_off(model):
+        return logprobs_only(model, batch)
 
 
 def _count(rows: Sequence[Row], kind: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,14 @@ class Shape:
         ends = self.vocabulary * self.hidden * (1 if self.tied else 2) + self.hidden
         return self.layers * block + ends
 
+    def adapter(self, rank: int, targets: Sequence[str] | None = None) -> int:
+        """Weights of a LoRA adapter; None are all linear layers of the blocks."""
+        h, kv, inner = self.hidden, self.kv, self.intermediate
+        sums = {"q_proj": 2 * h, "k_proj": h + kv, "v_proj": h + kv, "o_proj": 2 * h}
+        sums |= dict.fromkeys(("gate_proj", "up_proj", "down_proj"), h + inner)
+        ends = sums if targets is None else [name.rpartition(".")[2] for name in targets]
+        return self.layers * rank * sum(sums.get(name, 0) for name in ends)
+
     @property
     def activations(self) -> int:
         """Numbers that one block keeps for the backward pass, for each token."""
@@ -82,6 +90,9 @@ def shape_of(policy: str) -> Shape:
     Raises:
         ConfigError: it is neither.
     """
+    from siri.policies.support import base_of
+
+    policy = str(base_of(policy))
     if (Path(policy) / "config.json").is_file():
         from transformers import AutoConfig
 
@@ -100,6 +111,8 @@ def shape_of(policy: str) -> Shape:
 def plan(config: RunConfig, shape: Shape, *, processes: int = 1, env: str = "alfworld") -> Plan:
     """Estimate what each of ``processes`` needs; docs/scaling.md has the arithmetic."""
     r, o, size = config.rollout, config.optimizer, shape.parameters
+    rank = config.lora.rank
+    trained = shape.adapter(rank, config.lora.targets) if rank else size
     spread = processes if o.shard else 1
     apart = o.shard and processes > 1
     width = 2 if r.dtype == "bfloat16" else _FLOAT
@@ -112,10 +125,11 @@ def plan(config: RunConfig, shape: Shape, *, processes: int = 1, env: str = "alf
         kept = shape.layers * shape.hidden + shape.activations
     memory = {
         "weights in training": size * _FLOAT / spread,
-        "gradients": size * _FLOAT / spread,
-        "optimizer": 2 * size * _FLOAT / spread,
+        "adapter": trained * _FLOAT / spread if rank else 0,
+        "gradients": trained * _FLOAT / spread,
+        "optimizer": 2 * trained * _FLOAT / spread,
         "weights that play": size * width if apart else 0,
-        "reference": size * (width if apart else _FLOAT) if o.kl else 0,
+        "reference": size * (width if apart else _FLOAT) if o.kl and not rank else 0,
         "activations": tokens * kept * _FLOAT,
         "logits": 5 * CHUNK * 4,
         "KV cache": slots * context * shape.layers * 2 * shape.kv * (width if apart else _FLOAT),

@@ -93,6 +93,8 @@ class Rollout:
             (``StopReason.CONTEXT_LIMIT``), or ``drop_oldest`` turns after the first until it fits.
         guard: makes skills safe to show; every skill of every prompt passes it. By default one for the
             policy's tokenizer.
+        keep_tokens: False leaves token ids and log-probs out of the turns, for who only counts outcomes: the
+            prompts of an episode take memory that grows with the square of its turns.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class Rollout:
         on_fault: FaultPolicy | None = None,
         overflow: Literal["end", "drop_oldest"] = "end",
         guard: SkillGuard | None = None,
+        keep_tokens: bool = True,
     ) -> None:
         if slots < 1:
             raise ConfigError(f"got slots={slots}, expected at least 1; fix: raise it")
@@ -117,6 +120,7 @@ class Rollout:
         self.on_fault = on_fault or FailFast()
         self.overflow = overflow
         self.guard = guard or SkillGuard(getattr(policy, "tokenizer", None))
+        self.keep_tokens = keep_tokens
         self.clock = Clock()
         """Where the time of the plays went, for whoever wants to ``take`` it."""
         self._idle: list[Environment] = []
@@ -230,6 +234,8 @@ class Rollout:
             return
         before = _known(episode.info)
         action, well_formed, span = self.prompter.parse(completion.text)
+        if not self.keep_tokens:
+            completion = Completion(completion.text, finished=completion.finished)
         episode.turns.append(
             Turn(
                 observation=episode.observation,
@@ -265,6 +271,8 @@ class Rollout:
     def _mask(self, completion: Completion, span: tuple[int, int]) -> tuple[bool, ...]:
         """Which sampled tokens lie in the action's characters; the stop token never does."""
         ids = completion.completion_ids
+        if not ids:
+            return ()
         words = len(ids) - completion.finished
         decode = getattr(self.policy, "decode", None)
         if span == (0, len(completion.text)) or decode is None:

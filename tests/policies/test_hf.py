@@ -222,7 +222,17 @@ def test_refusals() -> None:
         policy().generate([Request([user("w1")])], Sampling(max_tokens=0))
 
 
-def test_sliding_window_limits_the_context() -> None:
+def test_sliding_window_limits_the_slots() -> None:
     model = tiny_model(use_sliding_window=True, sliding_window=64, max_window_layers=1)
-    assert HFPolicy(model, tiny_tokenizer()).max_context == 64
-    assert policy().max_context == 512
+    agent = HFPolicy(model, tiny_tokenizer())
+    assert agent.max_context == 512
+    short, long = Request([user("w1")], "a"), Request([user("w1 w2 " * 40)], "b", seed=1)
+    first = agent.generate([short], SAMPLING)
+    assert agent.fallback is None
+    both = agent.generate([dataclasses.replace(short, session="c"), long], SAMPLING)
+    assert agent.fallback is not None
+    assert "64 tokens" in agent.fallback
+    close([first], [both[:1]])
+    for c in both:
+        want = full_logprobs(agent.model, c.prompt_ids, c.completion_ids)
+        assert torch.tensor(c.logprobs) == pytest.approx(want, abs=1e-4)

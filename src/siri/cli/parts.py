@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from siri.errors import ConfigError
+from siri.errors import ConfigError, SiriError
 
 __all__ = ["check_engine", "load_policy", "make_miner", "make_suite"]
 
@@ -88,6 +88,8 @@ def load_policy(
 
             return VLLMServerPolicy.load(path, url=engine, slots=slots)
         return HFPolicy.load(path, slots=slots)
+    except SiriError:
+        raise
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"got policy {name!r} that cannot be loaded ({first}); fix: its path") from error

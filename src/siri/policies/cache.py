@@ -7,6 +7,7 @@ a real token overwrites that index before any query may look at it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +93,14 @@ class SlotCache(Cache):
     def __init__(self, layers: int, slots: int) -> None:
         self._address = _Address(slots)
         super().__init__(layers=[_SlotLayer(self._address) for _ in range(layers)])
+
+    def copy(self, source: int, targets: Sequence[int], length: int) -> None:
+        """Give ``targets`` the first ``length`` keys and values of the slot ``source``."""
+        for layer in self.layers:
+            for store in (getattr(layer, "keys", None), getattr(layer, "values", None)):
+                if store is None:
+                    raise PolicyFault("got a copy before any forward pass, expected one after it")
+                store[list(targets), :, :length] = store[source, :, :length]
 
     def address(
         self, slots: Tensor, starts: Tensor, queries: int, visible: int, device: torch.device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -15,29 +16,40 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from siri.adapters import has_adapter, load_adapter, unwrapped
 from siri.errors import ConfigError, PolicyFault
 from siri.policies.cache import SlotCache
 from siri.policies.encoding import Encoder, Prompt, Transcript
+from siri.policies.plain import generate_plain
+from siri.policies.prefixes import common_starts, same_prompts
 from siri.policies.sampling import sample, uniforms
 from siri.policies.support import (
+    base_of,
     buckets,
     cache_argument,
     common_prefix,
+    encoder_decoder,
     evaluating,
     head_is_plain,
     load_tokenizer,
     save_checkpoint,
+    slot_context,
     stop_ids,
+    unserved,
     usable_context,
 )
 from siri.types import Completion, Request, Sampling
 
 __all__ = ["HFPolicy"]
 
+_log = logging.getLogger(__name__)
+
 _Ints = NDArray[np.int64]
 
 _KEEP = 0.6
 """Finished rows are computed (and ignored) as long as at least this share of the batch is active."""
+_SAME = {torch.float32: 1e-3, torch.float64: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}
+"""Largest distance of logits computed with and without slots, in standard deviations of the logits."""
 _REMEMBERED = 16
 """Transcripts kept, in multiples of the slots; the oldest beyond that are forgotten."""
 
@@ -71,8 +83,13 @@ class HFPolicy:
     slot (least recently used first) when there are more of them than ``slots``: slower, equally correct.
     Call ``reset_cache`` after the weights changed and ``end`` when an episode is over.
 
+    A model that the slots cannot serve (recurrent states, hybrid layers, positions that follow from the
+    mask) is served by plain generation, and so is a prompt beyond the window of sliding-window layers: the
+    whole prompt anew each turn, equal in what is sampled. A warning is logged once, and ``fallback`` says
+    why.
+
     Args:
-        model: a causal LM, unmodified; sliding-window layers limit the context to the window.
+        model: a causal LM, unmodified, with or without a LoRA adapter.
         tokenizer: its tokenizer, with a chat template.
         slots: sessions whose keys and values are kept, and the largest batch.
         max_context: longest prompt plus completion, in tokens; by default what the model was made for.
@@ -90,13 +107,21 @@ class HFPolicy:
     ) -> None:
         if slots < 1:
             raise ConfigError(f"got slots={slots}, expected at least 1")
+        model = unwrapped(model)
         self.model = model if device is None else model.to(device)
         self.tokenizer = tokenizer
         self.slots = slots
+        self.fallback: str | None = None
+        """Why some or all prompts are served by plain generation; None while none was."""
+        reason = unserved(model)
         self.max_context = usable_context(model.config.get_text_config(), max_context)
+        self._slot_context = slot_context(model.config.get_text_config(), self.max_context)
         self._encoder = Encoder(tokenizer, stop_ids(model, tokenizer))
         self._split_head: bool | None = None
+        self._tried = False
         self.reset_cache()
+        if reason is not None:
+            self._give_up(reason)
 
     @classmethod
     def load(
@@ -108,15 +133,24 @@ class HFPolicy:
         slots: int = 128,
         max_context: int | None = None,
     ) -> Self:
-        """Load an ordinary transformers checkpoint: a folder, or a name on the Hub."""
-        from transformers import AutoModelForCausalLM
+        """Load a transformers checkpoint or an adapter of PEFT: a folder, or a name on the Hub."""
+        from transformers import AutoConfig, AutoModelForCausalLM
 
-        model = AutoModelForCausalLM.from_pretrained(path_or_id, dtype=dtype)
+        base = base_of(path_or_id)
+        config = AutoConfig.from_pretrained(base)
+        if getattr(config, "is_encoder_decoder", False):
+            raise ConfigError(encoder_decoder(config))
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+        if base is not path_or_id:
+            model = load_adapter(model, Path(path_or_id))
         tokenizer = load_tokenizer(path_or_id)
         return cls(model, tokenizer, slots=slots, max_context=max_context, device=device)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write model and tokenizer as a transformers checkpoint; ``folder`` never is half written."""
+        """Write model and tokenizer as a transformers checkpoint; ``folder`` never is half written.
+
+        Of a model with an adapter, the adapter is written, in PEFT's format; it names its base.
+        """
         save_checkpoint(self.model, self.tokenizer, Path(folder))
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -124,17 +158,26 @@ class HFPolicy:
         return self._encoder.decode(tuple(ids))
 
     def snapshot(self) -> HFPolicy:
-        """A frozen copy: own weights in evaluation mode, no gradients, no sessions."""
-        model = copy.deepcopy(self.model).eval().requires_grad_(False)
+        """A frozen copy: own weights in evaluation mode, no gradients, no sessions.
+
+        Copies of a model with an adapter share its base, which nobody trains.
+        """
+        base = [p for p in self.model.parameters() if not p.requires_grad] if has_adapter(self.model) else []
+        shared = {id(parameter): parameter for parameter in base}
+        model = copy.deepcopy(self.model, shared).eval().requires_grad_(False)
         for parameter in model.parameters():
             parameter.grad = None
-        return HFPolicy(model, self.tokenizer, slots=self.slots, max_context=self.max_context)
+        other = HFPolicy.__new__(HFPolicy)
+        other.__dict__.update(self.__dict__, model=model)
+        other.reset_cache()
+        return other
 
     def reset_cache(self) -> None:
         """Forget every session; must be called when the weights changed."""
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._free = list(range(self.slots))
-        self._cache = SlotCache(self.model.config.get_text_config().num_hidden_layers, self.slots)
+        layers = getattr(self.model.config.get_text_config(), "num_hidden_layers", 0)
+        self._cache = SlotCache(layers, self.slots)
 
     def end(self, session: str) -> None:
         """Forget one session and free its slot; unknown names are ignored."""
@@ -156,6 +199,8 @@ class HFPolicy:
             raise ConfigError(f"got max_tokens={sampling.max_tokens}, expected at least 1")
         done: list[Completion] = []
         with evaluating(self.model), torch.inference_mode():
+            if not self._tried:
+                self._try()
             for start in range(0, len(requests), self.slots):
                 done += self._chunk(requests[start : start + self.slots], sampling)
         while len(self._sessions) > _REMEMBERED * self.slots:
@@ -175,25 +220,94 @@ class HFPolicy:
                     self._sessions[request.session] = session
                     self._sessions.move_to_end(request.session)
                 rows.append(_Row(index, request, prompt, session))
-        if not rows:
-            return done
-        self._place(rows)
-        rows.sort(key=lambda row: row.slot)
-        try:
-            outputs = self._sample_rows(rows, sampling)
-        finally:
-            for row in rows:
-                if row.request.session is None:
-                    self._release(row.session)
+        rows, outputs = self._served(rows, sampling)
         for row, ids, logprobs in zip(rows, *outputs, strict=True):
             text, prompt = self._encoder.decode(ids), row.prompt
             finished = ids[-1] in self._encoder.stop_ids
-            shown, plain = tuple(prompt.ids), tuple(prompt.plain_ids)
+            shown = tuple(prompt.ids)
+            plain = shown if prompt.plain_ids is prompt.ids else tuple(prompt.plain_ids)
             done[row.index] = Completion(text, shown, plain, ids, logprobs, finished)
             if row.request.session is not None:
                 row.session.transcript = Transcript(row.request, prompt, text, ids)
-                row.session.cached = [*prompt.ids, *ids[:-1]]
+                if row.session.slot is not None:
+                    row.session.cached = [*prompt.ids, *ids[:-1]]
         return done
+
+    def _served(
+        self, rows: Sequence[_Row], sampling: Sampling
+    ) -> tuple[list[_Row], tuple[list[tuple[int, ...]], list[tuple[float, ...]]]]:
+        """What is sampled for each row, in slots where they can serve it; the rows come back reordered."""
+        short = [row for row in rows if len(row.prompt.ids) + sampling.max_tokens <= self._slot_context]
+        long = [row for row in rows if len(row.prompt.ids) + sampling.max_tokens > self._slot_context]
+        tokens: list[tuple[int, ...]] = []
+        logprobs: list[tuple[float, ...]] = []
+        if long:
+            if self.fallback is None:
+                self._fall_back(f"prompts beyond the sliding window of {self._slot_context} tokens")
+            for row in long:
+                self._release(row.session)
+            tokens, logprobs = generate_plain(
+                self.model,
+                [row.prompt.ids for row in long],
+                seeds=[row.request.seed for row in long],
+                sampling=sampling,
+                stop_ids=self._encoder.stop_ids,
+            )
+        if short:
+            self._place(short)
+            short.sort(key=lambda row: row.slot)
+            try:
+                more = self._sample_rows(short, sampling)
+            finally:
+                for row in short:
+                    if row.request.session is None:
+                        self._release(row.session)
+            tokens, logprobs = tokens + more[0], logprobs + more[1]
+        return long + short, (tokens, logprobs)
+
+    def _fall_back(self, reason: str) -> None:
+        self.fallback = reason
+        _log.warning(
+            "%s: %s; served by plain generation, which computes the whole prompt anew each turn",
+            type(self.model).__name__,
+            reason,
+        )
+
+    def _give_up(self, reason: str) -> None:
+        """Serve nothing from slots."""
+        self._slot_context, self._tried = 0, True
+        self._fall_back(reason)
+
+    def _try(self) -> None:
+        """Compare the slots with a pass without any cache: rows of unequal length, in two parts each.
+
+        What a class says of itself does not tell whether it takes the mask and the positions as given.
+        """
+        self._tried = True
+        device, size = self.model.device, int(self.model.config.get_text_config().vocab_size)
+        ids = (np.arange(14, dtype=np.int64).reshape(2, 7) * 7 + 3) % size
+        first, slots = np.array([4, 2]), np.array([0, 1]) if self.slots > 1 else np.array([0])
+        rows = len(slots)
+        try:
+            self._forward(ids[:rows, :4], slots, np.zeros(rows, dtype=np.int64))
+            rest = np.stack([ids[n, first[n] : first[n] + 2] for n in range(rows)])
+            got = self._forward(rest, slots, first[:rows], np.ones(rows, dtype=np.int64))
+        except torch.OutOfMemoryError:
+            raise
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            got = None
+            reason = f"its forward pass refuses the slot cache ({(str(error).splitlines() or [''])[0]})"
+        self.reset_cache()
+        if got is None:
+            self._give_up(reason)
+            return
+        for n in range(rows):
+            whole = torch.from_numpy(ids[n : n + 1, : first[n] + 2]).to(device)
+            want = self.model(input_ids=whole, use_cache=False).logits[0, -1].float()
+            distance = (got[n].float() - want).abs().max()
+            if not distance <= _SAME[self.model.dtype] * want.std().clamp(min=1e-6):
+                self._give_up("with the slot cache it computes other logits than without a cache")
+                return
 
     def _place(self, rows: Sequence[_Row]) -> None:
         """Give every row a slot and find how much of its prompt the slot already holds."""
@@ -256,6 +370,24 @@ class HFPolicy:
         )
 
     def _prefill(self, rows: Sequence[_Row]) -> Tensor:
+        """Compute the new part of every prompt, what rows share but once; logits at its end, [B, V]."""
+        leaders, followers = same_prompts([row.prompt.ids for row in rows], [row.cached for row in rows])
+        for shared in common_starts([rows[n].prompt.ids for n in leaders], [rows[n].cached for n in leaders]):
+            first, *others = [rows[leaders[n]] for n in shared.members]
+            start = np.array([first.prompt.ids[: shared.length]])
+            self._forward(start, np.array([first.slot]), np.zeros(1, dtype=np.int64))
+            self._cache.copy(first.slot, [row.slot for row in others], shared.length)
+            for row in (first, *others):
+                row.cached = shared.length
+        logits = self._prefill_each([rows[n] for n in leaders])
+        if not followers:
+            return logits
+        for leader, same in followers.items():
+            self._cache.copy(rows[leader].slot, [rows[n].slot for n in same], len(rows[leader].prompt.ids))
+        place = {n: k for k, leader in enumerate(leaders) for n in (leader, *followers.get(leader, ()))}
+        return logits[torch.tensor([place[n] for n in range(len(rows))], device=logits.device)]
+
+    def _prefill_each(self, rows: Sequence[_Row]) -> Tensor:
         """Compute the new part of every prompt; logits after its last token, [B, V]."""
         parts, orders = [], []
         needs = [len(row.prompt.ids) - row.cached for row in rows]

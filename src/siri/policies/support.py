@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -12,22 +13,49 @@ from typing import Any
 
 import torch
 
+from siri.adapters import has_adapter, require_peft, save_adapter
 from siri.errors import ConfigError
 
 __all__ = [
+    "base_of",
     "buckets",
     "cache_argument",
     "common_prefix",
+    "encoder_decoder",
     "evaluating",
     "head_is_plain",
     "load_tokenizer",
     "save_checkpoint",
+    "slot_context",
     "stop_ids",
+    "unserved",
     "usable_context",
 ]
 
+_UNBOUNDED = 2**31 - 1
+"""The context of a model that names none."""
 _MASK_CELLS = 1 << 25
 """Largest attention mask of one prefill pass, in elements; larger batches are split."""
+
+
+def base_of(path_or_id: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """The base that an adapter folder refers to; others as they are.
+
+    Raises:
+        MissingExtra: it is an adapter, and peft is not installed.
+        ConfigError: the base is a folder that does not exist.
+    """
+    file = Path(path_or_id) / "adapter_config.json"
+    if not file.is_file():
+        return path_or_id
+    require_peft()
+    base = str(json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    if os.path.isabs(base) and not os.path.isdir(base):
+        raise ConfigError(
+            f"got an adapter whose base {base} does not exist, expected the folder of the model it was "
+            f"trained on; fix: base_model_name_or_path in {file}"
+        )
+    return base
 
 
 def buckets(needs: Sequence[int], widest: int) -> Iterator[list[int]]:
@@ -59,12 +87,15 @@ def common_prefix(old: Sequence[int], new: Sequence[int], limit: int) -> int:
 
 
 def save_checkpoint(model: Any, tokenizer: Any, target: Path) -> None:
-    """Write a transformers checkpoint beside ``target``, then rename it into place."""
+    """Write a transformers checkpoint (of an adapter: PEFT's) aside, then rename it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f".{target.name}.{os.getpid()}.new")
     stale = target.with_name(f".{target.name}.{os.getpid()}.old")
     shutil.rmtree(fresh, ignore_errors=True)
-    model.save_pretrained(fresh)
+    if has_adapter(model):
+        save_adapter(model, fresh)
+    else:
+        model.save_pretrained(fresh)
     tokenizer.save_pretrained(fresh)
     if target.exists():
         os.replace(target, stale)
@@ -112,18 +143,49 @@ def stop_ids(model: Any, tokenizer: Any) -> set[int]:
 
 
 def usable_context(config: Any, wanted: int | None) -> int:
-    """The context that cache and model can serve."""
-    kinds = set(getattr(config, "layer_types", None) or ())
-    if kinds - {"full_attention", "sliding_attention"}:
-        raise ConfigError(f"got layers {sorted(kinds)}, expected attention layers only")
+    """Longest prompt plus completion of the model, in tokens."""
     limits = [wanted, getattr(config, "max_position_embeddings", None)]
-    if kinds != {"full_attention"}:
-        # the mask is "index <= position": inside the window, a sliding layer is a full one
-        limits.append(getattr(config, "sliding_window", None))
-    known = [limit for limit in limits if limit is not None]
-    if not known:
-        raise ConfigError("got a model that names no longest context; fix: pass max_context")
-    return int(min(known))
+    # recurrent states and relative positions (ALiBi) name no limit, and have none
+    return min((int(limit) for limit in limits if limit is not None), default=_UNBOUNDED)
+
+
+def slot_context(config: Any, context: int) -> int:
+    """The part of ``context`` that the slot cache can serve.
+
+    Its mask is "index <= position": inside the window a sliding layer is a full one, beyond it is not.
+    """
+    window = getattr(config, "sliding_window", None)
+    if window is None or set(getattr(config, "layer_types", None) or ()) == {"full_attention"}:
+        return context
+    return min(context, int(window))
+
+
+def unserved(model: Any) -> str | None:
+    """Why the slot cache cannot serve ``model``, as far as its class and configuration say; None if it may.
+
+    Raises:
+        ConfigError: nothing here can serve it.
+    """
+    config = model.config.get_text_config()
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise ConfigError(encoder_decoder(model.config))
+    kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
+    if kinds:
+        return f"layers of kind {', '.join(sorted(kinds))}"
+    taken = inspect.signature(model.forward).parameters
+    if not {"cache", "past_key_values"} & set(taken):
+        return "no cache of keys and values"
+    if "position_ids" not in taken:
+        return "no positions of its own for each row"
+    return None
+
+
+def encoder_decoder(config: Any) -> str:
+    """The sentence that refuses such a model."""
+    return (
+        f"got an encoder-decoder model ({config.model_type}), expected a causal language model (decoder "
+        "only); fix: choose another model"
+    )
 
 
 @contextmanager

@@ -1,0 +1,177 @@
+"""LoRA adapters of PEFT on a transformers model: put on, switched off, told apart from the base.
+
+The adapter is put into the model itself, which stays an ordinary transformers model: with it, the policy;
+with the adapter off, the reference. There is no dropout: the model that plays and the model that learns must
+be one.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from siri.errors import ConfigError, MissingExtra
+
+__all__ = [
+    "adapter_off",
+    "add_lora",
+    "has_adapter",
+    "load_adapter",
+    "require_peft",
+    "save_adapter",
+    "unwrapped",
+]
+
+_NAME = "default"
+
+
+def require_peft() -> Any:
+    """The package peft.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        import peft
+    except ImportError as error:
+        raise MissingExtra("peft", "lora") from error
+    return peft
+
+
+def has_adapter(model: Any) -> bool:
+    """Whether ``model`` carries an adapter of PEFT."""
+    return bool(getattr(model, "peft_config", None))
+
+
+def unwrapped(model: Any) -> Any:
+    """The transformers model inside a ``PeftModel``, its adapter included; others as they are.
+
+    Raises:
+        ConfigError: the adapter is one of the prompt (prefix tuning and its like), not of the weights.
+    """
+    if not hasattr(model, "get_base_model"):
+        return model
+    if any(config.is_prompt_learning for config in model.peft_config.values()):
+        raise ConfigError("got a PEFT model that learns a prompt, expected an adapter of weights; fix: LoRA")
+    inner = model.get_base_model()
+    inner.peft_config = model.peft_config
+    return inner
+
+
+def load_adapter(model: Any, folder: Path) -> Any:
+    """``model``, the base, with the adapter in ``folder``; frozen."""
+    peft = require_peft()
+    with _quiet():
+        return unwrapped(peft.PeftModel.from_pretrained(model, folder)).requires_grad_(False)
+
+
+def save_adapter(model: Any, folder: Path) -> None:
+    """Write the adapter of ``model`` in PEFT's format; its configuration names the base."""
+    peft = require_peft()
+    name, settings = next(iter(model.peft_config.items()))
+    settings.base_model_name_or_path = model.name_or_path
+    weights = peft.get_peft_model_state_dict(model, adapter_name=name)
+    folder.mkdir()
+    # the prefix is that of the wrapper, which is not there
+    whole = {f"base_model.model.{key}": value.detach().cpu().contiguous() for key, value in weights.items()}
+    save_file(whole, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    settings.save_pretrained(folder)
+
+
+def add_lora(
+    model: Any, *, rank: int, alpha: float, targets: Sequence[str] | None = None, seed: int = 0
+) -> None:
+    """Put a LoRA adapter on ``model`` and freeze the rest (Hu et al., 2021: W + alpha / rank · B A).
+
+    B starts at 0, so the model computes what it did. An adapter that is already there is trained further.
+
+    Args:
+        model: a transformers causal LM that knows the folder or name it came from.
+        rank: of A and B.
+        alpha: scale of their product, times ``rank``.
+        targets: endings of the names of linear layers; None is all of them but the vocabulary head.
+        seed: of A.
+
+    Raises:
+        MissingExtra: peft is not installed.
+        ConfigError: the model has another adapter, no such layer, or no name to refer to.
+    """
+    peft = require_peft()
+    if has_adapter(model):
+        found = next(iter(model.peft_config.values()))
+        if len(model.peft_config) > 1 or (found.r, found.lora_alpha) != (rank, alpha):
+            raise ConfigError(
+                f"got lora.rank={rank} and lora.alpha={alpha:g} for a policy with an adapter of rank "
+                f"{found.r} and alpha {found.lora_alpha:g}, expected the same; fix: set them alike"
+            )
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_("lora_" in name)
+        return
+    if not getattr(model, "name_or_path", ""):
+        raise ConfigError(
+            "got a model without a name or folder, expected one that a saved adapter can refer to; "
+            "fix: load it with from_pretrained, or set model.name_or_path"
+        )
+    settings = peft.LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=0.0,
+        target_modules="all-linear" if targets is None else list(targets),
+        task_type="CAUSAL_LM",
+    )
+    try:
+        # what PEFT draws is drawn again below, by a generator of our own
+        with _quiet(), torch.random.fork_rng(devices=[]):
+            peft.inject_adapter_in_model(settings, model, _NAME)
+    except ValueError as error:
+        raise ConfigError(
+            f"got lora.targets={None if targets is None else list(targets)} that the model refuses "
+            f"({str(error).splitlines()[0]}), expected names of its linear layers; fix: lora.targets"
+        ) from error
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        if "lora_A" in name:
+            fresh = torch.empty(parameter.shape)
+            nn.init.kaiming_uniform_(fresh, a=math.sqrt(5), generator=generator)
+            with torch.no_grad():
+                parameter.copy_(fresh)
+
+
+@contextmanager
+def adapter_off(model: Any) -> Iterator[None]:
+    """``model`` without its adapter for the time being; only for passes without gradient."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    layers = _layers(model)
+    for layer in layers:
+        layer.enable_adapters(enabled=False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(enabled=True)
+        # PEFT sets these flags when it switches
+        model.requires_grad_(False)
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """PEFT asks transformers 5 for attributes by their old names."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
+
+
+def _layers(model: Any) -> list[Any]:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
