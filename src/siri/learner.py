@@ -18,14 +18,11 @@ from siri.adapters import adapter_off, has_adapter
 from siri.algos.objectives import TokenBatch, TokenScores
 from siri.batching import Row, Totals, collate, micro_batches, minibatches
 from siri.errors import CheckpointError, ConfigError
-from siri.processes import Processes
+from siri.processes import Processes, started
 from siri.protocols import Objective
 from siri.scoring import logprobs_only, score
 
 __all__ = ["Learner", "start_processes"]
-
-_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-"""How many processes were started, in the words of torch's launcher and of three MPIs."""
 
 
 class Learner:
@@ -309,7 +306,7 @@ def start_processes() -> Processes:
 
 def _on_cpu() -> bool | None:
     """True for several processes without accelerators, which accelerate does not join by itself."""
-    several = any(int(os.environ.get(name, "1")) > 1 for name in _SIZES)
+    several = started() > 1
     asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
     return True if several and (asked or not torch.accelerator.is_available()) else None
 

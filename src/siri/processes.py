@@ -5,6 +5,7 @@ One process is a job too, so callers need no second path.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,9 +13,17 @@ from typing import Any, Self, TypeVar
 
 from siri.errors import ProcessFault, SiriError, revived
 
-__all__ = ["Processes"]
+__all__ = ["SIZES", "Processes", "started"]
+
+SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""How many processes were started, as torch's launcher and three MPIs say it; unset for one alone."""
 
 T = TypeVar("T")
+
+
+def started() -> int:
+    """How many processes the launcher of this one started."""
+    return max(int(os.environ.get(name, "1")) for name in SIZES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from siri.errors import ConfigError
+from siri.processes import SIZES
 
 __all__ = ["join_launcher", "torch_command"]
-
-_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-"""Set in every process that torch's launcher or an MPI starts."""
 
 _LAUNCHERS = (
     "accelerate",
@@ -72,7 +70,7 @@ def torch_command(parent: Sequence[str], arguments: Sequence[str]) -> list[str] 
 def _left_alone(environment: Mapping[str, str]) -> bool:
     """Whether accelerate asked this process to meet others, and nothing that starts others had a part."""
     on_cpus = environment.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
-    return on_cpus and "MASTER_PORT" in environment and not any(name in environment for name in _SIZES)
+    return on_cpus and "MASTER_PORT" in environment and not any(name in environment for name in SIZES)
 
 
 def _parent() -> list[str]:

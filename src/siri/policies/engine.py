@@ -16,6 +16,7 @@ import torch
 from siri.errors import ConfigError, PolicyFault
 from siri.policies.encoding import Encoder, Transcript
 from siri.policies.support import save_checkpoint, stop_ids, usable_context
+from siri.processes import started
 from siri.types import Completion, Request, Sampling
 
 __all__ = ["EnginePolicy", "Sampled", "named_weights"]
@@ -52,7 +53,7 @@ class EnginePolicy(ABC):
     """What samples."""
 
     def __init__(self, model: Any, tokenizer: Any, *, slots: int, max_context: int | None) -> None:
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if started() > 1:
             raise ConfigError("got vLLM in a job of several processes, expected one; fix: --engine hf")
         self.model, self.tokenizer, self.slots = model, tokenizer, slots
         self.max_context = usable_context(model.config.get_text_config(), max_context)

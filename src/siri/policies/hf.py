@@ -38,6 +38,7 @@ from siri.policies.support import (
     unserved,
     usable_context,
 )
+from siri.policies.trial import slot_fault
 from siri.types import Completion, Request, Sampling
 
 __all__ = ["HFPolicy"]
@@ -48,8 +49,6 @@ _Ints = NDArray[np.int64]
 
 _KEEP = 0.6
 """Finished rows are computed (and ignored) as long as at least this share of the batch is active."""
-_SAME = {torch.float32: 1e-3, torch.float64: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}
-"""Largest distance of logits computed with and without slots, in standard deviations of the logits."""
 _REMEMBERED = 16
 """Transcripts kept, in multiples of the slots; the oldest beyond that are forgotten."""
 
@@ -279,35 +278,12 @@ class HFPolicy:
         self._fall_back(reason)
 
     def _try(self) -> None:
-        """Compare the slots with a pass without any cache: rows of unequal length, in two parts each.
-
-        What a class says of itself does not tell whether it takes the mask and the positions as given.
-        """
+        """Give up the slots where they compute something else than the model does."""
         self._tried = True
-        device, size = self.model.device, int(self.model.config.get_text_config().vocab_size)
-        ids = (np.arange(14, dtype=np.int64).reshape(2, 7) * 7 + 3) % size
-        first, slots = np.array([4, 2]), np.array([0, 1]) if self.slots > 1 else np.array([0])
-        rows = len(slots)
-        try:
-            self._forward(ids[:rows, :4], slots, np.zeros(rows, dtype=np.int64))
-            rest = np.stack([ids[n, first[n] : first[n] + 2] for n in range(rows)])
-            got = self._forward(rest, slots, first[:rows], np.ones(rows, dtype=np.int64))
-        except torch.OutOfMemoryError:
-            raise
-        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            got = None
-            reason = f"its forward pass refuses the slot cache ({(str(error).splitlines() or [''])[0]})"
+        fault = slot_fault(self.model, self._forward, rows=min(self.slots, 2))
         self.reset_cache()
-        if got is None:
-            self._give_up(reason)
-            return
-        for n in range(rows):
-            whole = torch.from_numpy(ids[n : n + 1, : first[n] + 2]).to(device)
-            want = self.model(input_ids=whole, use_cache=False).logits[0, -1].float()
-            distance = (got[n].float() - want).abs().max()
-            if not distance <= _SAME[self.model.dtype] * want.std().clamp(min=1e-6):
-                self._give_up("with the slot cache it computes other logits than without a cache")
-                return
+        if fault is not None:
+            self._give_up(fault)
 
     def _place(self, rows: Sequence[_Row]) -> None:
         """Give every row a slot and find how much of its prompt the slot already holds."""

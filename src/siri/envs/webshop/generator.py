@@ -41,6 +41,7 @@ _PURCHASES = 3
 _SYNTHETIC_PURCHASES = 4
 """The same for synthetic goals, within their price: an instruction that leaves more open is not given."""
 _DRAWS = 200
+"""Most tries to draw such a human-style goal."""
 _DEARER = (4500, 6500)
 """By how many cents the dear one of a family costs more."""
 _INSTRUCTED = 0.415
