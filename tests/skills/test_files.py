@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from siri.errors import CheckpointError, ConfigError
 from siri.protocols import SkillMiner
 from siri.skills import FileMiner, SkillBank, export_skills, import_skills
-from siri.types import SkillStatus
+from siri.types import Skill, SkillStatus
 from tests.skills.banks import banks
 from tests.skills.helpers import HEAT, make_skill
 
@@ -24,6 +24,14 @@ metadata:
 Search the countertop first, take it,
 then heat it with the microwave.
 """
+
+
+@pytest.mark.parametrize("strategy", [" ", "\n", "\r\n", "\x85", "\u2029", "\n---\n"])
+def test_a_strategy_without_a_word_comes_back_too(strategy, tmp_path):
+    bank = SkillBank()
+    bank.add(Skill("s", "a", "x", strategy, "self", 0))
+    export_skills(bank, tmp_path / "agent", form="agent")
+    assert import_skills(tmp_path / "agent") == bank
 
 
 @given(banks())

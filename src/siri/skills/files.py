@@ -218,6 +218,8 @@ def _from_markdown_files(files: Sequence[Path], kind: str) -> SkillBank:
             kept.append(found[0])
             settings = settings or found[1]
             continue
+        if not body.strip():
+            raise ConfigError(f"got {file} without a body, expected what to do")
         own = str(metadata.get("kind", kind))
         if not own:
             raise ConfigError(f"got {file} without a kind, expected metadata.kind in it; fix: --kind")
@@ -245,10 +247,7 @@ def _read_markdown(file: Path) -> tuple[dict[str, Any], str]:
         ) from error
     if match is None or not isinstance(front, dict) or not isinstance(front.get("description"), str):
         raise ConfigError(f"got {file} without front matter, expected --- name, description --- and a body")
-    body = match["body"].removesuffix("\n")
-    if not body.strip():
-        raise ConfigError(f"got {file} without a body, expected what to do")
-    return front, body
+    return front, match["body"].removesuffix("\n")
 
 
 def _unchanged(row: Any, description: str, body: str) -> tuple[SkillRecord, dict[str, Any]] | None:
