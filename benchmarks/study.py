@@ -39,7 +39,8 @@ def play(arm_name: str, regime: str, seed: int, budget: Budget) -> dict[str, Any
     from siri.envs.alfworld import alfworld_suite
     from siri.evaluation import evaluate
     from siri.policies import HFPolicy
-    from siri.runs import PROVEN, shown_skills
+    from siri.runs import shown_skills
+    from siri.skills import PROVEN
 
     torch.set_num_threads(1)
     arm = ARMS[arm_name]

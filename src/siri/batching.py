@@ -74,6 +74,8 @@ class Row:
     kind: Kind
     ids: tuple[int, ...]
     spans: tuple[Span, ...]
+    skills: tuple[str, ...] = ()
+    """Ids of the skills that the rollout saw; of ``int`` rows only."""
 
     @property
     def tokens(self) -> int:
@@ -267,7 +269,8 @@ def build_rows(
             rows += _merge("rl", [(t.prompt_ids, t, _span(t, a)) for t, a in turns])
             if trajectory.arm == "skill" and internalize is not None and internalize(group, trajectory):
                 gated = [(t.plain_prompt_ids, t, _plain_span(t, a, scope, max_weight)) for t, a in turns]
-                rows += [row for row in _merge("int", gated) if row.tokens]
+                merged = _merge("int", gated, trajectory.skills)
+                rows += [row for row in merged if row.tokens]
     return rows
 
 
@@ -352,16 +355,18 @@ def _plain_span(turn: Turn, advantage: float, scope: Scope, max_weight: float) -
     return Span(len(turn.plain_prompt_ids), turn.logprobs, advantage, weight, gate)
 
 
-def _merge(kind: Literal["rl", "int"], turns: Sequence[tuple[tuple[int, ...], Turn, Span]]) -> Iterator[Row]:
+def _merge(
+    kind: Kind, turns: Sequence[tuple[tuple[int, ...], Turn, Span]], skills: tuple[str, ...] = ()
+) -> Iterator[Row]:
     ids: tuple[int, ...] = ()
     spans: list[Span] = []
     for prompt, turn, span in turns:
         if not prompt:
             raise ShapeError("got sampled tokens without a prompt, expected at least one prompt token")
         if spans and prompt[: len(ids)] != ids:
-            yield Row(kind, ids, tuple(spans))
+            yield Row(kind, ids, tuple(spans), skills)
             spans = []
         spans.append(span)
         ids = prompt + turn.completion_ids
     if spans:
-        yield Row(kind, ids, tuple(spans))
+        yield Row(kind, ids, tuple(spans), skills)

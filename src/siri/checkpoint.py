@@ -29,7 +29,7 @@ from siri.types import StopReason, Task, Trajectory, Turn
 __all__ = ["latest", "restore", "save", "saved", "weights_of"]
 
 SCHEMA = 2
-_STATEFUL = ("validator", "miner", "retriever")
+_STATEFUL = ("validator", "miner", "retriever", "replay")
 """Parts of a run that may have ``state_dict`` (plain data) and ``load_state_dict``."""
 
 

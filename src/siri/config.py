@@ -290,6 +290,8 @@ class InternalizationConfig(_Section):
     """Tokens that are distilled: the whole completion, or the action's own."""
     level: Literal["episode", "group", "skill"] = "episode"
     """Whose benefit opens the gate: that of the rollout, of its group, or of the skill so far."""
+    replay: Whole = 0
+    """Past iterations whose gated rollouts are distilled again, if their skills are proven by then."""
     token_clip: NotNegative | None = None
     """ε of an importance ratio in L_int, for an ablation; None: cross-entropy."""
 

@@ -25,9 +25,11 @@ from siri.faults import DropEpisode, FailFast
 from siri.learner import Learner, start_processes
 from siri.processes import Processes
 from siri.protocols import Objective, SkillMiner, Validator
+from siri.replay import Replay
 from siri.rollout import GroupPlan, Rollout, derive_seed
 from siri.scoring import logprobs_only
 from siri.skills import (
+    PROVEN,
     ContinueWithout,
     Evaluator,
     PairedValidator,
@@ -164,6 +166,7 @@ class Curriculum:
         self.state = State()
         self.pool: dict[str, list[Trajectory]] = {}
         """Successful plain episodes by kind, oldest first: what is mined."""
+        self.replay = Replay(config.internalization.replay)
 
     def __iter__(self) -> Iterator[Iteration]:
         while self.state.phase is not Phase.DONE:
@@ -290,6 +293,7 @@ class Curriculum:
         return events
 
     def _rows(self, groups: Sequence[Group]) -> list[Row]:
+        """RL rows, and rows of L_int of every skill that helped, whatever its status."""
         a, i = self.config.advantage, self.config.internalization
         advantages = compute_advantages(
             groups,
@@ -301,23 +305,27 @@ class Curriculum:
             invalid_penalty=a.invalid_penalty,
             similarity=a.similarity,
         )
-        active = {record.skill.id for record in self.bank.records(SkillStatus.ACTIVE)}
-        internalize = None
-        if self.state.phase is Phase.INTERNALIZATION:
-            utilities = {record.skill.id: record.evidence.utility for record in self.bank.records()}
-            internalize = beneficial(active, level=i.level, utilities=utilities)
+        utilities = {record.skill.id: record.evidence.utility for record in self.bank.records()}
+        gate = beneficial(utilities, level=i.level, utilities=utilities)
         return build_rows(
-            groups, advantages=advantages, internalize=internalize, scope=i.scope, max_weight=i.max_weight
+            groups, advantages=advantages, internalize=gate, scope=i.scope, max_weight=i.max_weight
         )
 
     def _learn(self, groups: Sequence[Group], k: int) -> dict[str, float]:
         scale, i = 0.0, self.config.internalization
+        rows, fresh, past = self._rows(groups), list[Row](), list[Row]()
+        # a skill is proved by the groups it wins in: what it won before is kept, and taken once it is proven
+        won = [row for row in rows if row.kind == "int"]
         if self.state.phase is Phase.INTERNALIZATION:
             scale = linear_warmup(k, start=self.state.since, length=i.warmup, peak=i.peak)
+            active = {record.skill.id for record in self.bank.records(SkillStatus.ACTIVE)}
+            fresh = [row for row in won if active.issuperset(row.skills)]
+            past = self.replay.rows([r.skill.id for r in self.bank.records() if r.status in PROVEN])
+        self.replay.add(k, won)
         if self.config.rollout.sleep:
             self.policy.sleep()
-        rows = self._rows(groups)
-        gap = self._prompt_gap(rows) if scale == 0.0 else {}
+        gap = self._prompt_gap(fresh) if past or scale == 0.0 else {}
+        rows = [row for row in rows if row.kind == "rl"] + fresh + past
         if not hasattr(self.policy, "engine"):
             # keys and values are of no use once the weights change, and the learner needs their room
             self.policy.reset_cache()
@@ -334,10 +342,12 @@ class Curriculum:
         return {**metrics, **gap, "int/scale": scale}
 
     def _prompt_gap(self, rows: Sequence[Row]) -> dict[str, float]:
-        """With λ = 0 the learner skips the plain rows; the control run still wants to see the gap."""
+        """Of this iteration's rows alone: the learner's number is of replayed ones too, and with λ = 0 it has
+        none, though a control run still wants to see the gap."""
         total, tokens = 0.0, 0
-        chosen = self.processes.share([row for row in rows if row.kind == "int"])
-        for part in micro_batches(chosen, max_tokens=self.config.optimizer.max_tokens_per_micro_batch):
+        for part in micro_batches(
+            self.processes.share(rows), max_tokens=self.config.optimizer.max_tokens_per_micro_batch
+        ):
             batch = collate(part, pad_id=0)
             now = logprobs_only(self.policy.model, batch)
             total += float((batch.old_logprobs - now)[batch.int_mask].sum())

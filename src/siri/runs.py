@@ -32,13 +32,13 @@ from siri.curriculum import Curriculum, Iteration, Phase
 from siri.errors import CheckpointError, ConfigError
 from siri.evaluation import evaluate
 from siri.protocols import SkillMiner
-from siri.skills import SkillBank, SkillRecord, StopAfter
+from siri.skills import PROVEN, SkillBank, SkillRecord, StopAfter
 from siri.storage import flush, remove_leftovers, write_atomic
 from siri.suite import Suite
 from siri.types import Sampling, Skill, SkillStatus, Task, Trajectory
 from siri.wiring import make_ranking
 
-__all__ = ["PROVEN", "RunDirectory", "check_splits", "compose", "execute", "shown_skills", "versions"]
+__all__ = ["RunDirectory", "check_splits", "compose", "execute", "shown_skills", "versions"]
 
 _LOCK = ".lock"
 _SMOOTHED = 5
@@ -342,10 +342,6 @@ def _profiled(run: Curriculum, path: Path) -> Iterator[Iteration]:
         traced.export_chrome_trace(str(path))
         yield iteration
     yield from run
-
-
-PROVEN = (SkillStatus.ACTIVE, SkillStatus.INTERNALIZED)
-"""Statuses of skills that were proved to help, whether the policy still needs them or not."""
 
 
 def shown_skills(

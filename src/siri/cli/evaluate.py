@@ -136,7 +136,8 @@ def _arms(plain: dict[str, Any], other: dict[str, Any]) -> list[str]:
 
 
 def _shown(bank: Any, config: Any, candidates: bool, source: str) -> Any:
-    from siri.runs import PROVEN, shown_skills
+    from siri.runs import shown_skills
+    from siri.skills import PROVEN
     from siri.types import SkillStatus
 
     statuses = (*PROVEN, SkillStatus.CANDIDATE) if candidates else PROVEN

@@ -1,6 +1,6 @@
 """Skills: mining them, keeping them, showing them, and finding out which help."""
 
-from siri.skills.bank import SkillBank, skill_id
+from siri.skills.bank import PROVEN, SkillBank, skill_id
 from siri.skills.chat import ChatMiner
 from siri.skills.evidence import Estimator, Evidence, Observation, SkillRecord
 from siri.skills.files import FileMiner, export_skills, import_skills
@@ -32,6 +32,7 @@ from siri.skills.validation import Evaluator, PairedValidator, SequentialValidat
 
 __all__ = [
     "EMBEDDED_RULES",
+    "PROVEN",
     "TINY_SKILL_GRAMMAR",
     "ActionSummaryPrompt",
     "ChatMiner",

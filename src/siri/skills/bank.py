@@ -18,6 +18,8 @@ __all__ = ["SkillBank", "SkillRecord", "jaccard", "normalize", "skill_id", "word
 
 _RANK = {status: rank for rank, status in enumerate(SkillStatus)}
 LIVE = (SkillStatus.CANDIDATE, SkillStatus.ACTIVE)
+PROVEN = (SkillStatus.ACTIVE, SkillStatus.INTERNALIZED)
+"""Statuses of skills that were proved to help, whether the policy still needs them or not."""
 """Statuses that a task may be shown, and that take a place in the bank."""
 
 
