@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -165,6 +166,41 @@ def test_an_interrupted_run_with_other_rules_goes_on_to_the_same_end(rule: str, 
     assert numbers(record(rest)) == numbers(expected[3:])
     assert rest.bank == whole.bank
     assert rest.bank.capacity == 2
+
+
+REPLAY = ["internalization={replay: 3, iterations: 3, warmup: 1}", "rollout.tasks=8"]
+
+
+def test_wins_of_past_iterations_are_distilled_again_and_of_the_mining_phase_too() -> None:
+    def played(replay: int) -> Iterator[tuple[Phase, int, int]]:
+        """Phase, wins kept so far and rows of L_int that were learned, of each iteration."""
+        run = fresh(Writer(), load_config(SMOKE, assignments=[*REPLAY, f"internalization.replay={replay}"]))
+        for i in run:
+            rl = sum(len(g.trajectories) for g in i.groups)
+            yield i.phase, len(run.replay.rows({"right"})), int(i.metrics["learn/rows"]) - rl
+
+    phases, kept, learned = zip(*played(100), strict=True)
+    start = phases.index(Phase.INTERNALIZATION)
+    assert kept[start - 1] > 0
+    assert list(learned) == [0] * start + list(kept[start:])
+    _, kept, once = zip(*played(0), strict=True)
+    assert not any(kept)
+    assert 0 < sum(once) < sum(learned)
+
+
+def test_an_interrupted_run_with_replay_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    config = load_config(SMOKE, assignments=REPLAY)
+    whole = fresh(Writer(), config)
+    expected = record(whole)
+    part = fresh(Writer(), config)
+    record(part, len(expected) - 2)
+    assert part.replay.rows({"right"})
+    checkpoint.save(part, tmp_path)
+    rest = fresh(Writer(), config)
+    checkpoint.restore(rest, checkpoint.latest(tmp_path))
+    assert numbers(record(rest)) == numbers(expected[-2:])
+    for a, b in zip(rest.policy.model.parameters(), whole.policy.model.parameters(), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_no_retrieval_is_no_skill_arm() -> None:
