@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from study_arms import ARMS, FULL, HERE, REGIMES, SMALL, Budget
@@ -113,6 +114,13 @@ def play(arm_name: str, regime: str, seed: int, budget: Budget) -> dict[str, Any
                 won = [t.success for g in iteration.groups if g.task.kind == kind for t in g.arm(side)]
                 if won:
                     by_kind[f"{side}/{kind}"] = sum(won) / len(won)
+            deltas = [
+                mean(t.success for t in g.arm("skill")) - mean(t.success for t in g.arm("plain"))
+                for g in iteration.groups
+                if g.task.kind == kind and g.arm("skill") and g.arm("plain")
+            ]
+            if deltas:
+                by_kind[f"delta/{kind}"] = mean(deltas)
         training.append(
             {
                 **key,
@@ -132,7 +140,13 @@ def play(arm_name: str, regime: str, seed: int, budget: Budget) -> dict[str, Any
         real = alfworld_suite(data, max_steps=50, style=e.style)
         measure(real, "valid_seen", "real", skills=False)
     skills = [
-        {"text": r.skill.text, "status": r.status.value, "utility": r.evidence.utility, "uses": r.uses}
+        {
+            "kind": r.skill.kind,
+            "text": r.skill.text,
+            "status": r.status.value,
+            "utility": r.evidence.utility,
+            "uses": r.uses,
+        }
         for r in run.bank.records()
     ]
     seconds = round(time.monotonic() - began, 1)

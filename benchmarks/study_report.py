@@ -124,6 +124,12 @@ class Runs:
         ]
         return rows[-1].get(column) if rows else None
 
+    def ends(self, regime: str, arm: str, seed: int, column: str) -> tuple[float, float] | None:
+        """Means of a column of the training rows over the first and the last third of those that have it."""
+        found = [row[column] for row in self.of[regime, arm, seed]["training"] if column in row]
+        third = max(1, len(found) // 3)
+        return (float(np.mean(found[:third])), float(np.mean(found[-third:]))) if len(found) > 1 else None
+
     def kinds(self) -> list[str]:
         """Kinds of task that were measured."""
         return sorted({r["kind"] for run in self.of.values() for r in run["evaluations"]} - {"all"})
@@ -158,6 +164,7 @@ def tables(runs: Runs) -> str:
         lines += _levels(runs, regime, arms)
         for name in MEASURES:
             lines += _differences(runs, regime, arms, name)
+        lines += _mechanism(runs, regime)
     return "\n".join(lines) + "\n"
 
 
@@ -200,6 +207,42 @@ def _differences(runs: Runs, regime: str, arms: Sequence[str], name: str) -> lis
             a, b = (runs.measured(name, regime, arm, seeds, kind) for arm in (first, second))
             cells.append(signed(a - b))
         lines.append(_row(cells))
+    return [*lines, ""]
+
+
+def _mechanism(runs: Runs, regime: str) -> list[str]:
+    """What distillation does to the distance between the two prompts, kind by kind."""
+    arms = [arm for arm in ("siri", "skill_arm") if runs.seeds(regime, arm, "gigpo")]
+    if not arms:
+        return []
+    title = (
+        "Mechanism, first → last third of the iterations after the first skill was shown: Δ is skill minus "
+        "plain success in training groups that have both arms, the gap is `int/prompt_gap` in nats per token."
+    )
+    head = ["arm", "what", "overall", *runs.kinds()]
+    lines = [title, "", _row(head), _row(["---"] * len(head))]
+    for arm in arms:
+        seeds = runs.seeds(regime, arm, "gigpo")
+        for what, column in (("Δ", "delta"), ("gap", "gap")):
+            cells = [arm, what]
+            for kind in ("all", *runs.kinds()):
+                name = {"gap": "int/prompt_gap", "delta": "arm/delta"}[column] if kind == "all" else None
+                name = name or f"{column}/{kind}"
+                ends = [runs.ends(regime, arm, seed, name) for seed in seeds]
+                known = np.array([end for end in ends if end is not None])
+                cells.append("{:.3f} → {:.3f}".format(*known.mean(0)) if len(known) else "–")
+            lines.append(_row(cells))
+        cells = [arm, "seeds with a proven skill"]
+        proven = [
+            {
+                s["kind"]
+                for s in runs.of[regime, arm, seed]["skills"]
+                if s["status"] in ("active", "internalized")
+            }
+            for seed in seeds
+        ]
+        cells.append(str(sum(map(bool, proven))))
+        lines.append(_row([*cells, *(str(sum(kind in found for found in proven)) for kind in runs.kinds())]))
     return [*lines, ""]
 
 
