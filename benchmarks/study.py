@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -75,6 +76,7 @@ def play(arm_name: str, regime: str, seed: int, budget: Budget) -> dict[str, Any
         miner=arm.miner(config) if arm.miner else None,
         objective=objective,
         validator=arm.validator() if arm.validator else None,
+        gate=arm.gate,
         config=config,
     )
     key = {"arm": arm_name, "regime": regime, "seed": seed}
@@ -105,7 +107,9 @@ def play(arm_name: str, regime: str, seed: int, budget: Budget) -> dict[str, Any
             evaluations.append(row)
 
     began = time.monotonic()
-    measure(suite, "valid_unseen", "generated", skills=False)
+    games = suite.split("valid_unseen")
+    parts = [replace(suite, tasks={"valid_unseen": games[n :: budget.turns]}) for n in range(budget.turns)]
+    measure(parts[0], "valid_unseen", "generated", skills=False)
     due = 1
     for iteration in run:
         by_kind: Row = {}
@@ -133,7 +137,8 @@ def play(arm_name: str, regime: str, seed: int, budget: Budget) -> dict[str, Any
         )
         last = run.state.phase is Phase.DONE
         if last or run.state.env_steps >= due * budget.env_steps / budget.points:
-            measure(suite, "valid_unseen", "generated", skills=last)
+            place = suite if last else parts[due % budget.turns]
+            measure(place, "valid_unseen", "generated", skills=last)
             due = int(run.state.env_steps * budget.points / budget.env_steps) + 1
     data = os.environ.get("ALFWORLD_DATA")
     if budget.real_games and data:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from siri.algos import Loss, SiriObjective, TokenBatch, TokenScores
+from siri.batching import Internalize
 from siri.cli.parts import make_miner
 from siri.config import RunConfig
 from siri.policies.tiny import CONDITIONS, base_path
 from siri.skills.bank import skill_id
-from siri.types import Skill, SkillStatus, Trajectory
+from siri.types import Group, Skill, SkillStatus, Trajectory
 
 __all__ = ["ARMS", "FULL", "REGIMES", "SMALL", "Arm", "Budget", "Regime"]
 
@@ -27,13 +28,15 @@ class Budget:
     points: int
     """Evaluations after the start, at equal distances in environment steps."""
     valid_games: int
-    """Generated valid_unseen games of every evaluation."""
+    """Generated valid_unseen games. The last checkpoint plays all of them, other evaluations one of ``turns``
+    equal parts by turns."""
     real_games: bool
     """Measure the last checkpoint on the real valid_seen as well, where ALFWORLD_DATA is set."""
+    turns: int = 1
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-FULL = Budget(env_steps=60_000, points=10, valid_games=600, real_games=True)
+FULL = Budget(env_steps=36_000, points=10, valid_games=600, real_games=True, turns=3)
 SMALL = Budget(
     env_steps=2_000,
     points=5,
@@ -95,6 +98,20 @@ STRATEGIES = {
 """One right skill a kind, as a person writes it; what the oracle gives and a strong model would find."""
 
 
+class NoMiner:
+    """Finds nothing, so that the phases pass without a skill."""
+
+    def mine(self, trajectories: Sequence[Trajectory]) -> list[Skill]:
+        """None."""
+        del trajectories
+        return []
+
+
+def own_win(group: Group, trajectory: Trajectory) -> bool:
+    """A win that is better than its group, whatever the prompt: imitation of oneself."""
+    return trajectory.success and not all(t.success for t in group.trajectories)
+
+
 class OracleMiner:
     """Hands out the skills that people wrote; validation and all else stay as they are."""
 
@@ -142,6 +159,7 @@ class Arm:
     miner: Callable[[RunConfig], Any] | None = self_miner
     settings: Mapping[str, Any] = field(default_factory=dict)
     validator: Callable[[], Any] | None = None
+    gate: Internalize | None = None
     objective: Callable[..., SiriObjective] = SiriObjective
     seeds: int = 4
     """Paired seeds that the study asks for at least."""
@@ -153,6 +171,11 @@ ARMS: dict[str, Arm] = {
         "GRPO alone: no step-level advantages",
         miner=None,
         settings={"advantage": {"omega": 0.0, "statistics": "per_trajectory"}},
+    ),
+    "self_imitation": Arm(
+        "GiGPO that distils and replays its own plain wins as SIRI does those of the skill arm; no skills",
+        miner=lambda _: NoMiner(),
+        gate=own_win,
     ),
     "skill_arm": Arm(
         "skill rollouts without distillation (λ = 0); with its skills in the prompt: the retrieval baseline",

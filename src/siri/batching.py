@@ -22,6 +22,7 @@ from siri.errors import ConfigError, ShapeError
 from siri.types import Group, Trajectory, Turn
 
 __all__ = [
+    "Internalize",
     "Row",
     "Span",
     "Totals",
@@ -43,6 +44,7 @@ UtilityLevel = Literal["episode", "group", "skill"]
 """Whose benefit opens the gate: that of the rollout (U_i), of its group (Δ), or of the skill (u)."""
 Scope = Literal["response", "action_span"]
 Internalize: TypeAlias = Callable[[Group, Trajectory], bool]
+"""Whether a rollout of a group is to be distilled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,12 +246,13 @@ def build_rows(
     scope: Scope = "response",
     max_weight: float = 2.0,
 ) -> list[Row]:
-    """RL rows of every trajectory, and rows of L_int for those skill trajectories that ``internalize`` picks.
+    """RL rows of every trajectory, and rows of L_int for those that ``internalize`` picks.
 
     Args:
         groups: rollouts.
         advantages: one per turn, in the order of ``turn_arrays``.
-        internalize: gate on trajectories, e.g. ``beneficial(active)``; None builds no rows of L_int.
+        internalize: gate on trajectories, e.g. ``beneficial(active)``, which picks skill trajectories only;
+            None builds no rows of L_int.
         scope: internalise every completion token, or only those of ``Turn.action_mask``.
         max_weight: w_max of w = clip(A, 0, w_max). A gated token with w = 0 still counts in Z.
 
@@ -267,7 +270,7 @@ def build_rows(
         for trajectory in group.trajectories:
             turns = [(turn, a) for turn in trajectory.turns for a in [next(left)] if turn.completion_ids]
             rows += _merge("rl", [(t.prompt_ids, t, _span(t, a)) for t, a in turns])
-            if trajectory.arm == "skill" and internalize is not None and internalize(group, trajectory):
+            if internalize is not None and internalize(group, trajectory):
                 gated = [(t.plain_prompt_ids, t, _plain_span(t, a, scope, max_weight)) for t, a in turns]
                 merged = _merge("int", gated, trajectory.skills)
                 rows += [row for row in merged if row.tokens]

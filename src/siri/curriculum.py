@@ -18,7 +18,7 @@ import torch
 
 from siri.adapters import add_lora, has_adapter
 from siri.algos import linear_warmup
-from siri.batching import Row, beneficial, build_rows, collate, compute_advantages, micro_batches
+from siri.batching import Internalize, Row, beneficial, build_rows, collate, compute_advantages, micro_batches
 from siri.config import RunConfig
 from siri.errors import ConfigError, MinerFault, SplitError
 from siri.faults import DropEpisode, FailFast
@@ -95,7 +95,9 @@ class Curriculum:
 
     A miner that fails with ``MinerFault`` is reported as an event; ``on_miner_fault`` is told of the fault
     and of how many minings in a row failed, and lets the run go on without new skills (the default, with a
-    warning) or raises. An ``evaluator`` judges new candidates before rollouts are spent on them.
+    warning) or raises. An ``evaluator`` judges new candidates before rollouts are spent on them. ``gate``
+    picks the rollouts that are distilled, if their skills are proven; by default it is ``beneficial``, as
+    ``config.internalization`` has it.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Curriculum:
         validator: Validator | None = None,
         retriever: SkillRetriever | None = None,
         evaluator: Evaluator | None = None,
+        gate: Internalize | None = None,
         on_miner_fault: Callable[[MinerFault, int], None] | None = None,
     ) -> None:
         r, o = config.rollout, config.optimizer
@@ -118,6 +121,7 @@ class Curriculum:
         self.validator = validator or make_validator(config.validation)
         if isinstance(self.validator, PairedValidator):
             self.validator.bind(self.bank)
+        self.gate = gate
         self.retriever = retriever or make_retriever(config.validation, self.validator)
         self.evaluator, self.on_miner_fault = evaluator, on_miner_fault or ContinueWithout()
         if r.sleep and not hasattr(policy, "sleep"):
@@ -306,9 +310,12 @@ class Curriculum:
             similarity=a.similarity,
         )
         utilities = {record.skill.id: record.evidence.utility for record in self.bank.records()}
-        gate = beneficial(utilities, level=i.level, utilities=utilities)
         return build_rows(
-            groups, advantages=advantages, internalize=gate, scope=i.scope, max_weight=i.max_weight
+            groups,
+            advantages=advantages,
+            internalize=self.gate or beneficial(utilities, level=i.level, utilities=utilities),
+            scope=i.scope,
+            max_weight=i.max_weight,
         )
 
     def _learn(self, groups: Sequence[Group], k: int) -> dict[str, float]:

@@ -199,7 +199,10 @@ class Learner:
     def _step(self, rows: Sequence[Row], int_scale: float, *, measure_gap: bool) -> dict[str, float]:
         totals = Totals.of(rows)
         metrics: defaultdict[str, float] = defaultdict(float)
-        parts = micro_batches(self._share(rows), max_tokens=self.max_tokens)
+        # apart, as rows of L_int need no pass of the reference model
+        own = self._share(rows)
+        kinds = [[row for row in own if row.kind == kind] for kind in ("rl", "int")]
+        parts = [part for some in kinds for part in micro_batches(some, max_tokens=self.max_tokens)]
         filler = parts[:1] or micro_batches(rows[:1], max_tokens=self.max_tokens)
         # Every process must run equally many passes: the shorter ones repeat a part with nothing to learn.
         idle = self._most(len(parts)) - len(parts)
@@ -242,7 +245,7 @@ class Learner:
         if not counts:
             nothing = torch.zeros_like(batch.rl_mask)
             return replace(batch, rl_mask=nothing, int_mask=nothing)
-        if self._reference is None:
+        if self._reference is None or rows[0].kind == "int":
             return batch
         with self._accelerator.autocast():
             return replace(batch, reference_logprobs=_reference_logprobs(self._reference, batch))

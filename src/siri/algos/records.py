@@ -33,7 +33,7 @@ class TokenBatch:
     old_logprobs: Tensor
     """float; at sampling time. In rows of L_int: under the skill prompt."""
     reference_logprobs: Tensor
-    """float; of the frozen initial model, zeros when unused."""
+    """float; of the frozen initial model, in RL rows; zeros in others and when unused."""
     advantages: Tensor
     """float."""
     weights: Tensor
