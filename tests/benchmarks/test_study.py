@@ -47,12 +47,13 @@ def finished(folder: Path, arm: str, seed: int, heights: list[float]) -> None:
         for kind, shift in (("all", 0.0), ("heat", 0.1), ("cool", -0.1))
     ]
     training = [
-        {"env/total_steps": 100 * n, "arm/delta": 0.1, "int/prompt_gap": 0.2 / (n + 1)}
+        {"env/total_steps": 100 * n, "arm/delta": 0.1, "delta/heat": 0.3 - n / 10, "int/prompt_gap": 0.2}
         for n in range(len(heights))
     ]
     path = folder / "default" / arm / f"{seed}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     run = {"arm": arm, "regime": "default", "seed": seed, "evaluations": rows, "training": training}
+    run["skills"] = [{"kind": "heat", "text": "heat it", "status": "active", "utility": 0.2, "uses": 3}]
     path.write_text(json.dumps(run), encoding="utf-8")
 
 
@@ -91,6 +92,9 @@ def test_report_states_paired_differences_and_failures(stats: Any, tmp_path: Pat
     text = (tmp_path / "out" / "study.md").read_text(encoding="utf-8")
     line = next(row for row in text.split("last five: mean")[1].splitlines() if "siri − gigpo" in row)
     assert line.startswith("| siri − gigpo | 3 | +0.200 [+0.1")
+    # thirds of six iterations are two: Δ of heat goes from (.3 + .2) / 2 to (-.1 - .2) / 2
+    assert "| siri | Δ | 0.100 → 0.100 | – | 0.250 → -0.150 |" in text
+    assert "| siri | seeds with a proven skill | 3 | 0 | 3 |" in text
     assert "1 failed" in text
     assert "default/siri/7.failed" in text
     with (tmp_path / "out" / "study.csv").open(encoding="utf-8") as file:
