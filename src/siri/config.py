@@ -91,7 +91,9 @@ class RolloutConfig(_Section):
     tasks: Count = 16
     """Groups per iteration."""
     group_size: Annotated[int, Field(ge=2)] = 8
-    """Rollouts per group, G; half of them see the skill where one is eligible."""
+    """Rollouts per group, G."""
+    skill_share: Share = 0.5
+    """Share of a group that sees the skill where one is eligible; at least one rollout does, and one not."""
     temperature: NotNegative = 1.0
     """Of sampling in training; 1 is the policy itself."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -292,6 +294,8 @@ class InternalizationConfig(_Section):
     """Whose benefit opens the gate: that of the rollout, of its group, or of the skill so far."""
     replay: Whole = 0
     """Past iterations whose gated rollouts are distilled again, if their skills are proven by then."""
+    epochs: Whole = 0
+    """Passes over the rows of L_int alone after each update, in as many mini-batches."""
     token_clip: NotNegative | None = None
     """ε of an importance ratio in L_int, for an ablation; None: cross-entropy."""
 
