@@ -208,6 +208,18 @@ def test_no_retrieval_is_no_skill_arm() -> None:
     assert not any(t for i in record(run) for g in i.groups for t in g.arm("skill"))
 
 
+@pytest.mark.parametrize(("share", "skilled"), [(0.5, 2), (0.25, 1), (0.0, 1), (0.7, 2), (1.0, 3)])
+def test_the_share_of_a_group_that_sees_the_skill(share: float, skilled: int) -> None:
+    config = load_config(
+        SMOKE, assignments=[f"rollout.skill_share={share}", "warmup={successes: 0, max_iterations: 1}"]
+    )
+    run = fresh(Writer(), config)
+    run.step()
+    run.bank.add(Writer().mine([])[0])
+    [first, *_] = run.step().groups
+    assert (len(first.arm("plain")), len(first.arm("skill"))) == (4 - skilled, skilled)
+
+
 def test_without_a_miner_it_is_gigpo_for_the_steps_asked() -> None:
     config = SMOKE.model_copy(update={"max_env_steps": 100})
     run = fresh(None, config)

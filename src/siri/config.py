@@ -294,8 +294,6 @@ class InternalizationConfig(_Section):
     """Whose benefit opens the gate: that of the rollout, of its group, or of the skill so far."""
     replay: Whole = 0
     """Past iterations whose gated rollouts are distilled again, if their skills are proven by then."""
-    epochs: Whole = 0
-    """Passes over the rows of L_int alone after each update, in as many mini-batches."""
     token_clip: NotNegative | None = None
     """ε of an importance ratio in L_int, for an ablation; None: cross-entropy."""
 

@@ -221,7 +221,7 @@ class Curriculum:
         for place, task in enumerate(self.tasks(k)):
             seed = derive_seed("group", self.config.seed, k, place)
             skills = () if self.state.phase is Phase.WARMUP else self.retriever.select(self.bank, task, seed)
-            skilled = min(max(round(size * self.config.rollout.skill_share), 1), size - 1) if skills else 0
+            skilled = min(max(int(size * self.config.rollout.skill_share), 1), size - 1) if skills else 0
             plans.append(GroupPlan(task, size - skilled, skilled, skills, seed))
         return plans
 
@@ -340,10 +340,6 @@ class Curriculum:
             metrics = self.learner.update(
                 rows, int_scale=scale, seed=derive_seed("learn", self.config.seed, k)
             )
-            if scale and (fresh or past):
-                for epoch in range(i.epochs):
-                    seed = derive_seed("distil", self.config.seed, k, epoch)
-                    self.learner.update(fresh + past, int_scale=scale, seed=seed)
         if hasattr(self.policy, "engine") and "learn/logprob_gap" in metrics:
             gap["engine/logprob_gap"] = metrics["learn/logprob_gap"]
         with self.rollout.clock.part("sync"):
