@@ -178,6 +178,7 @@ ARMS: dict[str, Arm] = {
     "self_imitation": Arm(
         "GiGPO that distils and replays its own plain wins as SIRI does those of the skill arm; no skills",
         miner=lambda _: NoMiner(),
+        settings={"mining": {"max_iterations": 3}},  # as long as phase 1 takes where skills are found
         gate=own_win,
     ),
     "skill_arm": Arm(
@@ -191,6 +192,9 @@ ARMS: dict[str, Arm] = {
     "action_span": Arm(
         "SIRI, only the action's own tokens are distilled (here: all but the stop token)",
         settings={"internalization": {"scope": "action_span"}},
+    ),
+    "no_replay": Arm(
+        "SIRI, each win is distilled once, as in the paper", settings={"internalization": {"replay": 0}}
     ),
     "no_warmup": Arm(
         "SIRI from the first iteration on", settings={"warmup": {"successes": 0, "max_iterations": 0}}

@@ -363,8 +363,7 @@ _EMBEDDED: dict[str, Any] = {
         "min_iterations": 3,
         "max_iterations": 5,
     },
-    # one lucky episode in four groups is a utility of .06
-    "validation": {"n_eval": 4, "activate": 0.1, "top_k": 1, "shrink": 2.0, "candidate_share": 0.25},
+    "validation": {"n_eval": 8, "activate": 0.1, "top_k": 1, "shrink": 2.0, "candidate_share": 0.25},
     "internalization": {"iterations": 14, "peak": 3.0, "warmup": 1, "replay": 8},
     "evaluation": {"temperature": 1.0},
 }
