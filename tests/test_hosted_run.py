@@ -109,3 +109,19 @@ def test_good_skills_become_active_and_bad_ones_do_not(
         assert {record.reason for record in records} <= reasons[rule]
         assert all(record.utility < 0 for record in records)
         assert "skills: 0 active, 0 internalized, 0 candidate, 2 retired" in " ".join(shown.split())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["good", "bad"])
+def test_the_default_run_with_a_writer_for_all_six_kinds(name: str, tmp_path: Path, monkeypatch) -> None:
+    with server(writer({"good": GOOD, "bad": BAD}[name])) as (url, _):
+        assert hosted(monkeypatch, url, tmp_path / "run") == 0
+    records = SkillBank.load(tmp_path / "run" / "skills.json").records()
+    assert len(records) == 6
+    if name == "good":
+        assert sum(record.activated_at is not None for record in records) >= 4
+        summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+        assert summary["final"]["valid_unseen"]["plain"] > summary["base"]["valid_unseen"]["plain"] + 0.15
+    else:
+        assert all(record.activated_at is None for record in records)
+        assert {record.status for record in records} <= {SkillStatus.RETIRED, SkillStatus.CANDIDATE}
