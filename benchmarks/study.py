@@ -4,6 +4,7 @@ r"""What is each part of SIRI worth? Arms × paired seeds × regimes at equal en
     python benchmarks/study.py report                       # CSV, tables and figures from what is there
     python benchmarks/study.py run --small && python benchmarks/study.py report --small
     python benchmarks/study.py one --arm siri --regime rare --seed 3 --out siri-3.json
+    python benchmarks/study.py check --arm siri --regime rare --seed 3    # beside the committed table
 
 `make study` does both in full, `make study SMALL=1` in minutes. One process and one thread a run; a run is
 fixed by (arm, regime, seed) and the versions in constraints.txt.
@@ -217,10 +218,12 @@ def main() -> int:
     run.add_argument("--all-seeds", action="store_true", help="for every arm, also those that ask for fewer")
     run.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     one = commands.add_parser("one", help="carry out one run")
-    one.add_argument("--arm", required=True, choices=ARMS)
-    one.add_argument("--regime", default="default", choices=REGIMES)
-    one.add_argument("--seed", type=int, required=True)
     one.add_argument("--out", type=Path, required=True)
+    check = commands.add_parser("check", help="repeat one run and compare it with the committed table")
+    for command in (one, check):
+        command.add_argument("--arm", required=True, choices=ARMS)
+        command.add_argument("--regime", default="default", choices=REGIMES)
+        command.add_argument("--seed", type=int, required=True)
     report = commands.add_parser("report", help="tables and figures from finished runs")
     report.add_argument("--out", type=Path, help="folder of the report")
     for command in (run, one, report):
@@ -232,6 +235,10 @@ def main() -> int:
     if args.command == "one":
         write(args.out, play(args.arm, args.regime, args.seed, SMALL if small else FULL))
         return 0
+    if args.command == "check":
+        from study_report import compare
+
+        return compare(play(args.arm, args.regime, args.seed, FULL), HERE / "results" / "study" / "study.csv")
     args.runs = args.runs or (RUNS.with_name("study-small") if small else RUNS)
     if args.command == "run":
         return drive(args)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import trim_mean
+from scipy.stats import t, trim_mean
 from study_arms import ARMS, REGIMES
 
 Floats = NDArray[np.float64]
@@ -248,6 +248,43 @@ def _mechanism(runs: Runs, regime: str) -> list[str]:
 
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def compare(run: Mapping[str, Any], table: Path) -> int:
+    """Set a run beside those in the committed CSV of its arm and regime; 0 if it is one of their kind.
+
+    That is: each measure lies in the 95 % prediction interval of one more seed, mean ± t · s · √(1 + 1/n).
+    """
+    curves: dict[int, list[tuple[float, float]]] = {}
+    with table.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if (row["arm"], row["regime"], row["benchmark"], row["kind"]) == (
+                run["arm"],
+                run["regime"],
+                "generated",
+                "all",
+            ):
+                point = float(row["env_steps"]), float(row["plain_success"])
+                curves.setdefault(int(row["seed"]), []).append(point)
+    if len(curves) < 3:
+        raise SystemExit(f"got {len(curves)} runs of {run['arm']} in {table}, expected 3; fix: another arm")
+    own = [r for r in run["evaluations"] if r["benchmark"] == "generated" and r["kind"] == "all"]
+    apart = 0
+    for name, measure in MEASURES.items():
+        value = measure([r["env_steps"] for r in own], [r["plain_success"] for r in own])
+        known = {seed: measure(*zip(*sorted(curve), strict=True)) for seed, curve in curves.items()}
+        levels = np.array(list(known.values()))
+        half = float(t.ppf(0.975, len(levels) - 1) * levels.std(ddof=1) * np.sqrt(1 + 1 / len(levels)))
+        low, high = levels.mean() - half, levels.mean() + half
+        inside = low <= value <= high
+        same = known.get(run["seed"])
+        committed = "not in the table" if same is None else f"{same:.3f} in the table"
+        print(
+            f"{name}: {value:.3f} ({committed}); one more run of {run['arm']} in {run['regime']} is expected "
+            f"in [{low:.3f}, {high:.3f}]: {'inside' if inside else 'OUTSIDE'}"
+        )
+        apart += not inside
+    return 1 if apart else 0
 
 
 def report(folder: Path, out: Path) -> None:

@@ -109,6 +109,22 @@ def test_report_states_paired_differences_and_failures(stats: Any, tmp_path: Pat
     }
 
 
+def test_a_run_is_set_beside_the_committed_ones(stats: Any, tmp_path: Path, capsys: Any) -> None:
+    heights = {0: [0.2, 0.5, 0.6, 0.6, 0.6, 0.6], 1: [0.2, 0.4, 0.5, 0.5, 0.5, 0.6], 2: [0.2] + [0.5] * 5}
+    for seed, curve in heights.items():
+        finished(tmp_path / "runs", "siri", seed, curve)
+    stats.report(tmp_path / "runs", tmp_path / "out")
+    run = json.loads((tmp_path / "runs" / "default" / "siri" / "0.json").read_text(encoding="utf-8"))
+    assert stats.compare(run, tmp_path / "out" / "study.csv") == 0
+    assert "last five: 0.580 (0.580 in the table)" in capsys.readouterr().out
+    for row in run["evaluations"]:
+        row["plain_success"] = 0.95
+    assert stats.compare({**run, "seed": 9}, tmp_path / "out" / "study.csv") == 1
+    assert "0.950 (not in the table)" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="expected 3"):
+        stats.compare({**run, "arm": "gigpo"}, tmp_path / "out" / "study.csv")
+
+
 def test_equal_runs_give_equal_reports(stats: Any, tmp_path: Path) -> None:
     for seed in (0, 1):
         finished(tmp_path / "runs", "siri", seed, [0.1 * seed, 0.4, 0.5])
