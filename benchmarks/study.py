@@ -6,8 +6,9 @@ r"""What is each part of SIRI worth? Arms × paired seeds × regimes at equal en
     python benchmarks/study.py one --arm siri --regime rare --seed 3 --out siri-3.json
     python benchmarks/study.py check --arm siri --regime rare --seed 3    # beside the committed table
 
-`make study` does both in full, `make study SMALL=1` in minutes. One process and one thread a run; a run is
-fixed by (arm, regime, seed) and the versions in constraints.txt.
+With ``--committed``, the runs in results/study count as finished: to add arms or seeds, or to draw the report
+again. `make study` runs and reports in full, `make study SMALL=1` in minutes. One process and one thread a run;
+a run is fixed by (arm, regime, seed) and the versions in constraints.txt.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import lzma
 import os
 import subprocess
 import sys
@@ -31,6 +33,8 @@ from study_arms import ARMS, FULL, HERE, REGIMES, SMALL, Budget
 Row = dict[str, Any]
 RUNS = Path("runs") / "study"
 """Where finished runs lie, one JSON file each."""
+ARCHIVE = HERE / "results" / "study" / "runs.jsonl.xz"
+"""The same, committed: one line a run."""
 
 
 def play(arm_name: str, regime: str, seed: int, budget: Budget) -> dict[str, Any]:
@@ -167,6 +171,19 @@ def write(path: Path, result: dict[str, Any]) -> None:
     os.replace(fresh, path)
 
 
+def unpack(archive: Path, runs: Path) -> int:
+    """Put the runs of a committed archive where finished runs lie; those that are there stay."""
+    if not archive.exists():
+        return 0
+    with lzma.open(archive, "rt", encoding="utf-8") as file:
+        found = [json.loads(line) for line in file]
+    fresh = [(runs / r["regime"] / r["arm"] / f"{r['seed']}.json", r) for r in found]
+    fresh = [(path, run) for path, run in fresh if not path.exists()]
+    for path, run in fresh:
+        write(path, run)
+    return len(fresh)
+
+
 def planned(args: argparse.Namespace) -> Iterator[tuple[str, str, int, Path]]:
     """Every run of the study, the most needed first: seeds outermost, so that pairs fill up together."""
     first, _, last = args.seeds.partition("-")
@@ -230,6 +247,7 @@ def main() -> int:
         command.add_argument("--small", action="store_true", help="the whole chain in minutes")
     for command in (run, report):
         command.add_argument("--runs", type=Path)
+        command.add_argument("--committed", action="store_true", help="take the committed runs as finished")
     args = parser.parse_args()
     small = args.small
     if args.command == "one":
@@ -240,6 +258,8 @@ def main() -> int:
 
         return compare(play(args.arm, args.regime, args.seed, FULL), HERE / "results" / "study" / "study.csv")
     args.runs = args.runs or (RUNS.with_name("study-small") if small else RUNS)
+    if args.committed:
+        print(f"{unpack(ARCHIVE, args.runs)} finished runs taken from {ARCHIVE.relative_to(HERE.parent)}")
     if args.command == "run":
         return drive(args)
     from study_report import report as make_report

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import lzma
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -288,7 +289,7 @@ def compare(run: Mapping[str, Any], table: Path) -> int:
 
 
 def report(folder: Path, out: Path) -> None:
-    """Write study.csv, study.md and the figures to ``out``."""
+    """Write study.csv, study.md, the runs themselves and the figures to ``out``."""
     from study_figures import figures
 
     runs = Runs(folder)
@@ -296,6 +297,8 @@ def report(folder: Path, out: Path) -> None:
         raise SystemExit(f"got no finished run under {folder}, expected some; fix: study.py run")
     out.mkdir(parents=True, exist_ok=True)
     write_csv(runs, out / "study.csv")
+    with lzma.open(out / "runs.jsonl.xz", "wt", encoding="utf-8", newline="\n") as file:
+        file.writelines(json.dumps(runs.of[key], sort_keys=True) + "\n" for key in sorted(runs.of))
     text = tables(runs)
     names = figures(runs, out)
     text += "\n".join(["## Figures", "", *(f"![{name}]({name})" for name in names)]) + "\n"

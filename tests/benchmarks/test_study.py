@@ -109,6 +109,21 @@ def test_report_states_paired_differences_and_failures(stats: Any, tmp_path: Pat
     }
 
 
+def test_committed_runs_count_as_finished(stats: Any, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        finished(tmp_path / "runs", "siri", seed, [0.1 * seed, 0.4, 0.5])
+    stats.report(tmp_path / "runs", tmp_path / "out")
+    unpack = import_module("study").unpack
+    other = tmp_path / "other"
+    finished(other, "siri", 1, [0.9])
+    mine = (other / "default" / "siri" / "1.json").read_bytes()
+    assert unpack(tmp_path / "out" / "runs.jsonl.xz", other) == 1
+    assert (other / "default" / "siri" / "1.json").read_bytes() == mine
+    path = Path("default", "siri", "0.json")
+    assert json.loads((other / path).read_bytes()) == json.loads((tmp_path / "runs" / path).read_bytes())
+    assert unpack(tmp_path / "none.xz", other) == 0
+
+
 def test_a_run_is_set_beside_the_committed_ones(stats: Any, tmp_path: Path, capsys: Any) -> None:
     heights = {0: [0.2, 0.5, 0.6, 0.6, 0.6, 0.6], 1: [0.2, 0.4, 0.5, 0.5, 0.5, 0.6], 2: [0.2] + [0.5] * 5}
     for seed, curve in heights.items():
