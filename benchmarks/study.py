@@ -7,7 +7,7 @@ r"""What is each part of SIRI worth? Arms × paired seeds × regimes at equal en
     python benchmarks/study.py check --arm siri --regime rare --seed 3    # beside the committed table
 
 With ``--committed``, the runs in results/study count as finished: to add arms or seeds, or to draw the report
-again. `make study` runs and reports in full, `make study SMALL=1` in minutes. One process and one thread a run;
+again. `make study` runs and reports all, `make study SMALL=1` in minutes. One process and one thread a run;
 a run is fixed by (arm, regime, seed) and the versions in constraints.txt.
 """
 
