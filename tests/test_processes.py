@@ -12,9 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from siri.config import load_config
 from siri.errors import MissingExtra, SiriError, revived
 from siri.processes import Processes
-from tests.test_curriculum import Writer, fresh, record
+from tests.test_curriculum import SMOKE, Writer, fresh, record
 
 ROOT = Path(__file__).parents[1]
 WORKER = """
@@ -29,7 +30,8 @@ with processes.first_goes_ahead():
     suite()
 found = {}
 for shard in ("false", "true"):
-    run = fresh(Writer(), load_config(SMOKE, assignments=[f"optimizer.shard={shard}"]))
+    settings = [f"optimizer.shard={shard}", "internalization.replay=3", "rollout.tasks=6"]
+    run = fresh(Writer(), load_config(SMOKE, assignments=settings))
     iterations = record(run, 4)
     digest = hashlib.sha256()
     for name, value in sorted(run.learner.weights().items()):
@@ -71,8 +73,10 @@ def test_two_processes_make_the_run_of_one_whole_or_sharded(tmp_path: Path) -> N
     assert process.returncode == 0, error
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert first == second
-    alone = fresh(Writer())
+    settings = ["internalization.replay=3", "rollout.tasks=6"]
+    alone = fresh(Writer(), load_config(SMOKE, assignments=settings))
     iterations = record(alone, 4)
+    assert alone.replay.rows({"right"})
     for shard, run in first.items():
         assert run["size"] == 2
         assert run["sharded"] is (shard == "true")
