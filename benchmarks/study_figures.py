@@ -46,7 +46,8 @@ def _band(axes: Any, x: Floats, lines: Floats, label: str) -> None:
     mean = np.nanmean(lines, 0)
     (drawn,) = axes.plot(x, mean, label=f"{label} ({len(lines)})")
     if len(lines) > 1:
-        error = np.nanstd(lines, 0, ddof=1) / np.sqrt(len(lines))
+        known = (~np.isnan(lines)).sum(0)
+        error = np.nanstd(lines, 0) / np.sqrt(np.maximum(known - 1, 1))
         axes.fill_between(x, mean - error, mean + error, color=drawn.get_color(), alpha=0.2, linewidth=0)
 
 
@@ -85,7 +86,7 @@ def _over_time(runs: Runs, regime: str, axes: Any, arms: Sequence[str], column: 
     for arm in arms:
         lines = []
         for seed in runs.seeds(regime, arm):
-            rows = [r for r in runs.of[regime, arm, seed]["training"] if column in r]
+            rows = runs.trained(regime, arm, seed, column)
             if len(rows) > 1:
                 lines.append(([r["env/total_steps"] for r in rows], [r[column] for r in rows]))
         if lines:

@@ -125,9 +125,14 @@ class Runs:
         ]
         return rows[-1].get(column) if rows else None
 
+    def trained(self, regime: str, arm: str, seed: int, column: str) -> list[Row]:
+        """Training rows that have a column; those of ``int/`` say something in phase 2 alone."""
+        rows: list[Row] = [r for r in self.of[regime, arm, seed]["training"] if column in r]
+        return [r for r in rows if not column.startswith("int/") or r["phase"] == "internalization"]
+
     def ends(self, regime: str, arm: str, seed: int, column: str) -> tuple[float, float] | None:
         """Means of a column of the training rows over the first and the last third of those that have it."""
-        found = [row[column] for row in self.of[regime, arm, seed]["training"] if column in row]
+        found = [row[column] for row in self.trained(regime, arm, seed, column)]
         third = max(1, len(found) // 3)
         return (float(np.mean(found[:third])), float(np.mean(found[-third:]))) if len(found) > 1 else None
 
@@ -217,8 +222,8 @@ def _mechanism(runs: Runs, regime: str) -> list[str]:
     if not arms:
         return []
     title = (
-        "Mechanism, first → last third of the iterations after the first skill was shown: Δ is skill minus "
-        "plain success in training groups that have both arms, the gap is `int/prompt_gap` in nats per token."
+        "Mechanism, means of the first → the last third: Δ is skill minus plain success in training groups "
+        "with both arms, from the first skill on; the gap is `int/prompt_gap` in phase 2, in nats per token."
     )
     head = ["arm", "what", "overall", *runs.kinds()]
     lines = [title, "", _row(head), _row(["---"] * len(head))]

@@ -28,6 +28,9 @@ def stats(_benchmarks_on_the_path: None) -> Any:
     return import_module("study_report")
 
 
+GAP = {"int/prompt_gap": 0.2, "phase": "internalization"}
+
+
 def finished(folder: Path, arm: str, seed: int, heights: list[float]) -> None:
     """A run whose curve goes through ``heights``, as the study writes it."""
     rows = [
@@ -47,7 +50,7 @@ def finished(folder: Path, arm: str, seed: int, heights: list[float]) -> None:
         for kind, shift in (("all", 0.0), ("heat", 0.1), ("cool", -0.1))
     ]
     training = [
-        {"env/total_steps": 100 * n, "arm/delta": 0.1, "delta/heat": 0.3 - n / 10, "int/prompt_gap": 0.2}
+        {"env/total_steps": 100 * n, "arm/delta": 0.1, "delta/heat": 0.3 - n / 10, **GAP}
         for n in range(len(heights))
     ]
     path = folder / "default" / arm / f"{seed}.json"
