@@ -90,6 +90,19 @@ def test_prefix_merge_and_internalisation_rows() -> None:
     assert batch.attention_mask.sum(1).tolist() == [6, 4, 3, 3, 2]
 
 
+def test_a_gate_of_ones_own_may_pick_plain_rollouts() -> None:
+    group = make_group()
+    won = make_trajectory("w", make_turn((1, 2)), make_turn((1, 2, 7, 8, 3), (9,)), success=True)
+    rows = build_rows(
+        [Group(TASK, (*group.trajectories, won), ("k",))],
+        advantages=[0.0] * 4 + [1.0, 0.5],
+        internalize=lambda _, trajectory: trajectory.success and trajectory.arm == "plain",
+    )
+    [imitated] = [row for row in rows if row.kind == "int"]
+    assert (imitated.ids, imitated.skills, imitated.tokens) == ((1, 2, 7, 8, 3, 9), (), 3)
+    assert [span.weight for span in imitated.spans] == [1.0, 0.5]
+
+
 def test_gated_tokens_of_zero_weight_still_count() -> None:
     rows = build_rows([make_group()], advantages=[0.0, 0.0, -1.0, 1.0], internalize=beneficial({"k"}))
     assert Totals.of(rows) == Totals(6.0, 3.0, 4.0)

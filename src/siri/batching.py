@@ -271,7 +271,10 @@ def build_rows(
             turns = [(turn, a) for turn in trajectory.turns for a in [next(left)] if turn.completion_ids]
             rows += _merge("rl", [(t.prompt_ids, t, _span(t, a)) for t, a in turns])
             if internalize is not None and internalize(group, trajectory):
-                gated = [(t.plain_prompt_ids, t, _plain_span(t, a, scope, max_weight)) for t, a in turns]
+                skilled = trajectory.arm == "skill"
+                gated = [
+                    (t.plain_prompt_ids, t, _plain_span(t, a, scope, max_weight, skilled)) for t, a in turns
+                ]
                 merged = _merge("int", gated, trajectory.skills)
                 rows += [row for row in merged if row.tokens]
     return rows
@@ -347,9 +350,10 @@ def _span(turn: Turn, advantage: float) -> Span:
     return Span(len(turn.prompt_ids), turn.logprobs, advantage, rollout=turn.logprobs)
 
 
-def _plain_span(turn: Turn, advantage: float, scope: Scope, max_weight: float) -> Span:
+def _plain_span(turn: Turn, advantage: float, scope: Scope, max_weight: float, skilled: bool) -> Span:
     size = len(turn.completion_ids)
-    used = turn.prompt_ids != turn.plain_prompt_ids
+    # a turn of the skill arm whose prompt had no room for the block owes nothing to the skill
+    used = not skilled or turn.prompt_ids != turn.plain_prompt_ids
     mask = turn.action_mask if scope == "action_span" else (True,) * size
     if len(mask) != size:
         raise ShapeError(f"got an action_mask of {len(mask)}, expected one flag for each of {size} tokens")
