@@ -254,11 +254,12 @@ def main() -> int:
         write(args.out, play(args.arm, args.regime, args.seed, SMALL if small else FULL))
         return 0
     if args.command == "check":
-        from study_report import compare
+        from study_report import committed, compare
 
-        return compare(play(args.arm, args.regime, args.seed, FULL), HERE / "results" / "study" / "study.csv")
+        beside = committed(HERE / "results" / "study" / "study.csv", args.arm, args.regime)
+        return compare(play(args.arm, args.regime, args.seed, FULL), beside)
     args.runs = args.runs or (RUNS.with_name("study-small") if small else RUNS)
-    if args.committed:
+    if args.committed and not small:
         print(f"{unpack(ARCHIVE, args.runs)} finished runs taken from {ARCHIVE.relative_to(HERE.parent)}")
     if args.command == "run":
         return drive(args)

@@ -256,24 +256,31 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def compare(run: Mapping[str, Any], table: Path) -> int:
-    """Set a run beside those in the committed CSV of its arm and regime; 0 if it is one of their kind.
+Curves = dict[int, list[tuple[float, float]]]
+
+
+def committed(table: Path, arm: str, regime: str) -> Curves:
+    """(environment steps, plain success) by seed, from the committed CSV."""
+    curves: Curves = {}
+    wanted = (arm, regime, "generated", "all")
+    if table.exists():
+        with table.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                if (row["arm"], row["regime"], row["benchmark"], row["kind"]) == wanted:
+                    point = float(row["env_steps"]), float(row["plain_success"])
+                    curves.setdefault(int(row["seed"]), []).append(point)
+    if len(curves) < 3:
+        raise SystemExit(
+            f"got {len(curves)} runs of {arm} in {regime} in {table}, expected 3 or more; fix: another arm"
+        )
+    return curves
+
+
+def compare(run: Mapping[str, Any], curves: Curves) -> int:
+    """Set a run beside the committed ones of its arm and regime; 0 if it is one of their kind.
 
     That is: each measure lies in the 95 % prediction interval of one more seed, mean ± t · s · √(1 + 1/n).
     """
-    curves: dict[int, list[tuple[float, float]]] = {}
-    with table.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if (row["arm"], row["regime"], row["benchmark"], row["kind"]) == (
-                run["arm"],
-                run["regime"],
-                "generated",
-                "all",
-            ):
-                point = float(row["env_steps"]), float(row["plain_success"])
-                curves.setdefault(int(row["seed"]), []).append(point)
-    if len(curves) < 3:
-        raise SystemExit(f"got {len(curves)} runs of {run['arm']} in {table}, expected 3; fix: another arm")
     own = [r for r in run["evaluations"] if r["benchmark"] == "generated" and r["kind"] == "all"]
     apart = 0
     for name, measure in MEASURES.items():
@@ -284,9 +291,9 @@ def compare(run: Mapping[str, Any], table: Path) -> int:
         low, high = levels.mean() - half, levels.mean() + half
         inside = low <= value <= high
         same = known.get(run["seed"])
-        committed = "not in the table" if same is None else f"{same:.3f} in the table"
+        beside = "not in the table" if same is None else f"{same:.3f} in the table"
         print(
-            f"{name}: {value:.3f} ({committed}); one more run of {run['arm']} in {run['regime']} is expected "
+            f"{name}: {value:.3f} ({beside}); one more run of {run['arm']} in {run['regime']} is expected "
             f"in [{low:.3f}, {high:.3f}]: {'inside' if inside else 'OUTSIDE'}"
         )
         apart += not inside

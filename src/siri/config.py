@@ -93,7 +93,8 @@ class RolloutConfig(_Section):
     group_size: Annotated[int, Field(ge=2)] = 8
     """Rollouts per group, G."""
     skill_share: Share = 0.5
-    """Share of a group that sees the skill where one is eligible; at least one rollout does, and one not."""
+    """Share of a group that sees the skill where one is eligible, rounded down; at least one rollout does and
+    one does not (``validation.retrieval=none``: no skill arm)."""
     temperature: NotNegative = 1.0
     """Of sampling in training; 1 is the policy itself."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -293,7 +294,8 @@ class InternalizationConfig(_Section):
     level: Literal["episode", "group", "skill"] = "episode"
     """Whose benefit opens the gate: that of the rollout, of its group, or of the skill so far."""
     replay: Whole = 0
-    """Past iterations whose gated rollouts are distilled again, if their skills are proven by then."""
+    """Past iterations, phase 1 among them, whose helpful skill rollouts are distilled in each one of phase 2
+    if their skills are proven by then, with the weights of then. 0: each win once, while its skill is active."""
     token_clip: NotNegative | None = None
     """ε of an importance ratio in L_int, for an ablation; None: cross-entropy."""
 

@@ -96,8 +96,9 @@ class Curriculum:
     A miner that fails with ``MinerFault`` is reported as an event; ``on_miner_fault`` is told of the fault
     and of how many minings in a row failed, and lets the run go on without new skills (the default, with a
     warning) or raises. An ``evaluator`` judges new candidates before rollouts are spent on them. ``gate``
-    picks the rollouts that are distilled, if their skills are proven; by default it is ``beneficial``, as
-    ``config.internalization`` has it.
+    picks the rollouts that may be distilled: now if their skills are active, in later iterations (replay) if
+    they are proven by then; a plain rollout has none to ask for. The default is ``beneficial``, as
+    ``config.internalization.level`` has it. L_int needs phase 2, so a run without a miner has no use for it.
     """
 
     def __init__(
@@ -321,6 +322,7 @@ class Curriculum:
     def _learn(self, groups: Sequence[Group], k: int) -> dict[str, float]:
         scale, i = 0.0, self.config.internalization
         rows, fresh, past = self._rows(groups), list[Row](), list[Row]()
+        gap: dict[str, float] = {}
         # a skill is proved by the groups it wins in: what it won before is kept, and taken once it is proven
         won = [row for row in rows if row.kind == "int"]
         if self.state.phase is Phase.INTERNALIZATION:
@@ -331,7 +333,8 @@ class Curriculum:
         self.replay.add(k, won)
         if self.config.rollout.sleep:
             self.policy.sleep()
-        gap = self._prompt_gap(fresh) if past or scale == 0.0 else {}
+        if self.state.phase is Phase.INTERNALIZATION:
+            gap = self._prompt_gap(fresh)
         rows = [row for row in rows if row.kind == "rl"] + fresh + past
         if not hasattr(self.policy, "engine"):
             # keys and values are of no use once the weights change, and the learner needs their room
@@ -349,8 +352,8 @@ class Curriculum:
         return {**metrics, **gap, "int/scale": scale}
 
     def _prompt_gap(self, rows: Sequence[Row]) -> dict[str, float]:
-        """Of this iteration's rows alone: the learner's number is of replayed ones too, and with λ = 0 it has
-        none, though a control run still wants to see the gap."""
+        """Of this iteration's rows, before the update. The learner's number is of replayed rows too, amid its
+        steps, and with λ = 0 it has none, though a control run still wants to see the gap."""
         total, tokens = 0.0, 0
         for part in micro_batches(
             self.processes.share(rows), max_tokens=self.config.optimizer.max_tokens_per_micro_batch
@@ -361,7 +364,7 @@ class Curriculum:
             tokens += int(batch.int_mask.sum())
         parts = self.processes.gather([(total, tokens)])
         total, tokens = sum(part[0] for part in parts), sum(part[1] for part in parts)
-        return {"int/prompt_gap": total / tokens} if tokens else {}
+        return {"int/prompt_gap": total / max(tokens, 1)}
 
     @staticmethod
     def _outcomes(groups: Sequence[Group]) -> dict[str, float]:

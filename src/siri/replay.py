@@ -1,4 +1,4 @@
-"""Skill-arm wins of past iterations, to be distilled again.
+"""Wins of past iterations, to be distilled again.
 
 L_int is a cross-entropy on fixed tokens, so nothing in it asks for fresh rollouts: what a proven skill won
 a few iterations ago teaches the plain policy as well as what it wins now. Distilled once, a win moves the

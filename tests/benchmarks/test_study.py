@@ -133,14 +133,16 @@ def test_a_run_is_set_beside_the_committed_ones(stats: Any, tmp_path: Path, caps
         finished(tmp_path / "runs", "siri", seed, curve)
     stats.report(tmp_path / "runs", tmp_path / "out")
     run = json.loads((tmp_path / "runs" / "default" / "siri" / "0.json").read_text(encoding="utf-8"))
-    assert stats.compare(run, tmp_path / "out" / "study.csv") == 0
+    beside = stats.committed(tmp_path / "out" / "study.csv", "siri", "default")
+    assert stats.compare(run, beside) == 0
     assert "last five: 0.580 (0.580 in the table)" in capsys.readouterr().out
     for row in run["evaluations"]:
         row["plain_success"] = 0.95
-    assert stats.compare({**run, "seed": 9}, tmp_path / "out" / "study.csv") == 1
+    assert stats.compare({**run, "seed": 9}, beside) == 1
     assert "0.950 (not in the table)" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="expected 3"):
-        stats.compare({**run, "arm": "gigpo"}, tmp_path / "out" / "study.csv")
+    for table in (tmp_path / "out" / "study.csv", tmp_path / "none.csv"):
+        with pytest.raises(SystemExit, match="expected 3"):
+            stats.committed(table, "gigpo", "default")
 
 
 def test_equal_runs_give_equal_reports(stats: Any, tmp_path: Path) -> None:
