@@ -295,7 +295,7 @@ class InternalizationConfig(_Section):
     """Whose benefit opens the gate: that of the rollout, of its group, or of the skill so far."""
     replay: Whole = 0
     """Past iterations, phase 1 among them, whose helpful skill rollouts are distilled in each one of phase 2
-    if their skills are proven by then, with the weights of then. 0: each win once, while its skill is active."""
+    if their skills are proven by then, weighted as they were. 0: each win once, while its skill is active."""
     token_clip: NotNegative | None = None
     """ε of an importance ratio in L_int, for an ablation; None: cross-entropy."""
 
