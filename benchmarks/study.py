@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import lzma
 import os
 import subprocess
 import sys
@@ -173,14 +172,15 @@ def write(path: Path, result: dict[str, Any]) -> None:
 
 def unpack(archive: Path, runs: Path) -> int:
     """Put the runs of a committed archive where finished runs lie; those that are there stay."""
-    if not archive.exists():
-        return 0
-    with lzma.open(archive, "rt", encoding="utf-8") as file:
-        found = [json.loads(line) for line in file]
-    fresh = [(runs / r["regime"] / r["arm"] / f"{r['seed']}.json", r) for r in found]
-    fresh = [(path, run) for path, run in fresh if not path.exists()]
-    for path, run in fresh:
-        write(path, run)
+    from study_report import Runs
+
+    found = {
+        runs / regime / arm / f"{seed}.json": run
+        for (regime, arm, seed), run in Runs.unpack(archive).of.items()
+    }
+    fresh = {path: run for path, run in found.items() if not path.exists()}
+    for path, run in fresh.items():
+        write(path, dict(run))
     return len(fresh)
 
 
@@ -249,15 +249,17 @@ def main() -> int:
         command.add_argument("--runs", type=Path)
         command.add_argument("--committed", action="store_true", help="take the committed runs as finished")
     args = parser.parse_args()
+    if args.command == "check":
+        from study_report import Runs, compare
+
+        others = Runs.unpack(ARCHIVE)
+        if len(others.seeds(args.regime, args.arm)) < 3:
+            parser.error(f"got fewer than 3 committed runs of {args.arm} in {args.regime}; fix: another arm")
+        return compare(play(args.arm, args.regime, args.seed, FULL), others)
     small = args.small
     if args.command == "one":
         write(args.out, play(args.arm, args.regime, args.seed, SMALL if small else FULL))
         return 0
-    if args.command == "check":
-        from study_report import committed, compare
-
-        beside = committed(HERE / "results" / "study" / "study.csv", args.arm, args.regime)
-        return compare(play(args.arm, args.regime, args.seed, FULL), beside)
     args.runs = args.runs or (RUNS.with_name("study-small") if small else RUNS)
     if args.committed and not small:
         print(f"{unpack(ARCHIVE, args.runs)} finished runs taken from {ARCHIVE.relative_to(HERE.parent)}")

@@ -13,6 +13,7 @@ from siri.cli.parts import make_miner
 from siri.config import RunConfig
 from siri.policies.tiny import CONDITIONS, base_path
 from siri.skills.bank import skill_id
+from siri.testing.fakes import ScriptedMiner
 from siri.types import Group, Skill, SkillStatus, Trajectory
 
 __all__ = ["ARMS", "FULL", "REGIMES", "SMALL", "Arm", "Budget", "Regime"]
@@ -101,15 +102,6 @@ STRATEGIES = {
 """One right skill a kind, as a person writes it; what the oracle gives and a strong model would find."""
 
 
-class NoMiner:
-    """Finds nothing, so that the phases pass without a skill."""
-
-    def mine(self, trajectories: Sequence[Trajectory]) -> list[Skill]:
-        """None."""
-        del trajectories
-        return []
-
-
 def own_win(group: Group, trajectory: Trajectory) -> bool:
     """A win that is better than its group, whatever the prompt: imitation of oneself."""
     return trajectory.success and not all(t.success for t in group.trajectories)
@@ -177,7 +169,7 @@ ARMS: dict[str, Arm] = {
     ),
     "self_imitation": Arm(
         "GiGPO that distils and replays its own plain wins as SIRI does those of the skill arm; no skills",
-        miner=lambda _: NoMiner(),
+        miner=lambda _: ScriptedMiner(),  # finds nothing, so the phases pass without a skill
         settings={"mining": {"max_iterations": 3}},  # as long as phase 1 takes where skills are found
         gate=own_win,
     ),

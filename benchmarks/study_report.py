@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from scipy.stats import t, trim_mean
 from study_arms import ARMS, REGIMES
 
+from siri.skills import PROVEN
+from siri.types import SkillStatus
+
 Floats = NDArray[np.float64]
 Row = Mapping[str, Any]
 COLUMNS = (
@@ -87,12 +90,30 @@ def iqm(scores: Floats, *, resamples: int = 2_000, seed: int = 0) -> tuple[float
 
 
 class Runs:
-    """All finished runs, by (regime, arm, seed)."""
+    """Finished runs, by (regime, arm, seed), and the names of failed ones."""
 
-    def __init__(self, folder: Path) -> None:
-        found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/*/*.json"))]
+    def __init__(self, found: Sequence[Mapping[str, Any]], failed: Sequence[str] = ()) -> None:
         self.of = {(run["regime"], run["arm"], run["seed"]): run for run in found}
-        self.failed = sorted(str(path.relative_to(folder)) for path in folder.glob("*/*/*.failed"))
+        self.failed = failed
+
+    @classmethod
+    def read(cls, folder: Path) -> Runs:
+        """One JSON file each."""
+        found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/*/*.json"))]
+        return cls(found, sorted(str(path.relative_to(folder)) for path in folder.glob("*/*/*.failed")))
+
+    @classmethod
+    def unpack(cls, archive: Path) -> Runs:
+        """One line each, as ``pack`` writes them; none without the file."""
+        if not archive.exists():
+            return cls(())
+        with lzma.open(archive, "rt", encoding="utf-8") as file:
+            return cls([json.loads(line) for line in file])
+
+    def pack(self, archive: Path) -> None:
+        """The runs themselves; equal runs give equal bytes."""
+        with lzma.open(archive, "wt", encoding="utf-8", newline="\n") as file:
+            file.writelines(json.dumps(self.of[key], sort_keys=True) + "\n" for key in sorted(self.of))
 
     def seeds(self, regime: str, *arms: str) -> list[int]:
         """Seeds that every one of ``arms`` has finished."""
@@ -229,22 +250,17 @@ def _mechanism(runs: Runs, regime: str) -> list[str]:
     lines = [title, "", _row(head), _row(["---"] * len(head))]
     for arm in arms:
         seeds = runs.seeds(regime, arm, "gigpo")
-        for what, column in (("Δ", "delta"), ("gap", "gap")):
+        deltas = [f"delta/{kind}" for kind in runs.kinds()]
+        for what, columns in (("Δ", ["arm/delta", *deltas]), ("gap", ["int/prompt_gap"])):
             cells = [arm, what]
-            for kind in ("all", *runs.kinds()):
-                name = {"gap": "int/prompt_gap", "delta": "arm/delta"}[column] if kind == "all" else None
-                name = name or f"{column}/{kind}"
-                ends = [runs.ends(regime, arm, seed, name) for seed in seeds]
+            for column in columns:
+                ends = [runs.ends(regime, arm, seed, column) for seed in seeds]
                 known = np.array([end for end in ends if end is not None])
                 cells.append("{:.3f} → {:.3f}".format(*known.mean(0)) if len(known) else "–")
-            lines.append(_row(cells))
+            lines.append(_row(cells + ["–"] * (len(head) - len(cells))))
         cells = [arm, "seeds with a proven skill"]
         proven = [
-            {
-                s["kind"]
-                for s in runs.of[regime, arm, seed]["skills"]
-                if s["status"] in ("active", "internalized")
-            }
+            {s["kind"] for s in runs.of[regime, arm, seed]["skills"] if SkillStatus(s["status"]) in PROVEN}
             for seed in seeds
         ]
         cells.append(str(sum(map(bool, proven))))
@@ -256,44 +272,23 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-Curves = dict[int, list[tuple[float, float]]]
-
-
-def committed(table: Path, arm: str, regime: str) -> Curves:
-    """(environment steps, plain success) by seed, from the committed CSV."""
-    curves: Curves = {}
-    wanted = (arm, regime, "generated", "all")
-    if table.exists():
-        with table.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                if (row["arm"], row["regime"], row["benchmark"], row["kind"]) == wanted:
-                    point = float(row["env_steps"]), float(row["plain_success"])
-                    curves.setdefault(int(row["seed"]), []).append(point)
-    if len(curves) < 3:
-        raise SystemExit(
-            f"got {len(curves)} runs of {arm} in {regime} in {table}, expected 3 or more; fix: another arm"
-        )
-    return curves
-
-
-def compare(run: Mapping[str, Any], curves: Curves) -> int:
-    """Set a run beside the committed ones of its arm and regime; 0 if it is one of their kind.
+def compare(run: Mapping[str, Any], others: Runs) -> int:
+    """Set a run beside the others of its arm and regime; 0 if it is one of their kind.
 
     That is: each measure lies in the 95 % prediction interval of one more seed, mean ± t · s · √(1 + 1/n).
     """
-    own = [r for r in run["evaluations"] if r["benchmark"] == "generated" and r["kind"] == "all"]
+    own, (regime, arm, seed) = Runs([run]), (run["regime"], run["arm"], run["seed"])
+    seeds = others.seeds(regime, arm)
     apart = 0
-    for name, measure in MEASURES.items():
-        value = measure([r["env_steps"] for r in own], [r["plain_success"] for r in own])
-        known = {seed: measure(*zip(*sorted(curve), strict=True)) for seed, curve in curves.items()}
-        levels = np.array(list(known.values()))
-        half = float(t.ppf(0.975, len(levels) - 1) * levels.std(ddof=1) * np.sqrt(1 + 1 / len(levels)))
+    for name in MEASURES:
+        [value] = own.measured(name, regime, arm, [seed])
+        levels = others.measured(name, regime, arm, seeds)
+        half = t.ppf(0.975, len(levels) - 1) * levels.std(ddof=1) * np.sqrt(1 + 1 / len(levels))
         low, high = levels.mean() - half, levels.mean() + half
         inside = low <= value <= high
-        same = known.get(run["seed"])
-        beside = "not in the table" if same is None else f"{same:.3f} in the table"
+        beside = f"{levels[seeds.index(seed)]:.3f} in the table" if seed in seeds else "not in the table"
         print(
-            f"{name}: {value:.3f} ({beside}); one more run of {run['arm']} in {run['regime']} is expected "
+            f"{name}: {value:.3f} ({beside}); one more run of {arm} in {regime} is expected "
             f"in [{low:.3f}, {high:.3f}]: {'inside' if inside else 'OUTSIDE'}"
         )
         apart += not inside
@@ -304,13 +299,12 @@ def report(folder: Path, out: Path) -> None:
     """Write study.csv, study.md, the runs themselves and the figures to ``out``."""
     from study_figures import figures
 
-    runs = Runs(folder)
+    runs = Runs.read(folder)
     if not runs.of:
         raise SystemExit(f"got no finished run under {folder}, expected some; fix: study.py run")
     out.mkdir(parents=True, exist_ok=True)
     write_csv(runs, out / "study.csv")
-    with lzma.open(out / "runs.jsonl.xz", "wt", encoding="utf-8", newline="\n") as file:
-        file.writelines(json.dumps(runs.of[key], sort_keys=True) + "\n" for key in sorted(runs.of))
+    runs.pack(out / "runs.jsonl.xz")
     text = tables(runs)
     names = figures(runs, out)
     text += "\n".join(["## Figures", "", *(f"![{name}]({name})" for name in names)]) + "\n"

@@ -298,7 +298,7 @@ class Curriculum:
         return events
 
     def _rows(self, groups: Sequence[Group]) -> list[Row]:
-        """RL rows, and rows of L_int of every skill that helped, whatever its status."""
+        """RL rows; and rows of L_int, where they are of use, of what helped whatever its skill's status."""
         a, i = self.config.advantage, self.config.internalization
         advantages = compute_advantages(
             groups,
@@ -310,38 +310,37 @@ class Curriculum:
             invalid_penalty=a.invalid_penalty,
             similarity=a.similarity,
         )
-        utilities = {record.skill.id: record.evidence.utility for record in self.bank.records()}
+        gate = None
+        if i.replay or self.state.phase is Phase.INTERNALIZATION:
+            utilities = {record.skill.id: record.evidence.utility for record in self.bank.records()}
+            gate = self.gate or beneficial(utilities, level=i.level, utilities=utilities)
         return build_rows(
-            groups,
-            advantages=advantages,
-            internalize=self.gate or beneficial(utilities, level=i.level, utilities=utilities),
-            scope=i.scope,
-            max_weight=i.max_weight,
+            groups, advantages=advantages, internalize=gate, scope=i.scope, max_weight=i.max_weight
         )
 
     def _learn(self, groups: Sequence[Group], k: int) -> dict[str, float]:
         scale, i = 0.0, self.config.internalization
-        rows, fresh, past = self._rows(groups), list[Row](), list[Row]()
+        rows = self._rows(groups)
+        chosen = [row for row in rows if row.kind == "rl"]
+        if self.config.rollout.sleep:
+            self.policy.sleep()
         gap: dict[str, float] = {}
-        # a skill is proved by the groups it wins in: what it won before is kept, and taken once it is proven
-        won = [row for row in rows if row.kind == "int"]
         if self.state.phase is Phase.INTERNALIZATION:
             scale = linear_warmup(k, start=self.state.since, length=i.warmup, peak=i.peak)
             active = {record.skill.id for record in self.bank.records(SkillStatus.ACTIVE)}
-            fresh = [row for row in won if active.issuperset(row.skills)]
-            past = self.replay.rows([r.skill.id for r in self.bank.records() if r.status in PROVEN])
-        self.replay.add(k, won)
-        if self.config.rollout.sleep:
-            self.policy.sleep()
-        if self.state.phase is Phase.INTERNALIZATION:
+            fresh = [row for row in rows if row.kind == "int" and active.issuperset(row.skills)]
             gap = self._prompt_gap(fresh)
-        rows = [row for row in rows if row.kind == "rl"] + fresh + past
+            chosen += fresh + self.replay.rows(
+                [r.skill.id for r in self.bank.records() if r.status in PROVEN]
+            )
+        # a skill is proved by the groups it wins in: what it won before is kept, and taken once it is proven
+        self.replay.add(k, rows)
         if not hasattr(self.policy, "engine"):
             # keys and values are of no use once the weights change, and the learner needs their room
             self.policy.reset_cache()
         with self.rollout.clock.part("learn"):
             metrics = self.learner.update(
-                rows, int_scale=scale, seed=derive_seed("learn", self.config.seed, k)
+                chosen, int_scale=scale, seed=derive_seed("learn", self.config.seed, k)
             )
         if hasattr(self.policy, "engine") and "learn/logprob_gap" in metrics:
             gap["engine/logprob_gap"] = metrics["learn/logprob_gap"]
@@ -355,9 +354,8 @@ class Curriculum:
         """Of this iteration's rows, before the update. The learner's number is of replayed rows too, amid its
         steps, and with λ = 0 it has none, though a control run still wants to see the gap."""
         total, tokens = 0.0, 0
-        for part in micro_batches(
-            self.processes.share(rows), max_tokens=self.config.optimizer.max_tokens_per_micro_batch
-        ):
+        most = self.config.optimizer.max_tokens_per_micro_batch
+        for part in micro_batches(self.processes.share(rows), max_tokens=most):
             batch = collate(part, pad_id=0)
             now = logprobs_only(self.policy.model, batch)
             total += float((batch.old_logprobs - now)[batch.int_mask].sum())

@@ -38,9 +38,8 @@ class Replay:
 
     def rows(self, proven: Collection[str]) -> list[Row]:
         """Rows whose every skill is in ``proven``, oldest first."""
-        return [
-            row for _, kept in sorted(self._kept.items()) for row in kept if set(row.skills) <= set(proven)
-        ]
+        known = frozenset(proven)
+        return [row for _, kept in sorted(self._kept.items()) for row in kept if known.issuperset(row.skills)]
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data."""

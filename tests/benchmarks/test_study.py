@@ -133,16 +133,24 @@ def test_a_run_is_set_beside_the_committed_ones(stats: Any, tmp_path: Path, caps
         finished(tmp_path / "runs", "siri", seed, curve)
     stats.report(tmp_path / "runs", tmp_path / "out")
     run = json.loads((tmp_path / "runs" / "default" / "siri" / "0.json").read_text(encoding="utf-8"))
-    beside = stats.committed(tmp_path / "out" / "study.csv", "siri", "default")
+    beside = stats.Runs.unpack(tmp_path / "out" / "runs.jsonl.xz")
     assert stats.compare(run, beside) == 0
     assert "last five: 0.580 (0.580 in the table)" in capsys.readouterr().out
     for row in run["evaluations"]:
         row["plain_success"] = 0.95
     assert stats.compare({**run, "seed": 9}, beside) == 1
     assert "0.950 (not in the table)" in capsys.readouterr().out
-    for table in (tmp_path / "out" / "study.csv", tmp_path / "none.csv"):
-        with pytest.raises(SystemExit, match="expected 3"):
-            stats.committed(table, "gigpo", "default")
+
+
+def test_a_run_has_to_have_others_beside_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
+) -> None:
+    study = import_module("study")
+    monkeypatch.setattr(study, "ARCHIVE", tmp_path / "none.jsonl.xz")
+    monkeypatch.setattr("sys.argv", ["study.py", "check", "--arm", "siri", "--seed", "0"])
+    with pytest.raises(SystemExit):
+        study.main()
+    assert "fewer than 3 committed runs of siri in default" in capsys.readouterr().err
 
 
 def test_equal_runs_give_equal_reports(stats: Any, tmp_path: Path) -> None:

@@ -14,13 +14,13 @@ from siri.skills import storage
 from siri.skills.evidence import Estimator, Evidence, Observation, SkillRecord, union
 from siri.types import Skill, SkillStatus
 
-__all__ = ["SkillBank", "SkillRecord", "jaccard", "normalize", "skill_id", "words"]
+__all__ = ["PROVEN", "SkillBank", "SkillRecord", "jaccard", "normalize", "skill_id", "words"]
 
 _RANK = {status: rank for rank, status in enumerate(SkillStatus)}
 LIVE = (SkillStatus.CANDIDATE, SkillStatus.ACTIVE)
+"""Statuses that a task may be shown, and that take a place in the bank."""
 PROVEN = (SkillStatus.ACTIVE, SkillStatus.INTERNALIZED)
 """Statuses of skills that were proved to help, whether the policy still needs them or not."""
-"""Statuses that a task may be shown, and that take a place in the bank."""
 
 
 def normalize(text: str) -> str:
