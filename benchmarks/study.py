@@ -40,11 +40,12 @@ def play(arm_name: str, regime: str, seed: int, budget: Budget) -> dict[str, Any
     """Carry out one run; rows of its evaluations and of its iterations."""
     import torch
 
-    from siri.config import load_config, parse_config, preset
+    from siri.config import load_config, parse_config
     from siri.curriculum import Curriculum, Phase
     from siri.envs.alfworld import alfworld_suite
     from siri.evaluation import evaluate
     from siri.policies import HFPolicy
+    from siri.presets import preset
     from siri.runs import shown_skills
     from siri.skills import PROVEN
 

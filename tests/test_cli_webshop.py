@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from siri import cli
-from siri.config import preset
 from siri.envs.webshop import build_goals, bundled_catalog, oracle, split_goals, write_catalog
 from siri.envs.webshop.env import shared_index
 from siri.envs.webshop.pages import Session
+from siri.presets import preset
 
 
 def siri(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:

@@ -1,4 +1,4 @@
-"""Configuration: presets, files, assignments, and one sentence for every mistake."""
+"""Configuration: files, assignments, and one sentence for every mistake."""
 
 from __future__ import annotations
 
@@ -7,26 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from siri.config import PRESETS, RunConfig, load_config, parse_config, preset
+from siri.config import RunConfig, load_config
 from siri.errors import ConfigError
-
-
-def test_paper_preset_is_the_method_page() -> None:
-    c = preset("alfworld-paper")
-    assert (c.rollout.tasks, c.rollout.group_size, c.env.max_steps, c.env.history) == (16, 8, 50, 2)
-    assert (c.optimizer.lr, c.optimizer.kl, c.optimizer.entropy, c.optimizer.clip_low) == (
-        1e-6,
-        0.01,
-        0.001,
-        0.2,
-    )
-    assert (c.warmup.successes, c.mining.every, c.mining.min_active, c.validation.n_eval) == (256, 10, 8, 8)
-    assert (c.internalization.peak, c.internalization.warmup, c.internalization.max_weight) == (0.1, 20, 2.0)
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_presets_survive_json(name: str) -> None:
-    assert parse_config(PRESETS[name].model_dump(mode="json")) == PRESETS[name]
 
 
 def test_file_then_assignments(tmp_path: Path) -> None:
@@ -58,11 +40,6 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(ConfigError, match="expected a mapping"):
         load_config(RunConfig(), file=tmp_path / "list.yaml")
-
-
-def test_unknown_preset() -> None:
-    with pytest.raises(ConfigError, match="got preset 'big'"):
-        preset("big")
 
 
 def test_frozen() -> None:

@@ -13,12 +13,13 @@ import torch
 from siri import checkpoint
 from siri.algos import SiriObjective
 from siri.batching import build_rows, collate, compute_advantages
-from siri.config import RunConfig, load_config, preset
+from siri.config import RunConfig, load_config
 from siri.curriculum import Curriculum, Iteration, Phase
 from siri.envs.alfworld import WindowPrompter, alfworld_suite
 from siri.errors import MinerFault
 from siri.policies import HFPolicy
 from siri.policies.tiny import base_path
+from siri.presets import preset
 from siri.runs import compose
 from siri.scoring import score
 from siri.skills import SelfMiner

@@ -9,9 +9,10 @@ import torch
 import yaml
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from siri.config import load_config, preset
+from siri.config import load_config
 from siri.errors import ConfigError
 from siri.planning import SHAPES, Shape, plan, shape_of
+from siri.presets import preset
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 

@@ -1,7 +1,7 @@
 """Every setting of a run, one model per concern. Frozen; unknown keys and impossible values are refused.
 
-Defaults are the paper's scale (ALFWorld, Qwen2.5-7B); ``preset("embedded")`` is what ``siri run`` takes on a
-laptop, ``preset("smoke")`` the same path in seconds. The source of each default is docs/method.md.
+Defaults are the paper's scale (ALFWorld, Qwen2.5-7B); ``siri.presets`` has those of a laptop. Where a default
+comes from is in docs/method.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from siri.errors import ConfigError
 
 __all__ = [
-    "PRESETS",
     "AdvantageConfig",
     "ChatConfig",
     "CheckpointConfig",
@@ -32,7 +31,7 @@ __all__ = [
     "ValidationConfig",
     "WarmupConfig",
     "load_config",
-    "preset",
+    "parse_config",
 ]
 
 Count = Annotated[int, Field(ge=1)]
@@ -339,102 +338,6 @@ class RunConfig(_Section):
     internalization: InternalizationConfig = InternalizationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
-
-
-_OPTIMIZER: dict[str, Any] = {
-    "lr": 6e-4,
-    "clip_high": 0.28,
-    "weight_decay": 0.0,
-    "entropy": 0.0,
-    "recompute": False,
-}
-# chosen on development seeds, as docs/results.md tells
-_EMBEDDED: dict[str, Any] = {
-    "env": {"max_steps": 25, "style": "transcript", "scale": 0.4},
-    "rollout": {"max_tokens": 12},
-    # where most groups fail outright, a penalty is all that is left to normalise: valid, useless commands win
-    "advantage": {"invalid_penalty": 0.0},
-    "optimizer": {**_OPTIMIZER, "minibatches": 16},
-    "warmup": {"successes": 64},
-    "mining": {
-        "every": 2,
-        "max_skills": 1,
-        "samples": 8,
-        "max_per_request": 1,
-        "min_active": 3,
-        "min_iterations": 3,
-        "max_iterations": 5,
-    },
-    "validation": {"n_eval": 8, "activate": 0.1, "top_k": 1, "shrink": 2.0, "candidate_share": 0.25},
-    "internalization": {"iterations": 14, "peak": 3.0, "warmup": 1, "replay": 8},
-    "evaluation": {"temperature": 1.0},
-}
-_SMOKE: dict[str, Any] = {
-    **_EMBEDDED,
-    "optimizer": _OPTIMIZER,
-    "env": {"max_steps": 12, "style": "transcript", "scale": 0.4, "train_games": 12, "valid_games": 6},
-    "rollout": {"max_tokens": 12, "tasks": 4, "group_size": 4, "slots": 16},
-    "warmup": {"successes": 4, "max_iterations": 2},
-    "mining": {
-        "every": 1,
-        "samples": 8,
-        "max_per_request": 1,
-        "min_active": 1,
-        "min_iterations": 1,
-        "max_iterations": 2,
-    },
-    "validation": {"n_eval": 1, "top_k": 1, "activate": -1.0, "retire": -1.0},
-    "internalization": {"iterations": 2, "peak": 3.0, "warmup": 1},
-}
-_SHOP: dict[str, Any] = {
-    **_EMBEDDED,
-    "optimizer": _OPTIMIZER,
-    # a base that buys perfectly in 4 of 100 episodes learns too slowly from perfect purchases alone
-    "env": {"max_steps": 15, "style": "compact", "rewards": "score"},
-    "rollout": {"max_tokens": 16, "tasks": 12},
-    "warmup": {"successes": 96, "max_iterations": 20},
-    "mining": {"every": 3, "max_skills": 1, "min_active": 3, "min_iterations": 6, "max_iterations": 9},
-    "validation": {"n_eval": 6, "top_k": 1, "shrink": 2.0, "candidate_share": 0.25},
-    "internalization": {"iterations": 10, "peak": 1.0, "warmup": 3},
-    "evaluation": {"temperature": 1.0, "splits": ("valid",)},
-}
-_SHOP_SMOKE: dict[str, Any] = {
-    **_SMOKE,
-    "env": {"max_steps": 15, "style": "compact", "catalog": "tiny", "valid_goals": 8},
-    "rollout": {"max_tokens": 20, "tasks": 4, "group_size": 4, "slots": 16},
-    "evaluation": {"temperature": 1.0, "splits": ("valid",)},
-}
-_SHOP_PAPER: dict[str, Any] = {
-    "env": {"max_steps": 15, "style": "window", "history": 2},
-    "optimizer": {"minibatches": 8},
-    "validation": {"top_k": 1},
-    "evaluation": {"splits": ("valid",)},
-}
-PRESETS: Mapping[str, RunConfig] = {
-    "embedded": RunConfig.model_validate(_EMBEDDED),
-    "smoke": RunConfig.model_validate(_SMOKE),
-    "alfworld-paper": RunConfig(),
-    "webshop-embedded": RunConfig.model_validate(_SHOP),
-    "webshop-smoke": RunConfig.model_validate(_SHOP_SMOKE),
-    "webshop-paper": RunConfig.model_validate(_SHOP_PAPER),
-}
-"""Ready-made configurations by name."""
-
-
-def preset(name: str, env: str = "alfworld") -> RunConfig:
-    """One of ``PRESETS``; a name without its benchmark is completed by ``env``.
-
-    Raises:
-        ConfigError: there is none of that name.
-    """
-    if f"{env}-{name}" in PRESETS:
-        name = f"{env}-{name}"
-    other, _, rest = name.partition("-")
-    if name in PRESETS and other != env and f"{env}-{rest}" in PRESETS:
-        raise ConfigError(f"got preset {name!r} for {env}, expected {env}-{rest}; fix: it, or --env {other}")
-    if name not in PRESETS:
-        raise ConfigError(f"got preset {name!r}, expected one of {sorted(PRESETS)}; fix: choose one")
-    return PRESETS[name]
 
 
 def load_config(base: RunConfig, *, file: Path | None = None, assignments: Sequence[str] = ()) -> RunConfig:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from siri.config import preset
+from siri.presets import preset
 from tests.skills.helpers import make_task, make_trajectory
 
 ROOT = Path(__file__).parents[2]

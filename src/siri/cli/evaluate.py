@@ -39,8 +39,8 @@ def evaluate_(
     Example: siri eval runs/first/model --split valid_unseen --skills runs/first/skills.json
     """
     from siri.config import load_config, parse_config
-    from siri.config import preset as named
     from siri.evaluation import evaluate
+    from siri.presets import preset as named
     from siri.runs import RunDirectory
     from siri.types import Sampling
 

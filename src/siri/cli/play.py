@@ -39,7 +39,8 @@ def play(
     set_: Annotated[list[str], typer.Option("--set", help="section.key=value.")] = [],  # noqa: B006
 ) -> None:
     """Play a task, or watch it played. Example: siri play --policy expert --task 3"""
-    from siri.config import load_config, preset
+    from siri.config import load_config
+    from siri.presets import preset
 
     # a person and the expert see WebShop as the paper shows it; the embedded policy has a view of its own
     small = env != "webshop" or policy == "tiny"

@@ -58,8 +58,8 @@ def run(
 ) -> None:
     """Train. Example: siri run --out runs/first --seed 0"""
     from siri.config import load_config, parse_config
-    from siri.config import preset as named
     from siri.learner import start_processes
+    from siri.presets import preset as named
     from siri.runs import RunDirectory, check_splits, compose, execute
     from siri.tracking import Trackers, check_trackers
 
