@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+# before torch is loaded: the number of threads changes sums, and one test's runs are compared with another's
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
