@@ -27,7 +27,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from study_arms import ARMS, FULL, HERE, REGIMES, SMALL, Budget
+from study_arms import ARMS, HERE, REGIMES, SMALL, Budget
 
 Row = dict[str, Any]
 RUNS = Path("runs") / "study"
@@ -40,6 +40,7 @@ def play(arm_name: str, regime: str, seed: int, budget: Budget) -> dict[str, Any
     """Carry out one run; rows of its evaluations and of its iterations."""
     import torch
 
+    from siri.cli.parts import make_suite
     from siri.config import load_config, parse_config
     from siri.curriculum import Curriculum, Phase
     from siri.envs.alfworld import alfworld_suite
@@ -50,23 +51,23 @@ def play(arm_name: str, regime: str, seed: int, budget: Budget) -> dict[str, Any
     from siri.skills import PROVEN
 
     torch.set_num_threads(1)
-    arm = ARMS[arm_name]
+    arm, place = ARMS[arm_name], REGIMES[regime]
     settings: dict[str, Any] = load_config(
-        preset("embedded"),
+        preset("embedded", place.env),
         assignments=[
             f"seed={seed}",
             f"max_env_steps={budget.env_steps}",
             "internalization.iterations=1000000",  # every arm ends by its environment steps
+            f"env.valid_{'goals' if place.env == 'webshop' else 'games'}={budget.valid_games}",
         ],
     ).model_dump()
     for changes in (budget.settings, arm.settings):
         for section, values in changes.items():
             settings[section] = {**settings[section], **values}
     config = parse_config(settings)
-    e, o = config.env, config.optimizer
-    options: dict[str, Any] = {"max_steps": e.max_steps, "style": e.style, "scale": e.scale}
-    suite = alfworld_suite(train_games=e.train_games, valid_games=budget.valid_games, **options)
-    policy = HFPolicy.load(REGIMES[regime].base(), slots=config.rollout.slots)
+    o = config.optimizer
+    suite = make_suite(config, place.env, None)
+    policy = HFPolicy.load(place.base(), slots=config.rollout.slots)
     objective = arm.objective(
         clip_low=o.clip_low,
         clip_high=o.clip_high,
@@ -89,12 +90,12 @@ def play(arm_name: str, regime: str, seed: int, budget: Budget) -> dict[str, Any
     training: list[Row] = []
     sampling = run.rollout.sampling
 
-    def measure(place: Any, split: str, benchmark: str, *, skills: bool) -> None:
+    def measure(games: Any, split: str, benchmark: str, *, skills: bool) -> None:
         arms: dict[str, Any] = {"plain": None}
         if skills and any(record.status in PROVEN for record in run.bank.records()):
             arms["skill"] = shown_skills(run.bank, config.validation)
         found = {
-            name: evaluate(place, policy, split=split, sampling=sampling, seed=seed, skills=shown)
+            name: evaluate(games, policy, split=split, sampling=sampling, seed=seed, skills=shown)
             for name, shown in arms.items()
         }
         for kind in ("all", *sorted(found["plain"].by_kind)):
@@ -109,12 +110,14 @@ def play(arm_name: str, regime: str, seed: int, budget: Budget) -> dict[str, Any
             for name, result in found.items():
                 won, n = (result.successes, result.n) if kind == "all" else result.by_kind[kind]
                 row |= {f"{name}_success": won / n, "n": n}
+                if kind == "all" and result.task_score is not None:
+                    row[f"{name}_task_score"] = result.task_score
             evaluations.append(row)
 
     began = time.monotonic()
-    games = suite.split("valid_unseen")
-    parts = [replace(suite, tasks={"valid_unseen": games[n :: budget.turns]}) for n in range(budget.turns)]
-    measure(parts[0], "valid_unseen", "generated", skills=False)
+    tasks = suite.split(place.split)
+    parts = [replace(suite, tasks={place.split: tasks[n :: budget.turns]}) for n in range(budget.turns)]
+    measure(parts[0], place.split, "generated", skills=False)
     due = 1
     for iteration in run:
         by_kind: Row = {}
@@ -142,12 +145,11 @@ def play(arm_name: str, regime: str, seed: int, budget: Budget) -> dict[str, Any
         )
         last = run.state.phase is Phase.DONE
         if last or run.state.env_steps >= due * budget.env_steps / budget.points:
-            place = suite if last else parts[due % budget.turns]
-            measure(place, "valid_unseen", "generated", skills=last)
+            measure(suite if last else parts[due % budget.turns], place.split, "generated", skills=last)
             due = int(run.state.env_steps * budget.points / budget.env_steps) + 1
     data = os.environ.get("ALFWORLD_DATA")
     if budget.real_games and data:
-        real = alfworld_suite(data, max_steps=50, style=e.style)
+        real = alfworld_suite(data, max_steps=50, style=config.env.style)
         measure(real, "valid_seen", "real", skills=False)
     skills = [
         {
@@ -191,7 +193,7 @@ def planned(args: argparse.Namespace) -> Iterator[tuple[str, str, int, Path]]:
     for seed, regime, arm in itertools.product(
         range(int(first), int(last or first) + 1), args.regimes, args.arms
     ):
-        if args.all_seeds or seed < ARMS[arm].seeds:
+        if (args.all_seeds or seed < ARMS[arm].seeds) and arm in (REGIMES[regime].arms or ARMS):
             yield arm, regime, seed, args.runs / regime / arm / f"{seed}.json"
 
 
@@ -256,10 +258,11 @@ def main() -> int:
         others = Runs.unpack(ARCHIVE)
         if len(others.seeds(args.regime, args.arm)) < 3:
             parser.error(f"got fewer than 3 committed runs of {args.arm} in {args.regime}; fix: another arm")
-        return compare(play(args.arm, args.regime, args.seed, FULL), others)
+        return compare(play(args.arm, args.regime, args.seed, REGIMES[args.regime].budget), others)
     small = args.small
     if args.command == "one":
-        write(args.out, play(args.arm, args.regime, args.seed, SMALL if small else FULL))
+        budget = SMALL if small else REGIMES[args.regime].budget
+        write(args.out, play(args.arm, args.regime, args.seed, budget))
         return 0
     args.runs = args.runs or (RUNS.with_name("study-small") if small else RUNS)
     if args.committed and not small:

@@ -16,7 +16,7 @@ from siri.skills.bank import skill_id
 from siri.testing.fakes import ScriptedMiner
 from siri.types import Group, Skill, SkillStatus, Trajectory
 
-__all__ = ["ARMS", "FULL", "REGIMES", "SMALL", "Arm", "Budget", "Regime"]
+__all__ = ["ARMS", "REGIMES", "SMALL", "Arm", "Budget", "Regime"]
 
 HERE = Path(__file__).parent
 
@@ -29,8 +29,8 @@ class Budget:
     points: int
     """Evaluations after the start, at equal distances in environment steps."""
     valid_games: int
-    """Generated valid_unseen games. The last checkpoint plays all of them, other evaluations one of ``turns``
-    equal parts by turns."""
+    """Generated games, or goals of the shop, that nobody trains on. The last checkpoint plays all of them,
+    other evaluations one of ``turns`` equal parts by turns."""
     real_games: bool
     """Measure the last checkpoint on the real valid_seen as well, where ALFWORLD_DATA is set."""
     turns: int = 1
@@ -38,6 +38,7 @@ class Budget:
 
 
 FULL = Budget(env_steps=30_000, points=8, valid_games=600, real_games=True, turns=3)
+SHOP = Budget(env_steps=20_000, points=8, valid_games=500, real_games=False, turns=2)
 SMALL = Budget(
     env_steps=2_000,
     points=5,
@@ -56,10 +57,15 @@ SMALL = Budget(
 
 @dataclass(frozen=True)
 class Regime:
-    """A base policy to start from."""
+    """A base policy to start from, and where it is trained and measured."""
 
     base: Callable[[], Path]
     summary: str
+    env: str = "alfworld"
+    split: str = "valid_unseen"
+    budget: Budget = FULL
+    arms: tuple[str, ...] = ()
+    """Arms that are run; () is all."""
 
 
 REGIMES = {
@@ -70,6 +76,15 @@ REGIMES = {
         lambda: HERE / "bases" / "rare",
         "the same base, tuned on demonstrations whose plain attempts nearly always use a wrong station: "
         "plain success .03 on heat and cool and .16 on clean, .70 to .86 with a right skill",
+    ),
+    "shop": Regime(
+        lambda: base_path("webshop"),
+        "the shipped base of the shop, on the bundled catalogue (siri-shop-small): .02 plain success, .09 "
+        "with a right skill",
+        env="webshop",
+        split="valid",
+        budget=SHOP,
+        arms=("gigpo", "self_imitation", "skill_arm", "siri", "oracle"),
     ),
 }
 
@@ -107,10 +122,28 @@ def own_win(group: Group, trajectory: Trajectory) -> bool:
     return trajectory.success and not all(t.success for t in group.trajectories)
 
 
+SHOP_OPTIONS = {
+    "beauty": ("scent", "size"),
+    "electronics": ("color", "size", "style"),
+    "fashion": ("color", "size"),
+    "garden": ("color", "size", "style"),
+    "grocery": ("flavor", "pack"),
+}
+"""What products of each department are sold in."""
+SHOP_STRATEGIES = {
+    kind: "search the name with the details, open the best one, read the features, read the description, "
+    "go back and open another if something is missing, "
+    f"{', '.join(f'choose the {option}' for option in options)}, then buy it."
+    for kind, options in SHOP_OPTIONS.items()
+}
+"""The same for the shop, of the words of its base."""
+
+
 class OracleMiner:
     """Hands out the skills that people wrote; validation and all else stay as they are."""
 
-    def __init__(self) -> None:
+    def __init__(self, right: Mapping[str, tuple[str, str]]) -> None:
+        self.right = right
         self.iteration = 0
 
     def bind(self, policy: Any, *, iteration: int = 0) -> None:
@@ -119,19 +152,26 @@ class OracleMiner:
         self.iteration = iteration
 
     def mine(self, trajectories: Sequence[Trajectory]) -> list[Skill]:
-        """The same six skills at every mining."""
+        """The same skills at every mining, one a kind."""
         del trajectories
         return [
             Skill(
-                id=skill_id(kind, f"When {CONDITIONS[kind]}: {strategy}"),
+                id=skill_id(kind, f"When {condition}: {strategy}"),
                 kind=kind,
-                condition=CONDITIONS[kind],
+                condition=condition,
                 strategy=strategy,
                 origin="human",
                 created=self.iteration,
             )
-            for kind, strategy in STRATEGIES.items()
+            for kind, (condition, strategy) in self.right.items()
         ]
+
+
+def oracle(config: RunConfig) -> OracleMiner:
+    """Right skills for the benchmark of ``config``."""
+    if config.env.style == "compact":
+        return OracleMiner({k: (f"the task is to buy a {k} product", s) for k, s in SHOP_STRATEGIES.items()})
+    return OracleMiner({kind: (CONDITIONS[kind], strategy) for kind, strategy in STRATEGIES.items()})
 
 
 def self_miner(config: RunConfig) -> Any:
@@ -191,6 +231,6 @@ ARMS: dict[str, Arm] = {
     "no_warmup": Arm(
         "SIRI from the first iteration on", settings={"warmup": {"successes": 0, "max_iterations": 0}}
     ),
-    "oracle": Arm("SIRI with right skills written by hand: an upper bound", miner=lambda _: OracleMiner()),
+    "oracle": Arm("SIRI with right skills written by hand: an upper bound", miner=oracle),
     "openai": Arm("SIRI with another writer of skills, `--miner openai`", miner=chat_miner),
 }

@@ -34,6 +34,7 @@ COLUMNS = (
     "kind",
     "plain_success",
     "skill_success",
+    "plain_task_score",
     "n",
 )
 PAIRS = (
@@ -157,9 +158,10 @@ class Runs:
         third = max(1, len(found) // 3)
         return (float(np.mean(found[:third])), float(np.mean(found[-third:]))) if len(found) > 1 else None
 
-    def kinds(self) -> list[str]:
-        """Kinds of task that were measured."""
-        return sorted({r["kind"] for run in self.of.values() for r in run["evaluations"]} - {"all"})
+    def kinds(self, regime: str) -> list[str]:
+        """Kinds of task that were measured there."""
+        found = [run["evaluations"] for (where, _, _), run in self.of.items() if where == regime]
+        return sorted({row["kind"] for rows in found for row in rows} - {"all"})
 
 
 def write_csv(runs: Runs, path: Path) -> None:
@@ -204,25 +206,32 @@ def _levels(runs: Runs, regime: str, arms: Sequence[str]) -> list[str]:
         "IQM of kinds, last five",
         "last, skills shown",
         "real games",
+        "last task score",
     ]
     lines = ["Plain success, mean over seeds.", "", _row(head), _row(["---"] * len(head))]
     for arm in arms:
         seeds = runs.seeds(regime, arm)
         cells = [f"`{arm}`: {ARMS[arm].summary}", str(len(seeds))]
         cells += [f"{runs.measured(name, regime, arm, seeds).mean():.3f}" for name in MEASURES]
-        by_kind = np.stack([runs.measured("last five", regime, arm, seeds, kind) for kind in runs.kinds()], 1)
+        by_kind = np.stack(
+            [runs.measured("last five", regime, arm, seeds, kind) for kind in runs.kinds(regime)], 1
+        )
         value, (low, high) = iqm(by_kind)
         cells.append(f"{value:.3f} [{low:.3f}, {high:.3f}]")
-        for benchmark, column in (("generated", "skill_success"), ("real", "plain_success")):
+        for benchmark, column, form in (
+            ("generated", "skill_success", ".3f"),
+            ("real", "plain_success", ".3f"),
+            ("generated", "plain_task_score", ".1f"),
+        ):
             found = [runs.last(regime, arm, seed, benchmark, column) for seed in seeds]
             known = [value for value in found if value is not None]
-            cells.append(f"{np.mean(known):.3f} ({len(known)})" if known else "–")
+            cells.append(f"{np.mean(known):{form}} ({len(known)})" if known else "–")
         lines.append(_row(cells))
     return [*lines, ""]
 
 
 def _differences(runs: Runs, regime: str, arms: Sequence[str], name: str) -> list[str]:
-    head = ["difference", "pairs", "overall", *runs.kinds()]
+    head = ["difference", "pairs", "overall", *runs.kinds(regime)]
     title = f"Paired differences of plain success, {name}: mean [95 % interval over seeds]."
     lines = [title, "", _row(head), _row(["---"] * len(head))]
     for first, second in PAIRS:
@@ -230,7 +239,7 @@ def _differences(runs: Runs, regime: str, arms: Sequence[str], name: str) -> lis
             continue
         seeds = runs.seeds(regime, first, second)
         cells = [f"{first} − {second}", str(len(seeds))]
-        for kind in ("all", *runs.kinds()):
+        for kind in ("all", *runs.kinds(regime)):
             a, b = (runs.measured(name, regime, arm, seeds, kind) for arm in (first, second))
             cells.append(signed(a - b))
         lines.append(_row(cells))
@@ -246,11 +255,11 @@ def _mechanism(runs: Runs, regime: str) -> list[str]:
         "Mechanism, means of the first → the last third: Δ is skill minus plain success in training groups "
         "with both arms, from the first skill on; the gap is `int/prompt_gap` in phase 2, in nats per token."
     )
-    head = ["arm", "what", "overall", *runs.kinds()]
+    head = ["arm", "what", "overall", *runs.kinds(regime)]
     lines = [title, "", _row(head), _row(["---"] * len(head))]
     for arm in arms:
         seeds = runs.seeds(regime, arm, "gigpo")
-        deltas = [f"delta/{kind}" for kind in runs.kinds()]
+        deltas = [f"delta/{kind}" for kind in runs.kinds(regime)]
         for what, columns in (("Δ", ["arm/delta", *deltas]), ("gap", ["int/prompt_gap"])):
             cells = [arm, what]
             for column in columns:
@@ -264,7 +273,9 @@ def _mechanism(runs: Runs, regime: str) -> list[str]:
             for seed in seeds
         ]
         cells.append(str(sum(map(bool, proven))))
-        lines.append(_row([*cells, *(str(sum(kind in found for found in proven)) for kind in runs.kinds())]))
+        lines.append(
+            _row([*cells, *(str(sum(kind in found for found in proven)) for kind in runs.kinds(regime))])
+        )
     return [*lines, ""]
 
 

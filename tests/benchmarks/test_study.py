@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from siri.envs.webshop.compact import SHOP_SKILL_GRAMMAR
+from siri.policies.tiny import TINY_SKILL_PATTERN
 from siri.presets import preset
 from tests.skills.helpers import make_task, make_trajectory
 
@@ -184,6 +187,39 @@ def test_the_writer_is_asked_over_the_protocol_and_its_skills_parse() -> None:
 )
 def test_the_writer_knows_the_kind_from_the_commands(text: str, kind: str) -> None:
     assert import_module("study_writer").kind_of(text) == kind
+
+
+def test_the_oracle_speaks_the_language_of_the_policy_that_reads_it() -> None:
+    arms = import_module("study_arms")
+    for env, grammar, kinds in (("alfworld", TINY_SKILL_PATTERN, 6), ("webshop", SHOP_SKILL_GRAMMAR, 5)):
+        skills = arms.ARMS["oracle"].miner(preset("embedded", env)).mine([])
+        assert len({skill.kind for skill in skills}) == kinds
+        assert all(re.fullmatch(grammar, skill.text) for skill in skills)
+
+
+def test_a_regime_runs_its_own_arms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    study, arms = import_module("study"), import_module("study_arms")
+    monkeypatch.setattr("sys.argv", ["study.py", "run", "--seeds", "0-7", "--runs", str(tmp_path)])
+    planned: list[Any] = []
+    monkeypatch.setattr(study, "drive", lambda args: planned.extend(study.planned(args)) or 0)
+    assert study.main() == 0
+    shop = [(arm, seed) for arm, regime, seed, _ in planned if regime == "shop"]
+    assert sorted(shop) == sorted(
+        (a, s) for a in arms.REGIMES["shop"].arms for s in range(arms.ARMS[a].seeds)
+    )
+    assert {arm for arm, regime, _, _ in planned if regime == "rare"} == set(arms.ARMS)
+
+
+def test_the_regimes_report_their_own_kinds(stats: Any) -> None:
+    def run(regime: str, kind: str) -> dict[str, Any]:
+        row = {"benchmark": "generated", "env_steps": 0, "plain_success": 0.1}
+        rows = [row | {"kind": "all", "plain_task_score": 41.5}, row | {"kind": kind}]
+        return {"regime": regime, "arm": "siri", "seed": 0, "evaluations": rows, "training": []}
+
+    runs = stats.Runs([run("shop", "grocery"), run("rare", "heat")])
+    assert runs.kinds("shop") == ["grocery"]
+    assert runs.kinds("rare") == ["heat"]
+    assert runs.last("shop", "siri", 0, "generated", "plain_task_score") == 41.5
 
 
 def test_every_arm_is_a_valid_configuration() -> None:
