@@ -57,13 +57,13 @@ def play(arm_name: str, regime: str, seed: int, budget: Budget) -> dict[str, Any
         assignments=[
             f"seed={seed}",
             f"max_env_steps={budget.env_steps}",
-            "internalization.iterations=1000000",  # every arm ends by its environment steps
             f"env.valid_{'goals' if place.env == 'webshop' else 'games'}={budget.valid_games}",
         ],
     ).model_dump()
     for changes in (budget.settings, arm.settings):
         for section, values in changes.items():
             settings[section] = {**settings[section], **values}
+    settings["internalization"]["iterations"] = 1_000_000  # every arm ends by its environment steps
     config = parse_config(settings)
     o = config.optimizer
     suite = make_suite(config, place.env, None)

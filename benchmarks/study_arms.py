@@ -12,6 +12,7 @@ from siri.batching import Internalize
 from siri.cli.parts import make_miner
 from siri.config import RunConfig
 from siri.policies.tiny import CONDITIONS, base_path
+from siri.presets import preset
 from siri.skills.bank import skill_id
 from siri.testing.fakes import ScriptedMiner
 from siri.types import Group, Skill, SkillStatus, Trajectory
@@ -38,7 +39,19 @@ class Budget:
 
 
 FULL = Budget(env_steps=30_000, points=8, valid_games=600, real_games=True, turns=3)
-SHOP = Budget(env_steps=20_000, points=8, valid_games=500, real_games=False, turns=2)
+RECIPE = preset("embedded").model_dump()
+SHOP = Budget(
+    env_steps=20_000,
+    points=8,
+    valid_games=500,
+    real_games=False,
+    turns=2,
+    settings={
+        # how the other regimes learn, in place of what the shop's own preset says
+        **{section: RECIPE[section] for section in ("optimizer", "mining", "validation", "internalization")},
+        "warmup": {"successes": 64, "max_iterations": 8},
+    },
+)
 SMALL = Budget(
     env_steps=2_000,
     points=5,

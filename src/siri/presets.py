@@ -59,11 +59,14 @@ _SMOKE: dict[str, Any] = {
 }
 _SHOP: dict[str, Any] = {
     **_EMBEDDED,
+    "optimizer": _OPTIMIZER,
     # a base that buys perfectly in 4 of 100 episodes learns too slowly from perfect purchases alone
     "env": {"max_steps": 15, "style": "compact", "rewards": "score"},
     "rollout": {"max_tokens": 16, "tasks": 12},
-    "warmup": {"successes": 64, "max_iterations": 8},
-    "internalization": {**_EMBEDDED["internalization"], "iterations": 20},
+    "warmup": {"successes": 96, "max_iterations": 20},
+    "mining": {"every": 3, "max_skills": 1, "min_active": 3, "min_iterations": 6, "max_iterations": 9},
+    "validation": {"n_eval": 6, "top_k": 1, "shrink": 2.0, "candidate_share": 0.25},
+    "internalization": {"iterations": 10, "peak": 1.0, "warmup": 3},
     "evaluation": {"temperature": 1.0, "splits": ("valid",)},
 }
 _SHOP_SMOKE: dict[str, Any] = {
