@@ -193,7 +193,9 @@ def planned(args: argparse.Namespace) -> Iterator[tuple[str, str, int, Path]]:
     for seed, regime, arm in itertools.product(
         range(int(first), int(last or first) + 1), args.regimes, args.arms
     ):
-        if (args.all_seeds or seed < ARMS[arm].seeds) and arm in (REGIMES[regime].arms or ARMS):
+        place = REGIMES[regime]
+        asked = args.all_seeds or seed < min(ARMS[arm].seeds, place.most_seeds)
+        if asked and arm in (place.arms or ARMS):
             yield arm, regime, seed, args.runs / regime / arm / f"{seed}.json"
 
 

@@ -79,6 +79,8 @@ class Regime:
     budget: Budget = FULL
     arms: tuple[str, ...] = ()
     """Arms that are run; () is all."""
+    most_seeds: int = 8
+    """Where an arm asks for more, so many are run."""
 
 
 REGIMES = {
@@ -98,6 +100,7 @@ REGIMES = {
         split="valid",
         budget=SHOP,
         arms=("gigpo", "self_imitation", "skill_arm", "siri", "oracle"),
+        most_seeds=4,
     ),
 }
 
