@@ -4,7 +4,8 @@ r"""What is each part of SIRI worth? Arms × paired seeds × regimes at equal en
     python benchmarks/study.py report                       # CSV, tables and figures from what is there
     python benchmarks/study.py run --small && python benchmarks/study.py report --small
     python benchmarks/study.py one --arm siri --regime rare --seed 3 --out siri-3.json
-    python benchmarks/study.py check --arm siri --regime rare --seed 3    # beside the committed table
+    python benchmarks/study.py check --arm siri --regime rare --seeds 3    # beside the committed table
+    python benchmarks/study.py check --arm siri --regime rare --seeds 0-7  # a whole row of it
 
 With ``--committed``, the runs in results/study count as finished: to add arms or seeds, or to draw the report
 again. `make study` runs and reports all, `make study SMALL=1` in minutes. One process and one thread a run;
@@ -187,12 +188,15 @@ def unpack(archive: Path, runs: Path) -> int:
     return len(fresh)
 
 
+def span(text: str) -> range:
+    """The seeds of "3" or "0-7"."""
+    first, _, last = text.partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
 def planned(args: argparse.Namespace) -> Iterator[tuple[str, str, int, Path]]:
     """Every run of the study, the most needed first: seeds outermost, so that pairs fill up together."""
-    first, _, last = args.seeds.partition("-")
-    for seed, regime, arm in itertools.product(
-        range(int(first), int(last or first) + 1), args.regimes, args.arms
-    ):
+    for seed, regime, arm in itertools.product(span(args.seeds), args.regimes, args.arms):
         place = REGIMES[regime]
         asked = args.all_seeds or seed < min(ARMS[arm].seeds, place.most_seeds)
         if asked and arm in (place.arms or ARMS):
@@ -245,7 +249,8 @@ def main() -> int:
     for command in (one, check):
         command.add_argument("--arm", required=True, choices=ARMS)
         command.add_argument("--regime", default="default", choices=REGIMES)
-        command.add_argument("--seed", type=int, required=True)
+    one.add_argument("--seed", type=int, required=True)
+    check.add_argument("--seeds", required=True, help="one, or first-last")
     report = commands.add_parser("report", help="tables and figures from finished runs")
     report.add_argument("--out", type=Path, help="folder of the report")
     for command in (run, one, report):
@@ -260,7 +265,8 @@ def main() -> int:
         others = Runs.unpack(ARCHIVE)
         if len(others.seeds(args.regime, args.arm)) < 3:
             parser.error(f"got fewer than 3 committed runs of {args.arm} in {args.regime}; fix: another arm")
-        return compare(play(args.arm, args.regime, args.seed, REGIMES[args.regime].budget), others)
+        budget = REGIMES[args.regime].budget
+        return compare([play(args.arm, args.regime, seed, budget) for seed in span(args.seeds)], others)
     small = args.small
     if args.command == "one":
         budget = SMALL if small else REGIMES[args.regime].budget

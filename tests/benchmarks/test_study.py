@@ -137,12 +137,31 @@ def test_a_run_is_set_beside_the_committed_ones(stats: Any, tmp_path: Path, caps
     stats.report(tmp_path / "runs", tmp_path / "out")
     run = json.loads((tmp_path / "runs" / "default" / "siri" / "0.json").read_text(encoding="utf-8"))
     beside = stats.Runs.unpack(tmp_path / "out" / "runs.jsonl.xz")
-    assert stats.compare(run, beside) == 0
-    assert "last five: 0.580 (0.580 in the table)" in capsys.readouterr().out
+    assert stats.compare([run], beside) == 0
+    assert "last five, seed 0: 0.580 (0.580 in the table)" in capsys.readouterr().out
     for row in run["evaluations"]:
         row["plain_success"] = 0.95
-    assert stats.compare({**run, "seed": 9}, beside) == 1
-    assert "0.950 (not in the table)" in capsys.readouterr().out
+    assert stats.compare([{**run, "seed": 9}], beside) == 1
+    said = capsys.readouterr().out
+    assert "0.950 (not in the table)" in said
+    # last five of the three: .58, .5, .5; t of two degrees of freedom is 4.303
+    levels = np.array([0.58, 0.5, 0.5])
+    half = 4.3027 * levels.std(ddof=1) * np.sqrt(1 + 1 / 3)
+    assert f"[{levels.mean() - half:.3f}, {levels.mean() + half:.3f}] of 1 more: OUTSIDE" in said
+
+
+def test_a_whole_row_is_set_beside_the_committed_one(stats: Any, tmp_path: Path, capsys: Any) -> None:
+    for seed in range(4):
+        finished(tmp_path, "siri", seed, [0.2] + [0.4 + 0.02 * seed] * 5)
+    runs = stats.Runs.read(tmp_path)
+    again = [runs.of["default", "siri", seed] for seed in range(4)]
+    assert stats.compare(again, runs) == 0
+    assert "of siri in default, 4 committed runs expect" in capsys.readouterr().out
+
+
+def test_student_interval_by_hand(stats: Any) -> None:
+    low, high = stats.student(np.array([0.1, 0.2, 0.3]))
+    assert (low, high) == pytest.approx((0.2 - 4.3027 * 0.1 / 3**0.5, 0.2 + 4.3027 * 0.1 / 3**0.5), abs=1e-4)
 
 
 def test_a_run_has_to_have_others_beside_it(
@@ -150,7 +169,7 @@ def test_a_run_has_to_have_others_beside_it(
 ) -> None:
     study = import_module("study")
     monkeypatch.setattr(study, "ARCHIVE", tmp_path / "none.jsonl.xz")
-    monkeypatch.setattr("sys.argv", ["study.py", "check", "--arm", "siri", "--seed", "0"])
+    monkeypatch.setattr("sys.argv", ["study.py", "check", "--arm", "siri", "--seeds", "0"])
     with pytest.raises(SystemExit):
         study.main()
     assert "fewer than 3 committed runs of siri in default" in capsys.readouterr().err
