@@ -53,7 +53,7 @@ test-vllm: $(VLLM)/.installed
 
 # Hours in full; SMALL=1 runs the whole chain in minutes. Finished runs are kept: run it again to go on.
 study: setup
-	$(BIN)/python benchmarks/study.py run $(if $(SMALL),--small --seeds 0-1) $(ARGS); status=$$?; \
+	$(BIN)/python benchmarks/study.py run $(if $(SMALL),--small) $(ARGS); status=$$?; \
 	$(BIN)/python benchmarks/study.py report $(if $(SMALL),--small) && exit $$status
 
 lint: setup

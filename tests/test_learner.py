@@ -233,6 +233,10 @@ learner = Learner(model, OBJECTIVE, accelerator=accelerator, **settings)
 metrics = learner.update(rows, int_scale=0.1)
 if accelerator.process_index == 0:
     torch.save((metrics, weights(model)), sys.argv[1])
+# threads of gloo that hold tensors abort an interpreter that is going down (pytorch#179291)
+accelerator.wait_for_everyone()
+del learner
+accelerator.free_memory()
 accelerator.end_training()
 """
 

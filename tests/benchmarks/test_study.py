@@ -225,6 +225,11 @@ def test_a_regime_runs_its_own_arms(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     shop = [(arm, seed) for arm, regime, seed, _ in planned if regime == "shop"]
     assert sorted(shop) == sorted((a, s) for a in arms.REGIMES["shop"].arms for s in range(4))
     assert {arm for arm, regime, _, _ in planned if regime == "rare"} == set(arms.ARMS)
+    monkeypatch.setattr("sys.argv", ["study.py", "run", "--small", "--runs", str(tmp_path)])
+    planned.clear()
+    assert study.main() == 0
+    small = [(arm, seed) for arm, regime, seed, _ in planned if regime == "rare"]
+    assert sorted(small) == sorted((a, s) for a in arms.ARMS for s in range(arms.ARMS[a].seeds // 4))
 
 
 def test_the_regimes_report_their_own_kinds(stats: Any) -> None:
