@@ -35,6 +35,8 @@ RUNS = Path("runs") / "study"
 """Where finished runs lie, one JSON file each."""
 ARCHIVE = HERE / "results" / "study" / "runs.jsonl.xz"
 """The same, committed: one line a run."""
+PICTURES = HERE.parent / "docs" / "figures"
+"""Where the documentation shows the committed figures."""
 
 
 def play(arm_name: str, regime: str, seed: int, budget: Budget) -> dict[str, Any]:
@@ -280,7 +282,10 @@ def main() -> int:
         return drive(args)
     from study_report import report as make_report
 
-    make_report(args.runs, args.out or (args.runs / "report" if small else HERE / "results" / "study"))
+    if args.out or small:
+        make_report(args.runs, args.out or args.runs / "report")
+    else:
+        make_report(args.runs, ARCHIVE.parent, PICTURES)
     return 0
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import lzma
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -335,18 +336,22 @@ def compare(found: Sequence[Mapping[str, Any]], others: Runs) -> int:
     return 1 if apart else 0
 
 
-def report(folder: Path, out: Path) -> None:
-    """Write study.csv, study.md, the runs themselves and the figures to ``out``."""
+def report(folder: Path, out: Path, pictures: Path | None = None) -> None:
+    """Write study.csv, study.md and the runs to ``out``, the figures to ``pictures`` or there too."""
     from study_figures import figures
 
     runs = Runs.read(folder)
     if not runs.of:
         raise SystemExit(f"got no finished run under {folder}, expected some; fix: study.py run")
-    out.mkdir(parents=True, exist_ok=True)
+    pictures = pictures or out
+    for place in (out, pictures):
+        place.mkdir(parents=True, exist_ok=True)
     write_csv(runs, out / "study.csv")
     runs.pack(out / "runs.jsonl.xz")
     text = tables(runs)
-    names = figures(runs, out)
-    text += "\n".join(["## Figures", "", *(f"![{name}]({name})" for name in names)]) + "\n"
+    names = figures(runs, pictures)
+    where = Path(os.path.relpath(pictures, out))
+    links = (f"![{name}]({(where / name).as_posix()})" for name in names)
+    text += "\n".join(["## Figures", "", *links]) + "\n"
     (out / "study.md").write_text(text, encoding="utf-8")
     print(f"wrote {out}/study.csv, study.md and {len(names)} figures")
