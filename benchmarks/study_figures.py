@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
+from cycler import cycler
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def figures(runs: Runs, out: Path) -> list[str]:
             ("gap", _gap),
         ):
             figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+            # more arms than colours: the second round is dashed
+            axes.set_prop_cycle(cycler(linestyle=["-", "--"]) * plt.rcParams["axes.prop_cycle"])
             if draw(runs, regime, axes):
                 axes.set_title(f"{axes.get_title()} ({regime})")
                 names.append(f"{name}-{regime}.svg")
@@ -73,7 +76,7 @@ def _differences(runs: Runs, regime: str, axes: Any) -> bool:
     for place, (first, second) in enumerate(reversed(pairs)):
         seeds = runs.seeds(regime, first, second)
         a, b = (runs.measured("last five", regime, arm, seeds) for arm in (first, second))
-        axes.plot(bootstrap(a - b), [place, place], color="tab:blue")
+        axes.plot(bootstrap(a - b), [place, place], "-", color="tab:blue")
         axes.plot((a - b).mean(), place, "o", color="tab:blue")
     axes.set_yticks(range(len(pairs)), [f"{a} − {b}" for a, b in reversed(pairs)])
     axes.axvline(0, color="grey", linewidth=0.8)
