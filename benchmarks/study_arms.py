@@ -11,6 +11,7 @@ from siri.algos import Loss, SiriObjective, TokenBatch, TokenScores
 from siri.batching import Internalize
 from siri.cli.parts import make_miner
 from siri.config import RunConfig
+from siri.envs.webshop.lexicon import CATEGORIES
 from siri.policies.tiny import CONDITIONS, base_path
 from siri.presets import preset
 from siri.skills.bank import skill_id
@@ -138,19 +139,11 @@ def own_win(group: Group, trajectory: Trajectory) -> bool:
     return trajectory.success and not all(t.success for t in group.trajectories)
 
 
-SHOP_OPTIONS = {
-    "beauty": ("scent", "size"),
-    "electronics": ("color", "size", "style"),
-    "fashion": ("color", "size"),
-    "garden": ("color", "size", "style"),
-    "grocery": ("flavor", "pack"),
-}
-"""What products of each department are sold in."""
 SHOP_STRATEGIES = {
-    kind: "search the name with the details, open the best one, read the features, read the description, "
-    "go back and open another if something is missing, "
-    f"{', '.join(f'choose the {option}' for option in options)}, then buy it."
-    for kind, options in SHOP_OPTIONS.items()
+    category.name: "search the name with the details, open the best one, read the features, "
+    "read the description, go back and open another if something is missing, "
+    f"{', '.join(f'choose the {option}' for option in sorted(category.options))}, then buy it."
+    for category in sorted(CATEGORIES, key=lambda category: category.name)
 }
 """The same for the shop, of the words of its base."""
 
