@@ -110,11 +110,30 @@ def test_an_exception_inside_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path) -> None:
-    for name in (".1.77.new", ".1.77.old"):
+    for name in (".1.77.new", ".1.77.old", ".ssh.old", ".12.77.old.old", ".2.77.new"):
         (tmp_path / name).mkdir()
-    (tmp_path / ".file.77.new").write_text("")
-    (tmp_path / ".skills.json.77.tmp").write_text("")
-    (tmp_path / ".lock").write_text("")
-    (tmp_path / "file").write_text("")
-    remove_leftovers(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "file"]
+    for name in (
+        ".file.77.new",
+        ".bashrc.old",
+        ".file.new",
+        ".file.x7.new",
+        ".other.77.new",
+        ".lock",
+        "file",
+    ):
+        (tmp_path / name).write_text("")
+    remove_leftovers(tmp_path, r"1|file")
+    kept = [
+        ".12.77.old.old",
+        ".2.77.new",
+        ".bashrc.old",
+        ".file.new",
+        ".file.x7.new",
+        ".lock",
+        ".other.77.new",
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*kept, ".ssh.old", "file"]
+
+
+def test_a_folder_that_is_not_there_has_no_leftovers(tmp_path: Path) -> None:
+    remove_leftovers(tmp_path / "none", "file")

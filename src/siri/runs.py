@@ -33,7 +33,7 @@ from siri.errors import CheckpointError, ConfigError
 from siri.evaluation import evaluate
 from siri.protocols import SkillMiner
 from siri.skills import PROVEN, SkillBank, SkillRecord, StopAfter
-from siri.storage import flush, remove_leftovers, write_atomic
+from siri.storage import flush, leftovers, remove_leftovers, write_atomic
 from siri.suite import Suite
 from siri.types import Sampling, Skill, SkillStatus, Task, Trajectory
 from siri.wiring import make_ranking
@@ -41,6 +41,11 @@ from siri.wiring import make_ranking
 __all__ = ["RunDirectory", "check_splits", "compose", "execute", "shown_skills", "versions"]
 
 _LOCK = ".lock"
+_STARTED = r"config\.json|versions\.json"
+"""Files that a run begins with, as a pattern of whole names."""
+_WRITTEN = rf"{_STARTED}|skills\.json|skills\.json\.previous|metrics\.jsonl|summary\.json|model"
+"""What is written aside and renamed into place in the folder of a run; in ``checkpoints``: their numbers."""
+_CHECKPOINT = "[0-9]{6,}"
 _SMOOTHED = 5
 """Iterations over which the score of a checkpoint is averaged."""
 STAGES = {Phase.WARMUP: "warmup", Phase.MINING: "mining", Phase.INTERNALIZATION: "final"}
@@ -66,9 +71,12 @@ class RunDirectory:
     def locked(self) -> Iterator[None]:
         """Hold the folder: no other process may train in it. A process that dies lets go.
 
+        Nothing in the folder is touched before it is known to be a run of siri's, or free for a new one.
+
         Raises:
-            ConfigError: another process holds it, or it is no folder that can be written.
+            ConfigError: another process holds it, it holds something else, or it cannot be written.
         """
+        self._refuse_what_is_not_ours()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / _LOCK)
@@ -79,12 +87,10 @@ class RunDirectory:
                 "fix: wait until it ends, or another --out"
             ) from None
         except OSError as error:
-            raise ConfigError(
-                f"got output folder {self.path} that cannot be written ({error.strerror}); fix: --out"
-            ) from error
+            raise self._unwritable(error) from error
         try:
-            for folder in (self.path, self.checkpoints):
-                remove_leftovers(folder)
+            remove_leftovers(self.path, _WRITTEN)
+            remove_leftovers(self.checkpoints, _CHECKPOINT)
             yield
         finally:
             lock.release()
@@ -93,28 +99,49 @@ class RunDirectory:
         """Start a run here.
 
         Raises:
-            ConfigError: the folder holds a run, is no folder, or cannot be written.
+            ConfigError: the folder holds a run or something else, is not a folder, or cannot be written.
         """
+        self._refuse_what_is_not_ours()
         if self.config.exists():
             raise ConfigError(
                 f"got output folder {self.path} that holds a run, expected a new one; "
                 "fix: another --out, or --resume to go on"
             )
-        if self.path.exists() and (
-            not self.path.is_dir()
-            or any(path.name not in (_LOCK, self.versions.name) for path in self.path.iterdir())
-        ):
-            raise ConfigError(
-                f"got output folder {self.path} that is not empty, expected a new one; fix: --out"
-            )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(
-                f"got output folder {self.path} that cannot be written ({error.strerror}); fix: --out"
-            ) from error
+            raise self._unwritable(error) from error
         write_atomic(self.versions, json.dumps(versions(), indent=1))
         write_atomic(self.config, json.dumps(description, indent=1))
+
+    def _refuse_what_is_not_ours(self) -> None:
+        """Pass a folder that is absent, empty, a run of siri's, or one whose start was cut short.
+
+        Raises:
+            ConfigError: it is anything else; nothing was written.
+        """
+        try:
+            if not self.path.exists():
+                return
+            names = {path.name for path in self.path.iterdir()}
+        except OSError as error:
+            raise self._unwritable(error) from error
+        if self.config.name in names:
+            self.describe()
+            return
+        started = {_LOCK, *(path.name for path in leftovers(self.path, _STARTED))}
+        if self.versions.name in names:
+            self._read(self.versions, ("siri-rl", "python"))
+            started.add(self.versions.name)
+        if not names <= started:
+            raise ConfigError(
+                f"got output folder {self.path} that is not empty, expected a new one; fix: --out"
+            )
+
+    def _unwritable(self, error: OSError) -> ConfigError:
+        return ConfigError(
+            f"got output folder {self.path} that cannot be written ({error.strerror}); fix: --out"
+        )
 
     def describe(self) -> dict[str, Any]:
         """What config.json says.

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 from siri.errors import CheckpointError
 
-__all__ = ["flush", "is_sealed", "remove_leftovers", "sealed_folder", "verify", "write_atomic"]
+__all__ = ["flush", "is_sealed", "leftovers", "remove_leftovers", "sealed_folder", "verify", "write_atomic"]
 
 _MANIFEST = "manifest.json"
 _FRESH = ".new"
@@ -96,10 +97,22 @@ def verify(folder: Path) -> None:
             raise CheckpointError(f"got damaged checkpoint {folder}: {name} {what}")
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete what writers that were killed left behind; only while nobody else writes here."""
-    for path in [*folder.glob(f".*{_FRESH}"), *folder.glob(f".*{_OLD}"), *folder.glob(".*.tmp")]:
-        if path.is_dir():
+def leftovers(folder: Path, pattern: str) -> list[Path]:
+    """What killed writers of siri's left in ``folder`` of the files whose whole name matches ``pattern``.
+
+    Their names are those that ``write_atomic`` and ``sealed_folder`` use: ``.<name>.<process number>.new`` or
+    ``.old``. Anything else in the folder is somebody's own, whatever it is called.
+    """
+    ours = re.compile(rf"\.(?:{pattern})\.[0-9]+(?:{re.escape(_FRESH)}|{re.escape(_OLD)})")
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return sorted(path for path in folder.iterdir() if ours.fullmatch(path.name))
+    return []
+
+
+def remove_leftovers(folder: Path, pattern: str) -> None:
+    """Delete the ``leftovers`` of a folder that is known to be siri's; only while nobody else writes here."""
+    for path in leftovers(folder, pattern):
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)

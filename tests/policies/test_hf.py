@@ -176,6 +176,17 @@ def test_training_mode_is_left_as_it_was() -> None:
     close(play(frozen), play(policy()))
 
 
+def test_saving_never_replaces_what_is_not_a_model(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "thesis.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="notes"):
+        policy().save(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ConfigError, match="a file"):
+        policy().save(tmp_path / "file")
+    assert (tmp_path / "notes" / "thesis.txt").read_text() == "mine"
+
+
 def test_save_and_load(tmp_path: Path) -> None:
     agent = policy()
     for _ in range(2):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,14 @@ _UNBOUNDED = 2**31 - 1
 """The context of a model that names none."""
 _MASK_CELLS = 1 << 25
 """Largest attention mask of one prefill pass, in elements; larger batches are split."""
+
+_PART = re.compile(
+    r"(generation_|adapter_|tokenizer_|preprocessor_|processor_)?config\.json|tokenizer\.(json|model)|spiece\.model"
+    r"|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)|merges\.txt|chat_template\.(jinja|json)"
+    r"|additional_chat_templates|(adapter_)?model(-[0-9]+-of-[0-9]+)?\.safetensors"
+    r"|model\.safetensors\.index\.json|README\.md"
+)
+"""Names of what transformers and PEFT write into the folder of a model."""
 
 
 def base_of(path_or_id: str | os.PathLike[str]) -> str | os.PathLike[str]:
@@ -87,7 +96,18 @@ def common_prefix(old: Sequence[int], new: Sequence[int], limit: int) -> int:
 
 
 def save_checkpoint(model: Any, tokenizer: Any, target: Path) -> None:
-    """Write a transformers checkpoint (of an adapter: PEFT's) aside, then rename it."""
+    """Write a transformers checkpoint (of an adapter: PEFT's) aside, then rename it.
+
+    Raises:
+        ConfigError: ``target`` exists and is not a checkpoint; it is as before.
+    """
+    names = sorted(path.name for path in target.iterdir()) if target.is_dir() else []
+    foreign = "a file" if target.is_file() else next((n for n in names if not _PART.fullmatch(n)), None)
+    if foreign is not None:
+        raise ConfigError(
+            f"got {target} to save a model in, which holds {foreign!r}, expected a new or empty folder or "
+            "one with a model; fix: another folder"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f".{target.name}.{os.getpid()}.new")
     stale = target.with_name(f".{target.name}.{os.getpid()}.old")
