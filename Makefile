@@ -49,7 +49,7 @@ $(VLLM)/.installed: pyproject.toml
 
 test-vllm: $(VLLM)/.installed
 	@if [ -f $(VLLM)/.installed ]; then OMP_NUM_THREADS=1 $(VLLM)/bin/pytest -o filterwarnings= -m vllm \
-		tests/policies/test_vllm.py tests/policies/test_vllm_server.py tests/skills/test_chat_vllm.py $(ARGS); fi
+		tests/policies/test_vllm.py tests/policies/test_vllm_server.py tests/skills/writers/test_chat_vllm.py $(ARGS); fi
 
 # Hours in full; SMALL=1 runs the whole chain in minutes. Finished runs are kept: run it again to go on.
 study: setup

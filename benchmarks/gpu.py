@@ -22,9 +22,9 @@ import train_step
 from accelerate import Accelerator
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from siri.planning import SHAPES, Shape
 from siri.policies import HFPolicy
 from siri.policies.tiny import base_path
+from siri.runs.planning import SHAPES, Shape
 from siri.types import Request, Sampling
 
 RESULT = Path(__file__).parent / "results" / "gpu.md"

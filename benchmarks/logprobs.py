@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from siri.algos import TokenBatch
-from siri.scoring import score
+from siri.models.scoring import score
 
 
 def make_model(arguments: argparse.Namespace) -> Any:

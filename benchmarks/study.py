@@ -43,13 +43,13 @@ def play(arm_name: str, regime: str, seed: int, budget: Budget) -> dict[str, Any
     """Carry out one run; rows of its evaluations and of its iterations."""
     import torch
 
-    from siri.cli.parts import make_suite
+    from siri.build import make_suite
     from siri.config import load_config, parse_config
+    from siri.config.presets import preset
     from siri.curriculum import Curriculum, Phase
     from siri.envs.alfworld import alfworld_suite
-    from siri.evaluation import evaluate
     from siri.policies import HFPolicy
-    from siri.presets import preset
+    from siri.rollout.evaluation import evaluate
     from siri.runs import shown_skills
     from siri.skills import PROVEN
 

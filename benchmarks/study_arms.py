@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from siri.algos import Loss, SiriObjective, TokenBatch, TokenScores
-from siri.batching import Internalize
-from siri.cli.parts import make_miner
+from siri.build import make_miner
 from siri.config import RunConfig
+from siri.config.presets import preset
 from siri.envs.webshop.lexicon import CATEGORIES
 from siri.policies.tiny import CONDITIONS, base_path
-from siri.presets import preset
 from siri.skills.bank import skill_id
 from siri.testing.fakes import ScriptedMiner
+from siri.training.rows import Internalize
 from siri.types import Group, Skill, SkillStatus, Trajectory
 
 __all__ = ["ARMS", "REGIMES", "SMALL", "Arm", "Budget", "Regime"]

@@ -65,8 +65,8 @@ def data(shape: str, rows: int, length: int) -> tuple[Any, Any, Any, Any]:
 
 def siri_step(model: Any, ids: Any, own: Any, advantages: Any, old: Any, accelerator: Any = None) -> Any:
     from siri.algos import SiriObjective
-    from siri.batching import Row, Span
-    from siri.learner import Learner
+    from siri.training.learner import Learner
+    from siri.training.rows import Row, Span
 
     rows = []
     for row, mask, advantage, logprobs in zip(ids, own, advantages, old, strict=True):

@@ -24,7 +24,7 @@ from siri.envs.alfworld.games import load_game
 from siri.envs.alfworld.generator import generate_games
 from siri.envs.alfworld.rooms import tables
 from siri.policies.tiny import CONDITIONS
-from siri.skills.prompts import summary_text
+from siri.skills.writers.prompts import summary_text
 from siri.types import Task
 
 HELD_OUT = frozenset({("heat", "microwave"), ("cool", "fridge"), ("clean", "sinkbasin")})

@@ -16,7 +16,7 @@ from siri.envs.alfworld.engine import State
 from siri.envs.alfworld.games import load_game, load_tasks
 from siri.policies.hf import HFPolicy
 from siri.policies.tiny import CONDITIONS, TINY_SKILL_PATTERN
-from siri.skills.prompts import summary_text
+from siri.skills.writers.prompts import summary_text
 from siri.types import Message, Request, Sampling, Task
 
 CORRECT = {

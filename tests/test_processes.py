@@ -15,15 +15,15 @@ import pytest
 from siri.config import load_config
 from siri.errors import MissingExtra, SiriError, revived
 from siri.processes import Processes
-from tests.test_curriculum import SMOKE, Writer, fresh, record
+from tests.curriculum.test_loop import SMOKE, Writer, fresh, record
 
 ROOT = Path(__file__).parents[1]
 WORKER = """
 import hashlib, json, sys
 import torch
 from siri.config import load_config
-from siri.learner import start_processes
-from tests.test_curriculum import SMOKE, Writer, fresh, record, suite
+from siri.training.learner import start_processes
+from tests.curriculum.test_loop import SMOKE, Writer, fresh, record, suite
 
 processes = start_processes()
 with processes.first_goes_ahead():

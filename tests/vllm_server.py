@@ -93,7 +93,7 @@ def teach(model: Any, tokenizer: Any, chats: Sequence[Sequence[dict[str, str]]],
 
 def summaries() -> list[list[dict[str, str]]]:
     """Requests for a skill as a run sends them, about lamps."""
-    from siri.skills.prompts import EMBEDDED_RULES, summary_text
+    from siri.skills.writers.prompts import EMBEDDED_RULES, summary_text
 
     chats = []
     for lamp in ("desklamp", "floorlamp"):

@@ -6,6 +6,8 @@ One process is a job too, so callers need no second path.
 from __future__ import annotations
 
 import os
+import resource
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from typing import Any, Self, TypeVar
 
 from siri.errors import ProcessFault, SiriError, revived
 
-__all__ = ["SIZES", "Processes", "started"]
+__all__ = ["SIZES", "Processes", "peak_memory", "started"]
 
 SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 """How many processes were started, as torch's launcher and three MPIs say it; unset for one alone."""
@@ -103,3 +105,12 @@ class Processes:
                 f"before it ended ({str(error).splitlines()[0]})"
             ) from error
         return found
+
+
+def peak_memory() -> float:
+    """Largest memory of this process so far, MiB: of the GPU where torch uses one, else resident."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return round(float(torch.cuda.max_memory_allocated()) / 2**20, 1)
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from siri.config.presets import preset
 from siri.envs.webshop.compact import SHOP_SKILL_GRAMMAR
 from siri.policies.tiny import TINY_SKILL_PATTERN
-from siri.presets import preset
 from tests.skills.helpers import make_task, make_trajectory
 
 ROOT = Path(__file__).parents[2]

@@ -19,7 +19,7 @@ from siri.policies.tiny import (
     build_tokenizer,
     vocabulary,
 )
-from siri.skills.parsing import parse_skills
+from siri.skills.writers.parsing import parse_skills
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 COMMANDS = (

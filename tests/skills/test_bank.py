@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import siri.storage
 from siri.errors import CheckpointError, ConfigError
-from siri.skills import Estimator, SkillBank, SkillRecord, storage
+from siri.skills import Estimator, SkillBank, SkillRecord, bank_file
 from siri.skills.bank import jaccard, normalize, skill_id, words
 from siri.skills.stats import betting, running_utility
 from siri.types import Skill, SkillStatus
@@ -174,7 +174,7 @@ def test_malformed_rows_are_refused(change):
     body = {k: v for k, v in data.items() if k not in ("schema", "checksum")}
     body["skills"] = [{**body["skills"][0], **change}]
     with pytest.raises(CheckpointError, match="malformed"):
-        SkillBank.from_json(storage.seal(body))
+        SkillBank.from_json(bank_file.seal(body))
 
 
 def test_other_files_are_refused(tmp_path):
@@ -188,7 +188,7 @@ def test_other_files_are_refused(tmp_path):
 
 
 def test_a_bank_of_the_first_schema_is_read():
-    skill = {**storage.record_to_json(SkillRecord(make_skill(created=2)))["skill"]}
+    skill = {**bank_file.record_to_json(SkillRecord(make_skill(created=2)))["skill"]}
     del skill["prompts"]
     row = {
         "skill": skill,
@@ -198,7 +198,7 @@ def test_a_bank_of_the_first_schema_is_read():
         "retired_at": None,
     }
     body = {"similarity": 0.9, "skills": [row]}
-    checksum = storage._checksum(body)
+    checksum = bank_file._checksum(body)
     record = SkillBank.from_json({"schema": 1, "checksum": checksum, **body}).get(skill["id"])
     assert (record.status, record.activated_at) == (ACTIVE, 7)
     assert record.evidence.deltas == (0.5, -0.25)

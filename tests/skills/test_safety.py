@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from siri.envs.alfworld import TranscriptPrompter, WindowPrompter
 from siri.errors import ConfigError
 from siri.skills import SkillGuard, plain_words
-from siri.skills.parsing import TINY_SKILL_GRAMMAR
+from siri.skills.writers.parsing import TINY_SKILL_GRAMMAR
 from siri.types import Skill, Task, Turn
 from tests.skills.helpers import HEAT, make_skill
 

@@ -83,7 +83,7 @@ class TokenScores:
 
     logprobs: Tensor
     """float, gradient attached: log π(input_ids[b, j] | input_ids[b, :j]); meaningless where neither mask is
-    set (0, as ``siri.scoring`` gives them)."""
+    set (0, as ``siri.models.scoring`` gives them)."""
     entropy: Tensor
     """float; entropy of the distribution that token j was drawn from."""
 

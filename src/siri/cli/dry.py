@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
+from siri.build import check_engine, make_suite
 from siri.cli.app import console
-from siri.cli.parts import check_engine, make_suite
 from siri.errors import MissingExtra
 
 __all__ = ["dry_run"]
@@ -17,9 +17,9 @@ __all__ = ["dry_run"]
 
 def dry_run(settings: Any, env: str, policy: str, engine: str, data: str | None, processes: int) -> None:
     """Print what the run would need; raises what the run would raise."""
-    from siri.planning import plan, shape_of
     from siri.policies.tiny import base_path
     from siri.runs import versions
+    from siri.runs.planning import plan, shape_of
 
     check_engine(engine)
     if engine == "vllm" and importlib.util.find_spec("vllm") is None:

@@ -10,8 +10,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from siri.build import load_policy, make_suite
 from siri.cli.app import app, console
-from siri.cli.parts import load_policy, make_suite
 from siri.cli.show import STAGES, interval
 from siri.cli.skills import open_bank
 from siri.errors import ConfigError
@@ -39,8 +39,8 @@ def evaluate_(
     Example: siri eval runs/first/model --split valid_unseen --skills runs/first/skills.json
     """
     from siri.config import load_config, parse_config
-    from siri.evaluation import evaluate
-    from siri.presets import preset as named
+    from siri.config.presets import preset as named
+    from siri.rollout.evaluation import evaluate
     from siri.runs import RunDirectory
     from siri.types import Sampling
 

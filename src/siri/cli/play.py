@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from siri.build import make_suite
 from siri.cli.app import app, console
-from siri.cli.parts import make_suite
 from siri.cli.players import player_of
 from siri.errors import ConfigError
 from siri.types import Task, Turn
@@ -40,7 +40,7 @@ def play(
 ) -> None:
     """Play a task, or watch it played. Example: siri play --policy expert --task 3"""
     from siri.config import load_config
-    from siri.presets import preset
+    from siri.config.presets import preset
 
     # a person and the expert see WebShop as the paper shows it; the embedded policy has a view of its own
     small = env != "webshop" or policy == "tiny"

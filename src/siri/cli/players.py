@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.markup import escape
 
+from siri.build import load_policy
 from siri.cli.app import console
-from siri.cli.parts import load_policy
 from siri.types import Request, Sampling, Task, Turn
 
 __all__ = ["Player", "player_of"]

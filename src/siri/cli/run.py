@@ -13,11 +13,11 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from siri.build import load_policy, make_miner, make_suite
 from siri.cli.app import app, console
 from siri.cli.dry import dry_run
 from siri.cli.interrupts import Interrupts
 from siri.cli.launcher import join_launcher
-from siri.cli.parts import load_policy, make_miner, make_suite
 from siri.cli.show import Remaining, show_progress, skills_table, stage_line, summary_table
 from siri.errors import ConfigError
 
@@ -58,10 +58,10 @@ def run(
 ) -> None:
     """Train. Example: siri run --out runs/first --seed 0"""
     from siri.config import load_config, parse_config
-    from siri.learner import start_processes
-    from siri.presets import preset as named
+    from siri.config.presets import preset as named
     from siri.runs import RunDirectory, check_splits, compose, execute
-    from siri.tracking import Trackers, check_trackers
+    from siri.runs.tracking import Trackers, check_trackers
+    from siri.training.learner import start_processes
 
     check_trackers(track)
     if resume:

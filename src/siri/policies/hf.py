@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from siri.adapters import has_adapter, load_adapter, unwrapped
 from siri.errors import ConfigError, PolicyFault
+from siri.models.adapters import has_adapter, load_adapter, unwrapped
 from siri.policies.cache import SlotCache
 from siri.policies.encoding import Encoder, Prompt, Transcript
-from siri.policies.plain import generate_plain
 from siri.policies.prefixes import common_starts, same_prompts
 from siri.policies.sampling import sample, uniforms
+from siri.policies.slot_check import slot_fault
 from siri.policies.support import (
     base_of,
     buckets,
@@ -38,7 +38,7 @@ from siri.policies.support import (
     unserved,
     usable_context,
 )
-from siri.policies.trial import slot_fault
+from siri.policies.uncached import generate_plain
 from siri.types import Completion, Request, Sampling
 
 __all__ = ["HFPolicy"]

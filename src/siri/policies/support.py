@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from siri.adapters import has_adapter, require_peft, save_adapter
 from siri.errors import ConfigError
+from siri.models.adapters import has_adapter, require_peft, save_adapter
 
 __all__ = [
     "base_of",

@@ -1,22 +1,9 @@
 """Skills: mining them, keeping them, showing them, and finding out which help."""
 
 from siri.skills.bank import PROVEN, SkillBank, skill_id
-from siri.skills.chat import ChatMiner
 from siri.skills.evidence import Estimator, Evidence, Observation, SkillRecord
 from siri.skills.files import FileMiner, export_skills, import_skills
-from siri.skills.hosted import HostedModel
 from siri.skills.intake import ContinueWithout, Proposal, StopAfter, admit, propose
-from siri.skills.mining import Miner, MiningReport, SelfMiner
-from siri.skills.parsing import TINY_SKILL_GRAMMAR, parse_skills
-from siri.skills.prompts import (
-    EMBEDDED_RULES,
-    ActionSummaryPrompt,
-    JsonSummaryPrompt,
-    SummaryPrompt,
-    WithRules,
-    prompt_hash,
-    summary_text,
-)
 from siri.skills.retrieval import (
     EmbeddingRanking,
     EverythingRanking,
@@ -29,6 +16,19 @@ from siri.skills.retrieval import (
 from siri.skills.safety import SkillGuard, plain_words
 from siri.skills.stats import betting, empirical_bernstein, hoeffding, running_utility, wilson
 from siri.skills.validation import Evaluator, PairedValidator, SequentialValidator
+from siri.skills.writers.base import Miner, MiningReport, SelfMiner
+from siri.skills.writers.chat import ChatMiner
+from siri.skills.writers.hosted import HostedModel
+from siri.skills.writers.parsing import TINY_SKILL_GRAMMAR, parse_skills
+from siri.skills.writers.prompts import (
+    EMBEDDED_RULES,
+    ActionSummaryPrompt,
+    JsonSummaryPrompt,
+    SummaryPrompt,
+    WithRules,
+    prompt_hash,
+    summary_text,
+)
 
 __all__ = [
     "EMBEDDED_RULES",

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from siri.errors import CheckpointError, ConfigError
-from siri.skills import storage
+from siri.skills import bank_file
 from siri.skills.evidence import Estimator, Evidence, Observation, SkillRecord, union
 from siri.types import Skill, SkillStatus
 
@@ -226,26 +226,26 @@ class SkillBank:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values, with schema version and checksum."""
-        return storage.seal(
+        return bank_file.seal(
             {
                 "similarity": self.similarity,
                 "capacity": self.capacity,
                 "estimator": self._estimator.to_json(),
-                "skills": [storage.record_to_json(record) for record in self.records()],
+                "skills": [bank_file.record_to_json(record) for record in self.records()],
             }
         )
 
     @classmethod
     def from_json(cls, data: object) -> SkillBank:
         """Inverse of ``to_json``. Anything but an intact bank is a ``CheckpointError``."""
-        body = storage.unseal(data)
+        body = bank_file.unseal(data)
         try:
             bank = cls(
                 similarity=float(body["similarity"]),
                 capacity=None if body["capacity"] is None else int(body["capacity"]),
                 estimator=Estimator.from_json(body["estimator"]),
             )
-            bank.put(storage.record_from_json(row) for row in body["skills"])
+            bank.put(bank_file.record_from_json(row) for row in body["skills"])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"got a skill bank with a malformed row ({error!r})") from error
         return bank
@@ -255,7 +255,7 @@ class SkillBank:
 
         What the file held before stays beside it, with the suffix ``.previous``.
         """
-        storage.write(path, self.to_json())
+        bank_file.write(path, self.to_json())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> SkillBank:
@@ -265,7 +265,7 @@ class SkillBank:
             CheckpointError: it is missing, cut off or altered; the message names the previous file if that
                 is whole.
         """
-        return storage.read(path, cls.from_json)
+        return bank_file.read(path, cls.from_json)
 
     def _settings(self) -> tuple[float, int | None, Estimator]:
         return self.similarity, self.capacity, self._estimator

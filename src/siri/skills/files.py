@@ -20,12 +20,12 @@ import yaml
 
 from siri.errors import CheckpointError, ConfigError
 from siri.protocols import Policy
-from siri.skills import storage
+from siri.skills import bank_file
 from siri.skills.bank import SkillBank, skill_id
 from siri.skills.evidence import SkillRecord
-from siri.skills.mining import MiningReport
-from siri.skills.parsing import rejection
 from siri.skills.safety import SkillGuard
+from siri.skills.writers.base import MiningReport
+from siri.skills.writers.parsing import rejection
 from siri.types import Skill, Trajectory
 
 __all__ = ["FileMiner", "Format", "export_skills", "import_skills"]
@@ -185,7 +185,7 @@ def _description(condition: str) -> str:
 
 
 def _to_markdown(record: SkillRecord, name: str, settings: Mapping[str, Any]) -> str:
-    row = json.dumps({"record": storage.record_to_json(record), "bank": settings}, sort_keys=True)
+    row = json.dumps({"record": bank_file.record_to_json(record), "bank": settings}, sort_keys=True)
     front = {
         "name": name,
         "description": _description(record.skill.condition),
@@ -226,7 +226,9 @@ def _from_markdown_files(files: Sequence[Path], kind: str) -> SkillBank:
         fresh.append(_new(own, front["description"], body))
     try:
         bank = (
-            SkillBank() if settings is None else SkillBank.from_json(storage.seal({**settings, "skills": []}))
+            SkillBank()
+            if settings is None
+            else SkillBank.from_json(bank_file.seal({**settings, "skills": []}))
         )
     except CheckpointError as error:
         raise ConfigError(f"got Agent Skills with malformed metadata ({error})") from error
@@ -256,7 +258,7 @@ def _unchanged(row: Any, description: str, body: str) -> tuple[SkillRecord, dict
         return None
     try:
         data = json.loads(row)
-        record, settings = storage.record_from_json(data["record"]), dict(data["bank"])
+        record, settings = bank_file.record_from_json(data["record"]), dict(data["bank"])
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return None
     same = description == _description(record.skill.condition) and body == record.skill.strategy

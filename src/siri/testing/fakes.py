@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from siri.errors import ConfigError, EnvironmentFault, SplitError
-from siri.suite import Suite
+from siri.rollout.suite import Suite
 from siri.types import (
     Arm,
     Group,

@@ -24,7 +24,7 @@ from siri.envs.webshop import (
 from siri.envs.webshop.compact import SHOP_SKILL_GRAMMAR, compact_goal
 from siri.errors import ConfigError, EnvironmentFault
 from siri.protocols import Environment
-from siri.skills.parsing import parse_skills, rejection
+from siri.skills.writers.parsing import parse_skills, rejection
 from siri.types import Skill, StopReason, Task, Trajectory, Turn
 
 from .shop import goal, product

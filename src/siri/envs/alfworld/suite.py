@@ -11,7 +11,7 @@ from siri.envs.alfworld.games import load_tasks
 from siri.envs.alfworld.generator import generate_games
 from siri.envs.alfworld.prompts import TranscriptPrompter, WindowPrompter
 from siri.errors import ConfigError
-from siri.suite import Suite
+from siri.rollout.suite import Suite
 from siri.types import Task
 
 __all__ = ["alfworld_suite"]

@@ -18,7 +18,7 @@ from siri.envs.webshop.prompts import WebShopPrompter
 from siri.envs.webshop.search import SearchIndex
 from siri.errors import ConfigError
 from siri.protocols import Environment, Prompter
-from siri.suite import Suite
+from siri.rollout.suite import Suite
 from siri.types import Task
 
 __all__ = ["webshop_suite"]

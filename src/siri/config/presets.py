@@ -1,0 +1,108 @@
+"""Ready-made configurations: ``embedded`` is what ``siri run`` takes on a laptop, ``smoke`` the same path in
+seconds, ``paper`` the papers' scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from siri.config.sections import RunConfig
+from siri.errors import ConfigError
+
+__all__ = ["PRESETS", "preset"]
+
+_OPTIMIZER: dict[str, Any] = {
+    "lr": 6e-4,
+    "clip_high": 0.28,
+    "weight_decay": 0.0,
+    "entropy": 0.0,
+    "recompute": False,
+}
+# chosen on development seeds, as docs/results.md tells
+_EMBEDDED: dict[str, Any] = {
+    "env": {"max_steps": 25, "style": "transcript", "scale": 0.4},
+    "rollout": {"max_tokens": 12},
+    # where most groups fail outright, a penalty is all that is left to normalise: valid, useless commands win
+    "advantage": {"invalid_penalty": 0.0},
+    "optimizer": {**_OPTIMIZER, "minibatches": 16},
+    "warmup": {"successes": 64},
+    "mining": {
+        "every": 2,
+        "max_skills": 1,
+        "samples": 8,
+        "max_per_request": 1,
+        "min_active": 3,
+        "min_iterations": 3,
+        "max_iterations": 5,
+    },
+    "validation": {"n_eval": 8, "activate": 0.1, "top_k": 1, "shrink": 2.0, "candidate_share": 0.25},
+    "internalization": {"iterations": 14, "peak": 3.0, "warmup": 1, "replay": 8},
+    "evaluation": {"temperature": 1.0},
+}
+_SMOKE: dict[str, Any] = {
+    **_EMBEDDED,
+    "optimizer": _OPTIMIZER,
+    "env": {"max_steps": 12, "style": "transcript", "scale": 0.4, "train_games": 12, "valid_games": 6},
+    "rollout": {"max_tokens": 12, "tasks": 4, "group_size": 4, "slots": 16},
+    "warmup": {"successes": 4, "max_iterations": 2},
+    "mining": {
+        "every": 1,
+        "samples": 8,
+        "max_per_request": 1,
+        "min_active": 1,
+        "min_iterations": 1,
+        "max_iterations": 2,
+    },
+    "validation": {"n_eval": 1, "top_k": 1, "activate": -1.0, "retire": -1.0},
+    "internalization": {"iterations": 2, "peak": 3.0, "warmup": 1},
+}
+_SHOP: dict[str, Any] = {
+    **_EMBEDDED,
+    "optimizer": _OPTIMIZER,
+    # a base that buys perfectly in 4 of 100 episodes learns too slowly from perfect purchases alone
+    "env": {"max_steps": 15, "style": "compact", "rewards": "score"},
+    "rollout": {"max_tokens": 16, "tasks": 12},
+    "warmup": {"successes": 96, "max_iterations": 20},
+    "mining": {"every": 3, "max_skills": 1, "min_active": 3, "min_iterations": 6, "max_iterations": 9},
+    "validation": {"n_eval": 6, "top_k": 1, "shrink": 2.0, "candidate_share": 0.25},
+    "internalization": {"iterations": 10, "peak": 1.0, "warmup": 3},
+    "evaluation": {"temperature": 1.0, "splits": ("valid",)},
+}
+_SHOP_SMOKE: dict[str, Any] = {
+    **_SMOKE,
+    "env": {"max_steps": 15, "style": "compact", "catalog": "tiny", "valid_goals": 8},
+    "rollout": {"max_tokens": 20, "tasks": 4, "group_size": 4, "slots": 16},
+    "evaluation": {"temperature": 1.0, "splits": ("valid",)},
+}
+_SHOP_PAPER: dict[str, Any] = {
+    "env": {"max_steps": 15, "style": "window", "history": 2},
+    "optimizer": {"minibatches": 8},
+    "validation": {"top_k": 1},
+    "evaluation": {"splits": ("valid",)},
+}
+PRESETS: Mapping[str, RunConfig] = {
+    "embedded": RunConfig.model_validate(_EMBEDDED),
+    "smoke": RunConfig.model_validate(_SMOKE),
+    "alfworld-paper": RunConfig(),
+    "webshop-embedded": RunConfig.model_validate(_SHOP),
+    "webshop-smoke": RunConfig.model_validate(_SHOP_SMOKE),
+    "webshop-paper": RunConfig.model_validate(_SHOP_PAPER),
+}
+"""Ready-made configurations by name."""
+
+
+def preset(name: str, env: str = "alfworld") -> RunConfig:
+    """One of ``PRESETS``; a name without its benchmark is completed by ``env``.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if f"{env}-{name}" in PRESETS:
+        name = f"{env}-{name}"
+    other, _, rest = name.partition("-")
+    if name in PRESETS and other != env and f"{env}-{rest}" in PRESETS:
+        raise ConfigError(f"got preset {name!r} for {env}, expected {env}-{rest}; fix: it, or --env {other}")
+    if name not in PRESETS:
+        raise ConfigError(f"got preset {name!r}, expected one of {sorted(PRESETS)}; fix: choose one")
+    return PRESETS[name]

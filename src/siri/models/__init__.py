@@ -1,0 +1,1 @@
+"""What siri does with a transformers model: adapters, log-probs of action tokens in chunks."""

@@ -1,0 +1,127 @@
+"""Log-probs and entropies of chosen tokens, without ever holding the logits of a whole batch.
+
+The body of the model runs on all positions, its vocabulary head only on those that are scored, a chunk at
+a time; in the backward pass a chunk's logits are computed again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from siri.algos.objectives import TokenBatch, TokenScores
+from siri.errors import ConfigError, ShapeError
+from siri.models.heads import head_scores, is_plain
+
+__all__ = ["logprobs_only", "score"]
+
+KEEP = 2**24
+"""Logits (positions x vocabulary) up to this count are kept for the backward pass: 64 MiB of float32."""
+CHUNK = 2**24
+"""Logits of one pass of the head by default: 64 MiB of float32; two to five copies exist at once."""
+
+
+def score(
+    model: nn.Module, batch: TokenBatch, *, chunk: int | None = None, entropy: bool = True, keep: int = KEEP
+) -> TokenScores:
+    """Score the tokens under ``rl_mask`` or ``int_mask``, each given the tokens before it in its row.
+
+    Args:
+        model: a transformers causal language model (a PEFT model will do).
+        batch: right-padded rows on the model's device. Padding is to the right and attention causal, so no
+            scored token sees it and no attention mask is needed.
+        chunk: positions per pass of the vocabulary head. Default: as many as give 2²⁴ logits.
+        entropy: False leaves zeros in ``entropy`` and saves their work.
+        keep: above this many logits the backward pass recomputes them chunk by chunk.
+
+    Returns:
+        float32 scores with gradient, 0 outside the masks.
+    """
+    if chunk is not None and chunk < 1:
+        raise ConfigError(f"got chunk={chunk}, expected at least 1; fix: leave it out")
+    mask = batch.rl_mask | batch.int_mask
+    if bool(mask[:, :1].any()):
+        raise ShapeError("got a scored token at position 0, expected a prompt of one token or more before it")
+    head = _head(model)
+    row, position = mask.nonzero(as_tuple=True)
+    states = _body(model)(input_ids=batch.input_ids, use_cache=False).last_hidden_state[row, position - 1]
+    targets = batch.input_ids[row, position]
+    cap = getattr(_text_config(model), "final_logit_softcapping", None)
+    chunk = chunk or max(1, CHUNK // head.weight.shape[0])
+    recompute = torch.is_grad_enabled() and targets.numel() * head.weight.shape[0] > keep
+
+    parts: list[tuple[Tensor, Tensor]] = []
+    if cap is None and is_plain(head):
+        device = states.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
+        weight = head.weight.to(dtype)
+        parts.append(
+            head_scores(states.to(dtype), weight, targets, chunk, entropy=entropy, keep=not recompute)
+        )
+    for start in range(0, 0 if parts else max(targets.numel(), 1), chunk):
+        arguments = (head, states[start : start + chunk], targets[start : start + chunk], cap, entropy)
+        if recompute:
+            parts.append(checkpoint(_chunk, *arguments, use_reentrant=False))
+        else:
+            parts.append(_chunk(*arguments))
+    zeros = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
+    logprobs, entropies = (
+        zeros.index_put((row, position), torch.cat(column)) for column in zip(*parts, strict=True)
+    )
+    return TokenScores(logprobs=logprobs, entropy=entropies)
+
+
+@torch.no_grad()
+def logprobs_only(model: nn.Module, batch: TokenBatch, *, chunk: int | None = None) -> Tensor:
+    """float32 [B, T] log-probs without gradient, e.g. those of the frozen reference model."""
+    return score(model, batch, chunk=chunk, entropy=False).logprobs
+
+
+def _chunk(
+    head: nn.Module, states: Tensor, targets: Tensor, cap: float | None, entropy: bool
+) -> tuple[Tensor, Tensor]:
+    logits: Tensor = head(states).float()
+    if cap is not None:
+        logits = cap * torch.tanh(logits / cap)
+    distribution = torch.log_softmax(logits, dim=-1)
+    chosen = distribution.gather(-1, targets[:, None])[:, 0]
+    if not entropy:
+        return chosen, torch.zeros_like(chosen)
+    return chosen, -(distribution.exp() * distribution).sum(-1)
+
+
+def _body(model: nn.Module) -> Any:
+    finder: Any = getattr(model, "get_decoder", None)
+    body = finder() if callable(finder) else getattr(model, "model", None)
+    if body is None or body is model:
+        raise ConfigError(
+            f"got {type(model).__name__}, expected a causal language model with a body and a head; "
+            f"fix: load it with AutoModelForCausalLM"
+        )
+    return body
+
+
+def _head(model: nn.Module) -> Any:
+    finder: Any = getattr(model, "get_output_embeddings", None)
+    head = finder() if callable(finder) else None
+    if head is None:
+        raise ConfigError(
+            f"got {type(model).__name__} without an output embedding, expected a causal language model; "
+            f"fix: load it with AutoModelForCausalLM"
+        )
+    config = _text_config(model)
+    for name in ("logit_scale", "logits_scaling", "lm_head_multiplier"):
+        if getattr(config, name, None) not in (None, 1, 1.0):
+            raise ConfigError(
+                f"got a model with {name}={getattr(config, name)}, expected plain logits; "
+                f"fix: use another model"
+            )
+    return head
+
+
+def _text_config(model: nn.Module) -> Any:
+    config: Any = getattr(model, "config", None)
+    return config.get_text_config() if hasattr(config, "get_text_config") else config

@@ -1,0 +1,139 @@
+"""Environments in processes of their own: slow ones run side by side, and one that hangs can be ended."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import cloudpickle  # type: ignore[import-untyped]
+
+from siri.errors import ConfigError, EnvironmentFault, EnvironmentTimeout, SiriError, revived
+from siri.protocols import Environment
+from siri.types import Info
+
+__all__ = ["ProcessEnvironment"]
+
+_START = 60.0
+"""Seconds that a process may take to start, on top of the time-out."""
+
+
+class ProcessEnvironment:
+    """An environment in a process of its own; implements ``siri.protocols.Environment``.
+
+    ``begin`` sends a call and returns how to wait for its answer, so a rollout can have all its environments
+    at work at once. The process ends with this object, with the parent process, and when it does not answer.
+
+    Args:
+        make_env: makes the environment, over there; anything that cloudpickle takes.
+        timeout: seconds that ``reset`` or ``step`` may take.
+    """
+
+    def __init__(self, make_env: Callable[[], Environment], *, timeout: float = 120.0) -> None:
+        if timeout <= 0:
+            raise ConfigError(f"got timeout={timeout}, expected seconds above 0; fix: raise it")
+        self.timeout = timeout
+        context = multiprocessing.get_context("forkserver")
+        # imported once in the server that every process is forked from, rather than in each of them
+        context.set_forkserver_preload(
+            ["siri.rollout.workers", *(["gymnasium"] if "gymnasium" in sys.modules else [])]
+        )
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(
+            target=_serve, args=(theirs, cloudpickle.dumps(make_env)), daemon=True
+        )
+        self._process.start()
+        theirs.close()
+        self._allowance = _START
+        self._end = weakref.finalize(self, _stop, self._process, self._pipe)
+
+    def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[str, Info]:
+        """Start an episode.
+
+        Raises:
+            EnvironmentTimeout: no answer in time; the process was ended.
+            EnvironmentFault: the environment raised, or its process ended.
+        """
+        answer: tuple[str, Info] = self.begin("reset", seed=seed, options=options)()
+        return answer
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, Info]:
+        """Carry out one action; raises as ``reset`` does."""
+        answer: tuple[str, float, bool, bool, Info] = self.begin("step", action)()
+        return answer
+
+    def begin(self, name: str, *arguments: Any, **named: Any) -> Callable[[], Any]:
+        """Send the call ``name(*arguments, **named)``; what is returned waits for its result."""
+        # a process that has ended is found out by the wait
+        with contextlib.suppress(OSError):
+            self._pipe.send((name, arguments, named))
+        deadline = time.monotonic() + self.timeout + self._allowance
+        return lambda: self._receive(name, deadline)
+
+    def close(self) -> None:
+        """End the process."""
+        self._end()
+
+    def _receive(self, name: str, deadline: float) -> Any:
+        try:
+            if not self._pipe.poll(max(0.0, deadline - time.monotonic())):
+                self.close()
+                raise EnvironmentTimeout(
+                    f"got no answer to {name} within {self.timeout:g} s, expected one; fix: the environment, "
+                    "or rollout.timeout"
+                )
+            kind, value = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            self._process.join(1.0)
+            code = self._process.exitcode
+            self.close()
+            raise EnvironmentFault(f"got an environment whose process ended (exit code {code})") from error
+        self._allowance = 0.0
+        if kind == "result":
+            return value
+        raise revived(kind, value)
+
+
+def _serve(pipe: Connection, make_env: bytes) -> None:
+    """The process: answers calls until the other end is gone."""
+    # signals to the whole group are for the parent, which ends this process in its own time
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    env: Any = None
+    while True:
+        try:
+            name, arguments, named = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            if env is None:
+                env = cloudpickle.loads(make_env)()
+            answer = "result", getattr(env, name)(*arguments, **named)
+        except SiriError as error:
+            answer = type(error).__name__, str(error)
+        except Exception as error:  # noqa: BLE001 (somebody else's world: any error is told to the parent)
+            answer = "EnvironmentFault", f"{type(error).__name__}: {error}"
+        pipe.send(answer)
+
+
+def _end_with_parent() -> None:
+    """An environment that hangs must not outlive a parent that was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _stop(process: Any, pipe: Connection) -> None:
+    pipe.close()
+    process.kill()
+    process.join(5.0)

@@ -1,0 +1,145 @@
+"""What a run will need, from its configuration and the shape of the model alone: memory and batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from siri.config import RunConfig
+from siri.errors import ConfigError
+from siri.models.scoring import CHUNK
+
+__all__ = ["SHAPES", "Plan", "Shape", "plan", "shape_of"]
+
+_FLOAT = 4
+"""Bytes of a weight: training keeps float32, whatever the forward pass computes in."""
+_PROMPT = {"alfworld": 2304, "webshop": 4288}
+"""Longest prompts, skill block included (docs/method.md)."""
+_GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The sizes of a Qwen2-like transformer."""
+
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    vocabulary: int
+    tied: bool
+
+    @property
+    def kv(self) -> int:
+        """Width of the keys, and of the values."""
+        return self.hidden // self.heads * self.kv_heads
+
+    @property
+    def parameters(self) -> int:
+        """Every weight, tied ones once."""
+        attention = 2 * self.hidden * (self.hidden + self.kv) + self.hidden + 2 * self.kv
+        block = attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
+        ends = self.vocabulary * self.hidden * (1 if self.tied else 2) + self.hidden
+        return self.layers * block + ends
+
+    def adapter(self, rank: int, targets: Sequence[str] | None = None) -> int:
+        """Weights of a LoRA adapter; None are all linear layers of the blocks."""
+        h, kv, inner = self.hidden, self.kv, self.intermediate
+        sums = {"q_proj": 2 * h, "k_proj": h + kv, "v_proj": h + kv, "o_proj": 2 * h}
+        sums |= dict.fromkeys(("gate_proj", "up_proj", "down_proj"), h + inner)
+        ends = sums if targets is None else [name.rpartition(".")[2] for name in targets]
+        return self.layers * rank * sum(sums.get(name, 0) for name in ends)
+
+    @property
+    def activations(self) -> int:
+        """Numbers that one block keeps for the backward pass, for each token."""
+        return 8 * self.hidden + 2 * self.kv + 4 * self.intermediate
+
+
+SHAPES: Mapping[str, Shape] = {
+    "Qwen2.5-0.5B": Shape(24, 896, 4864, 14, 2, 151_936, True),
+    "Qwen2.5-1.5B": Shape(28, 1536, 8960, 12, 2, 151_936, True),
+    "Qwen2.5-7B": Shape(28, 3584, 18_944, 28, 4, 152_064, False),
+}
+"""Shapes that need no file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What each process holds and does."""
+
+    processes: int
+    parameters: int
+    memory: Mapping[str, float]
+    """GiB by what it is for, at its largest."""
+    batches: Mapping[str, float]
+
+    @property
+    def total(self) -> float:
+        """GiB; the parts need not all be at their largest at once."""
+        return sum(self.memory.values())
+
+
+def shape_of(policy: str) -> Shape:
+    """The shape of a model folder, or of a known name.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    from siri.policies.support import base_of
+
+    policy = str(base_of(policy))
+    if (Path(policy) / "config.json").is_file():
+        from transformers import AutoConfig
+
+        c: Any = AutoConfig.from_pretrained(policy).get_text_config()
+        sizes = (c.num_hidden_layers, c.hidden_size, c.intermediate_size, c.num_attention_heads)
+        return Shape(*sizes, c.num_key_value_heads, c.vocab_size, bool(c.tie_word_embeddings))
+    for name, shape in SHAPES.items():
+        if Path(policy).name.removesuffix("-Instruct") == name:
+            return shape
+    raise ConfigError(
+        f"got policy {policy!r} of unknown shape, expected a model folder or one of {sorted(SHAPES)}; "
+        "fix: --policy FOLDER"
+    )
+
+
+def plan(config: RunConfig, shape: Shape, *, processes: int = 1, env: str = "alfworld") -> Plan:
+    """Estimate what each of ``processes`` needs; docs/scaling.md has the arithmetic."""
+    r, o, size = config.rollout, config.optimizer, shape.parameters
+    rank = config.lora.rank
+    trained = shape.adapter(rank, config.lora.targets) if rank else size
+    spread = processes if o.shard else 1
+    apart = o.shard and processes > 1
+    width = 2 if r.dtype == "bfloat16" else _FLOAT
+    context = _PROMPT.get(env, 4096) + r.max_tokens
+    groups = math.ceil(r.tasks / processes)
+    slots = min(r.slots, groups * r.group_size)
+    tokens = max(o.max_tokens_per_micro_batch, context)
+    kept = shape.layers * shape.activations
+    if o.gradient_checkpointing:
+        kept = shape.layers * shape.hidden + shape.activations
+    memory = {
+        "weights in training": size * _FLOAT / spread,
+        "adapter": trained * _FLOAT / spread if rank else 0,
+        "gradients": trained * _FLOAT / spread,
+        "optimizer": 2 * trained * _FLOAT / spread,
+        "weights that play": size * width if apart else 0,
+        "reference": size * (width if apart else _FLOAT) if o.kl and not rank else 0,
+        "activations": tokens * kept * _FLOAT,
+        "logits": 5 * CHUNK * 4,
+        "KV cache": slots * context * shape.layers * 2 * shape.kv * (width if apart else _FLOAT),
+    }
+    batches = {
+        "episodes an iteration": r.tasks * r.group_size,
+        "groups a process": groups,
+        "episodes side by side": slots,
+        "most turns an iteration": r.tasks * r.group_size * config.env.max_steps,
+        "optimizer steps an iteration": o.minibatches * o.epochs,
+        "most tokens a pass": tokens,
+    }
+    return Plan(processes, size, {k: v / _GIB for k, v in memory.items() if v}, batches)

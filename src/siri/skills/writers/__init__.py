@@ -1,0 +1,1 @@
+"""Who writes skills: prompts, parsing, and the miners around them."""

@@ -1,0 +1,326 @@
+"""Writing skills: successful episodes in, short pieces of advice out."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from siri.errors import ConfigError, MinerFault, PolicyFault, SplitError
+from siri.protocols import Policy
+from siri.skills.bank import jaccard, normalize, skill_id, words
+from siri.skills.safety import SkillGuard
+from siri.skills.writers.parsing import MAX_TOKENS, TINY_SKILL_GRAMMAR, parse_skills, phrases, rejection
+from siri.skills.writers.prompts import (
+    ActionSummaryPrompt,
+    JsonSummaryPrompt,
+    SummaryPrompt,
+    prompt_hash,
+    summary_text,
+)
+from siri.types import Message, Request, Sampling, Skill, Trajectory
+
+__all__ = [
+    "TINY_SKILL_GRAMMAR",
+    "ActionSummaryPrompt",
+    "Answer",
+    "JsonSummaryPrompt",
+    "Miner",
+    "MiningReport",
+    "SelfMiner",
+    "SummaryPrompt",
+    "parse_skills",
+    "summary_text",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class MiningReport:
+    """What one call of ``mine`` did."""
+
+    requests: int = 0
+    """Summaries asked for."""
+    proposed: int = 0
+    """Pairs that were read from the answers."""
+    accepted: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    """By reason: those of ``parsing.rejection``; ``unparseable``, ``cut_off`` and ``refusal`` (per answer);
+    ``unsafe``, ``duplicate``, ``surplus``."""
+    failed: Mapping[str, int] = field(default_factory=dict)
+    """Calls without an answer, by cause; always empty for a local model."""
+    notes: tuple[str, ...] = ()
+    """Anything else to say, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back for one summary."""
+
+    text: str = ""
+    cut_off: bool = False
+    """It ended at the token limit."""
+    rejection: str | None = None
+    """Why it is not read at all."""
+    failure: str | None = None
+    """Why there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Summary:
+    """One summary to ask for."""
+
+    kind: str
+    trajectories: tuple[Trajectory, ...]
+    seed: int
+
+
+class Miner(ABC):
+    """Everything that the miners share; a subclass completes conversations.
+
+    Episodes are grouped by kind; each kind is summarised ``samples`` times from up to ``max_per_request``
+    of its episodes, drawn by the seed. Pairs that say the same (equal normalised text, then token Jaccard
+    above ``similarity``) count as votes: the ``max_skills`` pairs with the most votes become skills, in words
+    that are safe to show (``SkillGuard``). Deterministic in (seed, iteration, trajectories, the model).
+
+    ``bind`` also takes the policy's tokenizer, which says how long a skill is: at most ``max_tokens`` tokens,
+    or words while there is no tokenizer.
+    """
+
+    def __init__(
+        self,
+        *,
+        prompt: SummaryPrompt | None = None,
+        max_per_request: int = 4,
+        max_skills: int = 3,
+        samples: int = 4,
+        pattern: str | None = None,
+        max_tokens: int = MAX_TOKENS,
+        similarity: float = 0.9,
+        seed: int = 0,
+    ) -> None:
+        if min(max_per_request, max_skills, samples) < 1:
+            raise ConfigError(
+                f"got max_per_request={max_per_request}, max_skills={max_skills}, samples={samples}; "
+                "expected at least 1 each"
+            )
+        self.prompt: SummaryPrompt = JsonSummaryPrompt(max_skills=max_skills) if prompt is None else prompt
+        self.max_per_request = max_per_request
+        self.max_skills = max_skills
+        self.samples = samples
+        self.pattern = None if pattern is None else re.compile(pattern)
+        self.similarity = similarity
+        self.seed = seed
+        self.guard = SkillGuard(max_tokens=max_tokens, max_block=max(256, max_tokens))
+        self.iteration = 0
+        self.last_report = MiningReport()
+
+    @property
+    @abstractmethod
+    def origin(self) -> str:
+        """``Skill.origin`` of what it writes."""
+
+    @abstractmethod
+    def _complete(self, conversations: Sequence[list[Message]], seeds: Sequence[int]) -> list[Answer]:
+        """One answer for each conversation; raises ``MinerFault`` when there is none at all."""
+
+    def bind(self, policy: Policy | None = None, *, iteration: int = 0) -> Miner:
+        """Note the iteration and how the policy counts tokens. A policy without a tokenizer counts words."""
+        self.iteration = iteration
+        tokenizer = getattr(policy, "tokenizer", None)
+        if tokenizer is not None and tokenizer is not self.guard.tokenizer:
+            limits = {"max_tokens": self.guard.max_tokens, "max_block": self.guard.max_block}
+            self.guard = SkillGuard(tokenizer, **limits)
+        return self
+
+    def _notes(self) -> tuple[str, ...]:
+        return ()
+
+    def mine(self, trajectories: Sequence[Trajectory]) -> list[Skill]:
+        """Summarise successful, plain-arm, train-split episodes; ``SplitError`` for any other."""
+        for trajectory in trajectories:
+            _refuse_unminable(trajectory)
+        plan = self._plan(trajectories)
+        asked = [self.prompt.messages(s.trajectories) for s in plan]
+        answers = self._complete(asked, [s.seed for s in plan])
+        rejected: Counter[str] = Counter()
+        drafts, proposed = self._read(plan, asked, answers, rejected)
+        skills: list[Skill] = []
+        for kind, by_text in drafts.items():
+            ranked = sorted(by_text.values(), key=lambda draft: -draft.votes)
+            rejected["surplus"] += max(0, len(ranked) - self.max_skills)
+            skills += [draft.finished(kind) for draft in ranked[: self.max_skills]]
+        reasons = {reason: count for reason, count in sorted(rejected.items()) if count}
+        failed = Counter(answer.failure for answer in answers if answer.failure is not None)
+        self.last_report = MiningReport(
+            len(plan), proposed, len(skills), reasons, dict(sorted(failed.items())), self._notes()
+        )
+        return skills
+
+    def _read(
+        self,
+        plan: Sequence[_Summary],
+        asked: Sequence[list[Message]],
+        answers: Sequence[Answer],
+        rejected: Counter[str],
+    ) -> tuple[dict[str, dict[str, _Draft]], int]:
+        """Drafts by kind and normalised text, and the number of pairs read; adds to ``rejected``."""
+        drafts: dict[str, dict[str, _Draft]] = {}
+        proposed = 0
+        for summary, messages, answer in zip(plan, asked, answers, strict=True):
+            if answer.failure is not None or answer.rejection is not None:
+                rejected[answer.rejection or ""] += answer.rejection is not None
+                continue
+            pairs = parse_skills(answer.text)
+            proposed += len(pairs)
+            if not pairs:
+                rejected["cut_off" if answer.cut_off else "unparseable"] += 1
+            instructions = phrases(m["content"] for m in messages if m["role"] == "system")
+            for condition, strategy in pairs:
+                draft = self._draft(summary, condition, strategy, instructions)
+                if isinstance(draft, str):
+                    rejected[draft] += 1
+                    continue
+                of_kind = drafts.setdefault(summary.kind, {})
+                twin = self._twin(of_kind, draft)
+                rejected["duplicate"] += twin is not None
+                kept = of_kind.setdefault(twin or normalize(draft.text), _Draft(draft))
+                kept.add_vote(summary.trajectories, prompt_hash(messages))
+        return drafts, proposed
+
+    def _draft(
+        self, summary: _Summary, condition: str, strategy: str, instructions: frozenset[str]
+    ) -> Skill | str:
+        """A pair as a skill in safe words, or why it is refused."""
+        reason = rejection(
+            condition,
+            strategy,
+            pattern=self.pattern,
+            count=self.guard.count,
+            max_tokens=self.guard.max_tokens,
+            instructions=instructions,
+        )
+        if reason is not None:
+            return reason
+        skill = self.guard.shield(Skill("", summary.kind, condition, strategy, self.origin, self.iteration))
+        if skill is None or (self.pattern is not None and self.pattern.fullmatch(skill.text) is None):
+            return "unsafe"
+        return replace(skill, id=skill_id(summary.kind, skill.text))
+
+    def _twin(self, drafts: Mapping[str, _Draft], skill: Skill) -> str | None:
+        """Key of the draft that says the same."""
+        key, tokens = normalize(skill.text), words(skill.text)
+        if key in drafts:
+            return key
+        scored = [(jaccard(words(other), tokens), other) for other in drafts]
+        close = [(score, other) for score, other in scored if score > self.similarity]
+        return max(close)[1] if close else None
+
+    def _plan(self, trajectories: Sequence[Trajectory]) -> list[_Summary]:
+        kinds: dict[str, list[Trajectory]] = {}
+        for trajectory in trajectories:
+            kinds.setdefault(trajectory.task.kind, []).append(trajectory)
+        plan = []
+        for kind in sorted(kinds):
+            for sample in range(self.samples):
+                name = f"{self.seed}\n{self.iteration}\n{kind}\n{sample}"
+                seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
+                chosen = random.Random(seed).sample(kinds[kind], min(self.max_per_request, len(kinds[kind])))
+                plan.append(_Summary(kind, tuple(chosen), seed))
+        return plan
+
+
+@dataclass
+class _Draft:
+    """A skill on its way, with what it was read from."""
+
+    skill: Skill
+    votes: int = 0
+    sources: set[str] = field(default_factory=set)
+    prompts: set[str] = field(default_factory=set)
+
+    def add_vote(self, trajectories: Sequence[Trajectory], prompt: str) -> None:
+        self.votes += 1
+        self.sources.update(trajectory.id for trajectory in trajectories)
+        self.prompts.add(prompt)
+
+    def finished(self, kind: str) -> Skill:
+        return replace(
+            self.skill, kind=kind, sources=tuple(sorted(self.sources)), prompts=tuple(sorted(self.prompts))
+        )
+
+
+class SelfMiner(Miner):
+    """The policy summarises its own successes (paper, phase 1). Bind it to a frozen snapshot first."""
+
+    origin = "self"
+
+    def __init__(
+        self,
+        policy: Policy | None = None,
+        *,
+        prompt: SummaryPrompt | None = None,
+        max_per_request: int = 4,
+        max_skills: int = 3,
+        samples: int = 4,
+        temperature: float = 0.7,
+        reply_tokens: int | None = None,
+        pattern: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            prompt=prompt,
+            max_per_request=max_per_request,
+            max_skills=max_skills,
+            samples=samples,
+            pattern=pattern,
+            seed=seed,
+        )
+        self.sampling = Sampling(temperature=temperature, max_tokens=reply_tokens or self.prompt.max_tokens)
+        self.policy: Policy | None = None
+        if policy is not None:
+            self.bind(policy)
+
+    @classmethod
+    def tiny(cls, policy: Policy | None = None, *, seed: int = 0, **options: Any) -> SelfMiner:
+        """The settings for the embedded policy: one episode at a time and a strict grammar."""
+        settings = {"max_per_request": 1, "samples": 8, "pattern": TINY_SKILL_GRAMMAR, **options}
+        return cls(policy, prompt=ActionSummaryPrompt(), seed=seed, **settings)
+
+    def bind(self, policy: Policy | None = None, *, iteration: int = 0) -> SelfMiner:
+        """Use ``policy``, a snapshot that does not change while it is mined, in ``iteration``."""
+        super().bind(policy, iteration=iteration)
+        self.policy = policy
+        return self
+
+    def _complete(self, conversations: Sequence[list[Message]], seeds: Sequence[int]) -> list[Answer]:
+        if self.policy is None:
+            raise ConfigError(
+                "got no policy, expected a snapshot; fix: SelfMiner(policy) or miner.bind(policy)"
+            )
+        if not conversations:
+            return []
+        requests = [Request(messages, seed=seed) for messages, seed in zip(conversations, seeds, strict=True)]
+        try:
+            completions = self.policy.generate(requests, self.sampling)
+        except PolicyFault as fault:
+            raise MinerFault(f"got a fault from the mined policy ({fault}), expected completions") from fault
+        return [Answer(c.text, cut_off=not c.finished) for c in completions]
+
+
+def _refuse_unminable(trajectory: object) -> None:
+    if not isinstance(trajectory, Trajectory):
+        raise SplitError(
+            f"got {type(trajectory).__name__}, expected a Trajectory; fix: pass the episodes of "
+            f"group.arm('plain')"
+        )
+    got = (trajectory.task.split, trajectory.arm, "success" if trajectory.success else "failure")
+    if got != ("train", "plain", "success"):
+        raise SplitError(
+            f"got trajectory {trajectory.id!r} of split {got[0]!r}, {got[1]} arm, {got[2]}; "
+            "expected split 'train', plain arm, success; fix: filter the trajectories before mining"
+        )

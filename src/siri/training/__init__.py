@@ -1,0 +1,1 @@
+"""From rollouts to an optimizer step: rows, batches, replay and the learner."""

@@ -1,0 +1,387 @@
+"""Optimizer steps on rows of tokens. Beside trackers and launcher, the only file that knows accelerate."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from accelerate import Accelerator, PartialState  # type: ignore[import-untyped]
+from torch import Tensor, nn
+
+from siri.algos.objectives import TokenBatch, TokenScores
+from siri.errors import CheckpointError, ConfigError
+from siri.models.adapters import adapter_off, has_adapter
+from siri.models.scoring import logprobs_only, score
+from siri.processes import Processes, started
+from siri.protocols import Objective
+from siri.training.rows import Row, Totals, collate, micro_batches, minibatches
+
+__all__ = ["Learner", "start_processes"]
+
+
+class Learner:
+    """Takes AdamW steps on a model, by an objective.
+
+    Every loss is normalised over the global mini-batch, so neither the micro-batch size nor the number of
+    processes changes a step. ``model`` is updated in place and keeps its train/eval mode.
+
+    Args:
+        model: a transformers causal language model.
+        objective: the loss.
+        lr: constant learning rate.
+        betas: of AdamW.
+        weight_decay: on matrices only, never on norms and biases.
+        grad_clip: largest gradient norm.
+        max_tokens_per_micro_batch: padded tokens of one forward pass.
+        minibatches: optimizer steps per epoch.
+        epochs: passes over the rows of one update.
+        reference: the frozen initial model, for a KL term; None leaves its log-probs at 0. With an adapter it
+            is read without it, and may be the model that is trained.
+        pad_id: any token id of the model.
+        recompute: take the old log-probs from the model before the first step, rather than those that the
+            sampling engine reported. Saves a forward pass when False.
+        accelerator: default ``Accelerator()``; bring one for mixed precision.
+        shard: spread weights, gradients and optimizer state over the processes (FSDP2). ``model`` is then no
+            longer whole in any process; give a copy of the one that plays.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        *,
+        lr: float = 1e-6,
+        betas: tuple[float, float] = (0.9, 0.999),
+        weight_decay: float = 0.01,
+        grad_clip: float = 1.0,
+        max_tokens_per_micro_batch: int = 16384,
+        minibatches: int = 1,
+        epochs: int = 1,
+        reference: nn.Module | None = None,
+        pad_id: int = 0,
+        recompute: bool = True,
+        accelerator: Accelerator | None = None,
+        shard: bool = False,
+    ) -> None:
+        for name, count in (
+            ("max_tokens_per_micro_batch", max_tokens_per_micro_batch),
+            ("minibatches", minibatches),
+            ("epochs", epochs),
+        ):
+            if count < 1:
+                raise ConfigError(f"got {name}={count}, expected at least 1; fix: use a positive number")
+        if getattr(objective, "needs_reference", False) and reference is None:
+            raise ConfigError(
+                f"got an objective with a KL term ({objective}) and no reference, expected the frozen "
+                f"initial model; fix: pass reference=..., or an objective without the term (kl=0)"
+            )
+        self.objective = objective
+        self.grad_clip = grad_clip
+        self.max_tokens = max_tokens_per_micro_batch
+        self.minibatches = minibatches
+        self.epochs = epochs
+        self.pad_id = pad_id
+        self.recompute = recompute
+        self._accelerator = accelerator or Accelerator(cpu=_on_cpu())
+        self.model = model
+        self.sharded = shard and self._accelerator.num_processes > 1
+        self._scorer: Any = _Scorer(model)
+        self._optimizer: Any
+        if self.sharded:
+            half = self._accelerator.mixed_precision == "bf16"
+            _shard(self._scorer.to(self._accelerator.device), torch.bfloat16 if half else None)
+        else:
+            self._scorer = self._accelerator.prepare(self._scorer)
+        optimizer = torch.optim.AdamW(_parameter_groups(model, weight_decay), lr=lr, betas=betas)
+        self._optimizer = self._accelerator.prepare(optimizer)
+        self._reference = reference
+        if reference is not None:
+            if not has_adapter(reference):
+                reference.requires_grad_(False).eval()
+            reference.to(self._accelerator.device)
+
+    def update(self, rows: Sequence[Row], *, int_scale: float = 1.0, seed: int = 0) -> dict[str, float]:
+        """Train on ``rows``; return the objective's metrics, averaged over the steps, and ``learn/…``.
+
+        With several processes, each is given all rows and computes its share of them; the mini-batches, the
+        loss and the gradient are those of one process.
+
+        Args:
+            rows: the same in every process.
+            int_scale: λ(k); at 0 the rows of L_int are dropped and cost nothing.
+            seed: fixes how the rows are shuffled into mini-batches.
+        """
+        rows = [row for row in rows if row.kind == "rl" or int_scale != 0]
+        steps = min(self.minibatches, max(_count(rows, "rl"), _count(rows, "int")))
+        sums: defaultdict[str, float] = defaultdict(float)
+        taken = 0
+        with _mode(self._scorer, training=False):
+            if self.recompute and steps:
+                rows, gap = self._recomputed(rows)
+                sums["learn/logprob_gap"] = gap
+        with _mode(self._scorer, training=True):
+            for epoch in range(self.epochs if steps else 0):
+                for part in minibatches(rows, count=steps, seed=seed + epoch):
+                    metrics = self._step(part, int_scale, measure_gap=not taken and not self.recompute)
+                    taken += 1
+                    for name, value in metrics.items():
+                        sums[name] += value
+        once = ("learn/logprob_gap", "learn/skipped")
+        averaged = {name: value if name in once else value / taken for name, value in sums.items()}
+        return averaged | {
+            "learn/steps": float(taken),
+            "learn/rows": float(len(rows)),
+            "learn/tokens": float(sum(row.tokens for row in rows)),
+        }
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process computes."""
+        device: torch.device = self._accelerator.device
+        return device
+
+    def weights(self) -> dict[str, Tensor]:
+        """Parameters and persistent buffers by name, on the CPU; tied ones once. With an adapter, its own."""
+        names = {name for name, _ in self.model.named_parameters()}
+        names |= {name for name, _ in self.model.named_buffers()}
+        if has_adapter(self.model):
+            names = {name for name, value in self.model.named_parameters() if value.requires_grad}
+        found = self.model.state_dict()
+        return {name: _whole(found[name].detach()).cpu().contiguous() for name in sorted(names & set(found))}
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Take back what ``weights`` returned.
+
+        Raises:
+            CheckpointError: they are those of another model.
+        """
+        own = self.weights()
+        if set(own) != set(weights) or any(own[name].shape != weights[name].shape for name in own):
+            raise CheckpointError(
+                f"got {len(weights)} weights of another model, expected the {len(own)} of the one in "
+                "training; fix: resume with the policy that the run began with"
+            )
+        with torch.no_grad():
+            for name, value in self.model.state_dict().items():
+                if name in weights:
+                    value.copy_(_like(weights[name], value))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The optimizer's state; the weights are apart."""
+        state = self._optimizer.state_dict()
+        whole = {
+            index: {name: _whole(value) for name, value in entries.items()}
+            for index, entries in state["state"].items()
+        }
+        return {"optimizer": {"state": whole, "param_groups": state["param_groups"]}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what ``state_dict`` returned."""
+        if "optimizer" not in state:
+            raise CheckpointError(
+                f"got a learner state with {sorted(state)}, expected the key 'optimizer'; "
+                f"fix: use another checkpoint"
+            )
+        saved = state["optimizer"]
+        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        own = {
+            index: {name: _like(value, parameters[index]) for name, value in entries.items()}
+            for index, entries in saved["state"].items()
+        }
+        self._optimizer.load_state_dict({"state": own, "param_groups": saved["param_groups"]})
+
+    def _step(self, rows: Sequence[Row], int_scale: float, *, measure_gap: bool) -> dict[str, float]:
+        totals = Totals.of(rows)
+        metrics: defaultdict[str, float] = defaultdict(float)
+        # apart, as rows of L_int need no pass of the reference model
+        own = self._share(rows)
+        kinds = [[row for row in own if row.kind == kind] for kind in ("rl", "int")]
+        parts = [part for some in kinds for part in micro_batches(some, max_tokens=self.max_tokens)]
+        filler = parts[:1] or micro_batches(rows[:1], max_tokens=self.max_tokens)
+        # Every process must run equally many passes: the shorter ones repeat a part with nothing to learn.
+        idle = self._most(len(parts)) - len(parts)
+        live = [True] * len(parts) + [False] * idle
+        for number, (part, counts) in enumerate(zip(parts + filler * idle, live, strict=True)):
+            batch = self._batch(part, totals, int_scale, counts)
+            last = number == len(live) - 1
+            with self._synced(last):
+                scores = TokenScores(*self._scorer(batch))
+                loss = self.objective(batch, scores)
+                # Gradients are averaged over processes, and the loss is a sum over them.
+                self._accelerator.backward(loss.value * self._accelerator.num_processes)
+            metrics["learn/loss"] += float(loss.value.detach())
+            for name, value in loss.metrics.items():
+                metrics[name] += value
+            if measure_gap:
+                gap = (scores.logprobs.detach() - batch.old_logprobs).abs()[batch.rl_mask].sum()
+                metrics["learn/logprob_gap"] += float(gap) / max(totals.rl_tokens, 1.0)
+        reduced = {name: self._total(value) for name, value in metrics.items()}
+        norm = float(_whole(self._accelerator.clip_grad_norm_(self._scorer.parameters(), self.grad_clip)))
+        usable = math.isfinite(norm)
+        if usable:
+            self._optimizer.step()
+        self._optimizer.zero_grad()
+        return reduced | {"learn/grad_norm": norm if usable else 0.0, "learn/skipped": float(not usable)}
+
+    @contextlib.contextmanager
+    def _synced(self, last: bool) -> Iterator[None]:
+        """Gradients cross processes in the last pass of a step only."""
+        if self.sharded:
+            self._scorer.set_requires_gradient_sync(last)
+            yield
+        else:
+            with contextlib.nullcontext() if last else self._accelerator.no_sync(self._scorer):
+                yield
+
+    def _batch(self, rows: Sequence[Row], totals: Totals, int_scale: float, counts: bool) -> TokenBatch:
+        batch = collate(rows, pad_id=self.pad_id, totals=totals, int_scale=int_scale)
+        batch = batch.to(self._accelerator.device)
+        if not counts:
+            nothing = torch.zeros_like(batch.rl_mask)
+            return replace(batch, rl_mask=nothing, int_mask=nothing)
+        if self._reference is None or rows[0].kind == "int":
+            return batch
+        with self._accelerator.autocast():
+            return replace(batch, reference_logprobs=_reference_logprobs(self._reference, batch))
+
+    @torch.no_grad()
+    def _recomputed(self, rows: Sequence[Row]) -> tuple[list[Row], float]:
+        """RL rows with the model's own log-probs, and the mean distance to the stored ones."""
+        sampled = [row for row in rows if row.kind == "rl"]
+        fresh: list[tuple[int, Row]] = []
+        distance = 0.0
+        totals = Totals.of(sampled)
+        places = {id(row): place for place, row in enumerate(sampled)}
+        parts = micro_batches(self._share(sampled), max_tokens=self.max_tokens)
+        filler = micro_batches(rows[:1], max_tokens=self.max_tokens)
+        for number in range(self._most(len(parts))):
+            part = parts[number] if number < len(parts) else filler[0]
+            batch = collate(part, pad_id=self.pad_id, totals=totals).to(self._accelerator.device)
+            logprobs: Tensor = self._scorer(batch, entropy=False)[0]
+            if number >= len(parts):
+                continue
+            distance += float((logprobs - batch.old_logprobs).abs()[batch.rl_mask].sum())
+            for row, values in zip(part, logprobs.tolist(), strict=True):
+                spans = tuple(
+                    replace(
+                        s,
+                        logprobs=tuple(values[s.start : s.start + len(s.logprobs)]),
+                        rollout=s.rollout or s.logprobs,
+                    )
+                    for s in row.spans
+                )
+                fresh.append((places[id(row)], replace(row, spans=spans)))
+        gap = self._total(distance) / max(totals.rl_tokens, 1.0)
+        everybody = sorted(Processes.current().gather(fresh), key=lambda pair: pair[0])
+        return [row for _, row in everybody] + [row for row in rows if row.kind == "int"], gap
+
+    def _share(self, rows: Sequence[Row]) -> list[Row]:
+        """This process's rows: every n-th by length, so that all have about as much to do."""
+        return Processes.current().share(sorted(rows, key=lambda row: len(row.ids), reverse=True))
+
+    def _total(self, value: float) -> float:
+        if self._accelerator.num_processes == 1:
+            return float(value)
+        return float(self._gathered(value).sum())
+
+    def _most(self, value: int) -> int:
+        return value if self._accelerator.num_processes == 1 else int(self._gathered(value).max())
+
+    def _gathered(self, value: float) -> Tensor:
+        dtype = torch.float32 if self._accelerator.device.type == "mps" else torch.float64
+        gathered: Tensor = self._accelerator.gather(
+            torch.tensor([value], dtype=dtype, device=self._accelerator.device)
+        )
+        return gathered
+
+
+def start_processes() -> Processes:
+    """Join the other processes of the job, where accelerate or torchrun started several."""
+    PartialState(cpu=_on_cpu())
+    return Processes.current()
+
+
+def _on_cpu() -> bool | None:
+    """True for several processes without accelerators, which accelerate does not join by itself."""
+    several = started() > 1
+    asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    return True if several and (asked or not torch.accelerator.is_available()) else None
+
+
+def _shard(scorer: nn.Module, compute: torch.dtype | None) -> None:
+    """FSDP2: each block of the transformer on its own, the rest as one; gradients are reduced in float32."""
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    precision = MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=torch.float32 if compute else None)
+    names = set(getattr(scorer, "_no_split_modules", None) or ())
+    for part in scorer.modules():
+        if type(part).__name__ in names:
+            fully_shard(part, mp_policy=precision)
+    fully_shard(scorer, mp_policy=precision)
+
+
+def _whole(value: Any) -> Any:
+    """A tensor that is spread over processes, gathered; needs all of them. Others as they are."""
+    gather = getattr(value, "full_tensor", None)
+    return value if gather is None else gather()
+
+
+def _like(value: Any, model: Tensor) -> Any:
+    """``value`` spread as ``model`` is; scalars and others as they are."""
+    if not hasattr(model, "full_tensor") or getattr(value, "shape", None) != model.shape:
+        return value
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    spread: Any = model
+    if not isinstance(spread, DTensor):
+        return value
+    return distribute_tensor(value.to(spread.device), spread.device_mesh, spread.placements)
+
+
+class _Scorer(nn.Module):
+    """``score`` as a module: what wraps it (DDP, FSDP, autocast) sees the forward pass it has to see."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self._no_split_modules = getattr(model, "_no_split_modules", None)
+
+    def forward(self, batch: TokenBatch, entropy: bool = True) -> tuple[Tensor, Tensor]:
+        scores = score(self.model, batch, entropy=entropy)
+        return scores.logprobs, scores.entropy
+
+
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def _reference_logprobs(model: nn.Module, batch: TokenBatch) -> Tensor:
+    if not has_adapter(model):
+        return logprobs_only(model, batch)
+    with _mode(model, training=False), adapter_off(model):
+        return logprobs_only(model, batch)
+
+
+def _count(rows: Sequence[Row], kind: str) -> int:
+    return sum(row.kind == kind for row in rows)
+
+
+@contextlib.contextmanager
+def _mode(module: nn.Module, *, training: bool) -> Iterator[None]:
+    before = {part: part.training for part in module.modules()}
+    module.train(training)
+    try:
+        yield
+    finally:
+        for part, mode in before.items():
+            part.training = mode

@@ -1,0 +1,75 @@
+"""Wins of past iterations, to be distilled again.
+
+L_int is a cross-entropy on fixed tokens, so nothing in it asks for fresh rollouts: what a proven skill won
+a few iterations ago teaches the plain policy as well as what it wins now. Distilled once, a win moves the
+policy by a fraction of an optimizer step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from siri.errors import CheckpointError
+from siri.training.rows import Row, Span
+
+__all__ = ["Replay"]
+
+
+class Replay:
+    """Rows of L_int of the last ``iterations`` iterations; bounded by them, in plain data for checkpoints.
+
+    Rows are kept whatever their skills' status was, as a skill is proved by the very groups it won in.
+    ``rows`` returns those whose skills are proven when it is asked.
+
+    Args:
+        iterations: how long a row is kept; 0 keeps none.
+    """
+
+    def __init__(self, iterations: int) -> None:
+        self.iterations = iterations
+        self._kept: dict[int, list[Row]] = {}
+
+    def add(self, iteration: int, rows: Sequence[Row]) -> None:
+        """Keep the ``int`` rows among ``rows``; forget those that are too old for iteration + 1."""
+        self._kept[iteration] = [row for row in rows if row.kind == "int"]
+        self._kept = {k: kept for k, kept in self._kept.items() if k > iteration - self.iterations}
+
+    def rows(self, proven: Collection[str]) -> list[Row]:
+        """Rows whose every skill is in ``proven``, oldest first."""
+        known = frozenset(proven)
+        return [row for _, kept in sorted(self._kept.items()) for row in kept if known.issuperset(row.skills)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {str(k): [asdict(row) for row in kept] for k, kept in sorted(self._kept.items())}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what ``state_dict`` returned.
+
+        Raises:
+            CheckpointError: it is something else.
+        """
+        try:
+            self._kept = {int(k): [_row(data) for data in kept] for k, kept in state.items()}
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise CheckpointError(
+                f"got a replay that cannot be read ({error!r}), expected what Replay.state_dict returned; "
+                "fix: another checkpoint"
+            ) from error
+
+
+def _row(data: Mapping[str, Any]) -> Row:
+    spans = tuple(
+        Span(
+            start=int(span["start"]),
+            logprobs=tuple(span["logprobs"]),
+            advantage=float(span["advantage"]),
+            weight=float(span["weight"]),
+            mask=None if span["mask"] is None else tuple(span["mask"]),
+            rollout=None if span["rollout"] is None else tuple(span["rollout"]),
+        )
+        for span in data["spans"]
+    )
+    return Row(data["kind"], tuple(data["ids"]), spans, tuple(data["skills"]))

@@ -1,0 +1,32 @@
+"""Presets: the paper's numbers, plain data, and names that do not exist."""
+
+from __future__ import annotations
+
+import pytest
+
+from siri.config import parse_config
+from siri.config.presets import PRESETS, preset
+from siri.errors import ConfigError
+
+
+def test_paper_preset_is_the_method_page() -> None:
+    c = preset("alfworld-paper")
+    assert (c.rollout.tasks, c.rollout.group_size, c.env.max_steps, c.env.history) == (16, 8, 50, 2)
+    assert (c.optimizer.lr, c.optimizer.kl, c.optimizer.entropy, c.optimizer.clip_low) == (
+        1e-6,
+        0.01,
+        0.001,
+        0.2,
+    )
+    assert (c.warmup.successes, c.mining.every, c.mining.min_active, c.validation.n_eval) == (256, 10, 8, 8)
+    assert (c.internalization.peak, c.internalization.warmup, c.internalization.max_weight) == (0.1, 20, 2.0)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_survive_json(name: str) -> None:
+    assert parse_config(PRESETS[name].model_dump(mode="json")) == PRESETS[name]
+
+
+def test_unknown_preset() -> None:
+    with pytest.raises(ConfigError, match="got preset 'big'"):
+        preset("big")

@@ -1,0 +1,89 @@
+"""Estimates against real models: parameters exactly, activations by counting what autograd keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from siri.config import load_config
+from siri.config.presets import preset
+from siri.errors import ConfigError
+from siri.runs.planning import SHAPES, Shape, plan, shape_of
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+
+def model_of(shape: Shape) -> Qwen2ForCausalLM:
+    return Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=shape.vocabulary,
+            hidden_size=shape.hidden,
+            intermediate_size=shape.intermediate,
+            num_hidden_layers=shape.layers,
+            num_attention_heads=shape.heads,
+            num_key_value_heads=shape.kv_heads,
+            tie_word_embeddings=shape.tied,
+        )
+    )
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_parameters_are_counted_exactly(name: str) -> None:
+    with torch.device("meta"):
+        model = model_of(SHAPES[name])
+    assert SHAPES[name].parameters == sum(p.numel() for p in model.parameters())
+
+
+def test_activations_are_those_that_autograd_keeps() -> None:
+    shape = Shape(4, 64, 256, 4, 2, 100, True)
+    model = model_of(shape).train()
+    weights = {p.data_ptr() for p in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if tensor.data_ptr() not in weights and storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    ids = torch.randint(0, 100, (2, 200), generator=torch.Generator().manual_seed(0))
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        states = model.model(input_ids=ids, use_cache=False).last_hidden_state
+    expected = 400 * shape.layers * shape.activations * 4
+    assert states.requires_grad
+    assert 0.7 < sum(kept.values()) / expected < 1.3
+
+
+def test_sharding_divides_what_is_trained_and_nothing_else() -> None:
+    shape = SHAPES["Qwen2.5-7B"]
+    config = load_config(preset("paper"), assignments=["optimizer.shard=true"])
+    one, eight = (plan(config, shape, processes=n) for n in (1, 8))
+    for part in ("weights in training", "gradients", "optimizer"):
+        assert eight.memory[part] == pytest.approx(one.memory[part] / 8)
+    assert eight.memory["reference"] == one.memory["reference"]
+    assert "weights that play" not in one.memory
+    assert one.memory["weights in training"] == pytest.approx(7.616e9 * 4 / 2**30, rel=1e-3)
+    assert eight.batches["groups a process"] == 2
+
+
+def test_unknown_shapes_are_refused() -> None:
+    assert shape_of("Qwen/Qwen2.5-7B-Instruct") == SHAPES["Qwen2.5-7B"]
+    with pytest.raises(ConfigError, match="unknown shape"):
+        shape_of("nobody/nothing")
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.name)
+def test_the_shipped_configurations_fit_80_gb(file: Path) -> None:
+    env, _, size = file.stem.partition("-qwen2.5-")
+    config = load_config(preset("paper", env), file=file)
+    found = plan(config, SHAPES[f"Qwen2.5-{size.upper()}"], processes=8, env=env)
+    assert found.total < 80
+    assert isinstance(yaml.safe_load(file.read_text()), dict)
+
+
+def test_there_are_four() -> None:
+    assert len(CONFIGS) == 4

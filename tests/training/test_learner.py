@@ -1,0 +1,263 @@
+"""Optimizer steps of the learner on a tiny random model."""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from siri.algos import SiriObjective, TokenBatch
+from siri.errors import CheckpointError, ConfigError
+from siri.models.scoring import logprobs_only, score
+from siri.training.learner import Learner
+from siri.training.rows import Row, Span, Totals, collate, micro_batches
+
+OBJECTIVE = SiriObjective(kl=0.0, entropy=0.001)
+
+
+def make_model(seed: int = 0) -> Qwen2ForCausalLM:
+    torch.manual_seed(seed)
+    config = Qwen2Config(
+        vocab_size=61,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        initializer_range=0.1,
+    )
+    return Qwen2ForCausalLM(config).eval()
+
+
+def make_rows(model: Qwen2ForCausalLM) -> list[Row]:
+    """Six RL rows and three rows of L_int of unequal length, with the model's own log-probs."""
+    generator = torch.Generator().manual_seed(3)
+    rows: list[Row] = []
+    for number, length in enumerate((12, 9, 7, 15, 8, 10, 6, 11, 9)):
+        ids = tuple(torch.randint(0, 61, (length,), generator=generator).tolist())
+        internal = number >= 6
+        spans = (
+            Span(2, (0.0, 0.0), 1.0 - number % 3, 0.5 * internal),
+            Span(5, (0.0,) * (length - 5), number % 2 - 0.5, 1.0 * internal),
+        )
+        rows.append(Row("int" if internal else "rl", ids, spans))
+    logprobs = logprobs_only(model, collate(rows, pad_id=0)).tolist()
+    return [
+        replace(
+            row,
+            spans=tuple(
+                replace(s, logprobs=tuple(values[s.start : s.start + len(s.logprobs)])) for s in row.spans
+            ),
+        )
+        for row, values in zip(rows, logprobs, strict=True)
+    ]
+
+
+def gradients(
+    model: Qwen2ForCausalLM, rows: Sequence[Row], max_tokens: int, scale: float
+) -> tuple[float, list[torch.Tensor]]:
+    model.zero_grad()
+    value = 0.0
+    for part in micro_batches(rows, max_tokens=max_tokens):
+        batch = collate(part, pad_id=0, totals=Totals.of(rows), int_scale=scale)
+        loss = OBJECTIVE(batch, score(model, batch))
+        loss.value.backward()
+        value += loss.value.item()
+    return value, [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+
+def weights(model: Qwen2ForCausalLM) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+@pytest.mark.parametrize("max_tokens", [1, 24, 60])
+def test_loss_and_gradients_do_not_depend_on_the_micro_batches(max_tokens: int) -> None:
+    model = make_model()
+    rows = make_rows(model)
+    whole, expected = gradients(model, rows, 10_000, 0.1)
+    parts, actual = gradients(model, rows, max_tokens, 0.1)
+    assert parts == pytest.approx(whole, abs=1e-6)
+    for a, b in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+
+
+def test_lambda_zero_gives_the_gradient_of_rl_alone() -> None:
+    model = make_model()
+    rows = make_rows(model)
+    _, silent = gradients(model, rows, 10_000, 0.0)
+    _, alone = gradients(model, [row for row in rows if row.kind == "rl"], 10_000, 0.1)
+    _, both = gradients(model, rows, 10_000, 0.1)
+    for a, b in zip(silent, alone, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+    assert any((a - b).abs().max() > 1e-4 for a, b in zip(both, alone, strict=True))
+
+
+def test_an_update_with_lambda_zero_drops_the_internalisation_rows() -> None:
+    first, second = make_model(), make_model()
+    rows = make_rows(first)
+    metrics = Learner(first, OBJECTIVE, lr=1e-3).update(rows, int_scale=0.0)
+    Learner(second, OBJECTIVE, lr=1e-3).update([row for row in rows if row.kind == "rl"])
+    assert metrics["learn/rows"] == 6
+    torch.testing.assert_close(weights(first), weights(second))
+
+
+def test_updates_do_not_depend_on_the_micro_batches() -> None:
+    results = []
+    for size in (16, 10_000):
+        model = make_model()
+        learner = Learner(model, OBJECTIVE, lr=1e-4, max_tokens_per_micro_batch=size, minibatches=2)
+        metrics = learner.update(make_rows(model), int_scale=0.1, seed=5)
+        results.append((metrics, weights(model)))
+    assert results[0][0] == pytest.approx(results[1][0], abs=1e-5)
+    torch.testing.assert_close(results[0][1], results[1][1], atol=2e-5, rtol=0)
+
+
+def test_steps_raise_the_logprob_of_good_tokens_and_lower_the_loss() -> None:
+    model = make_model()
+    rows = make_rows(model)
+    learner = Learner(model, OBJECTIVE, lr=2e-3, epochs=4, recompute=False)
+    first = learner.update(rows, int_scale=0.1)
+    second = learner.update(rows, int_scale=0.1)
+    assert second["learn/loss"] < first["learn/loss"]
+    assert second["int/nll_plain"] < first["int/nll_plain"]
+    batch = collate(rows, pad_id=0)
+    change = logprobs_only(model, batch) - batch.old_logprobs
+    assert (change * batch.advantages)[batch.rl_mask].mean() > 0
+
+
+@pytest.mark.parametrize("recompute", [True, False])
+def test_metrics(recompute: bool) -> None:
+    model = make_model()
+    rows = make_rows(model)
+    shifted = [
+        replace(row, spans=tuple(replace(s, logprobs=tuple(v - 0.25 for v in s.logprobs)) for s in row.spans))
+        for row in rows
+    ]
+    learner = Learner(model, OBJECTIVE, minibatches=3, epochs=2, recompute=recompute)
+    metrics = learner.update(shifted, int_scale=0.1)
+    assert metrics["learn/logprob_gap"] == pytest.approx(0.25, abs=1e-5)
+    assert metrics["learn/steps"] == 6
+    assert metrics["learn/rows"] == 9
+    assert metrics["learn/tokens"] == sum(row.tokens for row in rows)
+    assert metrics["learn/grad_norm"] > 0
+    assert metrics["learn/skipped"] == 0
+    expected = 1.0 if recompute else 1.284
+    assert metrics["policy/ratio_mean"] == pytest.approx(expected, abs=1e-2)
+    assert not model.training
+
+
+def test_recomputing_keeps_what_the_engine_reported_for_importance_weights() -> None:
+    model = make_model()
+    shifted = [
+        replace(row, spans=tuple(replace(s, logprobs=tuple(v - 0.25 for v in s.logprobs)) for s in row.spans))
+        for row in make_rows(model)
+    ]
+    for limit, expected in ((2.0, 1.284), (1.1, 1.1)):
+        objective = SiriObjective(kl=0.0, importance_limit=limit)
+        metrics = Learner(make_model(), objective, recompute=True).update(shifted)
+        assert metrics["policy/importance_mean"] == pytest.approx(expected, abs=1e-3)
+        assert metrics["policy/ratio_mean"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_reference_model_feeds_the_kl_term() -> None:
+    model = make_model()
+    rows = make_rows(model)
+    objective = SiriObjective(kl=0.01)
+    with pytest.raises(ConfigError, match="reference"):
+        Learner(model, objective)
+    same = Learner(model, objective, reference=copy.deepcopy(model)).update(rows)
+    other = Learner(make_model(), objective, reference=make_model(9)).update(rows)
+    assert same["kl/reference"] == pytest.approx(0.0, abs=1e-6)
+    assert other["kl/reference"] > 1e-3
+
+
+def test_state_continues_exactly() -> None:
+    model = make_model()
+    rows = make_rows(model)
+    learner = Learner(model, OBJECTIVE, lr=1e-3)
+    learner.update(rows, int_scale=0.1, seed=1)
+    twin = copy.deepcopy(model)
+    resumed = Learner(twin, OBJECTIVE, lr=1e-3)
+    resumed.load_state_dict(copy.deepcopy(learner.state_dict()))
+    learner.update(rows, int_scale=0.1, seed=2)
+    resumed.update(rows, int_scale=0.1, seed=2)
+    assert torch.equal(weights(model), weights(twin))
+    with pytest.raises(CheckpointError):
+        resumed.load_state_dict({})
+
+
+def test_nothing_to_learn_takes_no_step_and_a_broken_gradient_is_skipped() -> None:
+    model = make_model()
+    before = weights(model)
+    learner = Learner(model, OBJECTIVE, lr=1e-2)
+    assert learner.update([])["learn/steps"] == 0
+    rows = make_rows(model)
+    broken = [replace(r, spans=tuple(replace(s, advantage=float("nan")) for s in r.spans)) for r in rows]
+    assert learner.update(broken)["learn/skipped"] == 1
+    assert torch.equal(weights(model), before)
+
+
+def test_norms_and_biases_do_not_decay() -> None:
+    model = make_model()
+    groups = Learner(model, OBJECTIVE, weight_decay=0.1).state_dict()["optimizer"]["param_groups"]
+    assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
+    vectors = sum(parameter.ndim < 2 for parameter in model.parameters())
+    assert len(groups[1]["params"]) == vectors
+
+
+def test_the_batch_type_is_the_objectives() -> None:
+    assert isinstance(collate(make_rows(make_model()), pad_id=0), TokenBatch)
+
+
+WORKER = """
+import sys
+import torch
+from accelerate import Accelerator
+from siri.training.learner import Learner
+from tests.training.test_learner import OBJECTIVE, make_model, make_rows, weights
+
+accelerator = Accelerator(cpu=True)
+assert accelerator.num_processes == 2
+model = make_model()
+rows = make_rows(model)
+settings = {"lr": 1e-4, "minibatches": 2, "max_tokens_per_micro_batch": 24}
+learner = Learner(model, OBJECTIVE, accelerator=accelerator, **settings)
+metrics = learner.update(rows, int_scale=0.1)
+if accelerator.process_index == 0:
+    torch.save((metrics, weights(model)), sys.argv[1])
+# threads of gloo that hold tensors abort an interpreter that is going down (pytorch#179291)
+accelerator.wait_for_everyone()
+del learner
+accelerator.free_memory()
+accelerator.end_training()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_step_of_one(tmp_path: Path) -> None:
+    model = make_model()
+    metrics = Learner(model, OBJECTIVE, lr=1e-4, minibatches=2).update(make_rows(model), int_scale=0.1)
+    (tmp_path / "worker.py").write_text(WORKER)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    root = str(Path(__file__).parents[2])
+    environment = os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, str(tmp_path / "worker.py"), str(tmp_path / "out.pt")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    other_metrics, other_weights = torch.load(tmp_path / "out.pt")
+    assert other_metrics == pytest.approx(metrics, abs=1e-5)
+    torch.testing.assert_close(other_weights, weights(model), atol=1e-6, rtol=0)
