@@ -21,6 +21,10 @@ class Suite:
     tasks: Mapping[str, Sequence[Task]]
     """Tasks by split; ``"train"`` and any number of validation splits, each in a fixed order."""
     prompter: Prompter
+    max_return: float = 10.0
+    """Largest return of an episode; spreads of returns below a thousandth of it are noise."""
+    max_steps: int | None = None
+    """Steps after which siri ends an episode; None leaves that to the environment."""
 
     def split(self, name: str) -> Sequence[Task]:
         """The tasks of one split.
