@@ -6,9 +6,8 @@ import os
 import sys
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
+from siri.cli.consoles import PlainConsole
 from siri.errors import SiriError
 
 __all__ = ["app", "console", "main"]
@@ -19,8 +18,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+console = PlainConsole()
+errors = PlainConsole(stderr=True)
 
 
 @app.callback()
@@ -35,7 +34,7 @@ def main() -> None:
     except SiriError as error:
         rank = os.environ.get("RANK")
         who = "siri" if rank is None else f"siri (process {rank})"
-        errors.print(f"{who}: {escape(' '.join(str(error).split()))}", soft_wrap=True)
+        errors.print(f"{who}: {' '.join(str(error).split())}", soft_wrap=True)
         # no clean-up that waits for processes which may be gone
         sys.stdout.flush()
         sys.stderr.flush()

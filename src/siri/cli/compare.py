@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from siri.cli.app import app, console
@@ -31,5 +30,5 @@ def compare(
         for split in splits:
             cells = [cell(r.get(stage, {}).get(split)) for r in results]
             if any(cells):
-                table.add_row(f"{label}, {split}", *map(escape, cells))
+                table.add_row(f"{label}, {split}", *cells)
     console.print(table)

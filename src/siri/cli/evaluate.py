@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from siri.build import load_policy, make_suite
@@ -84,14 +83,14 @@ def evaluate_(
         print(json.dumps({"suite": suite.name, "temperature": temperature, "splits": found}))
         return
     decoding = "greedy" if temperature == 0 else f"temperature {temperature:g}"
-    title = f"{escape(model)} ({suite.name}, {decoding})"
+    title = f"{model} ({suite.name}, {decoding})"
     console.print(_table(found, title) if shown is None else _both_arms(found, title, run_folder))
 
 
 def _table(found: dict[str, Any], title: str) -> Table:
     table = Table("split", "plain success", "95 % interval", "n", title=title)
     for name, row in found.items():
-        table.add_row(name, f"{row['success']:.3f}", escape(interval(row["interval"])), str(row["n"]))
+        table.add_row(name, f"{row['success']:.3f}", interval(row["interval"]), str(row["n"]))
         if "task_score" in row:
             table.add_row("  task score", f"{row['task_score']:.1f}", "", "", style="dim")
         for kind, part in row["by_kind"].items():
@@ -109,12 +108,12 @@ def _both_arms(found: dict[str, Any], title: str, run: Any) -> Table:
         for split, row in summary.get(stage, {}).items():
             if split not in found:
                 continue
-            cells = [f"{label}, by the run", split, f"{row['plain']:.3f}", escape(interval(row["interval"]))]
+            cells = [f"{label}, by the run", split, f"{row['plain']:.3f}", interval(row["interval"])]
             if "skill" in row:
                 details = row["skill_details"]["interval"]
                 cells += [
                     f"{row['skill']:.3f}",
-                    escape(interval(details)),
+                    interval(details),
                     f"{row['skill'] - row['plain']:+.3f}",
                 ]
             else:
@@ -130,7 +129,7 @@ def _both_arms(found: dict[str, Any], title: str, run: Any) -> Table:
 
 
 def _arms(plain: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    bounds = [escape(interval(row["interval"])) if "interval" in row else "" for row in (plain, other)]
+    bounds = [interval(row["interval"]) if "interval" in row else "" for row in (plain, other)]
     delta = f"{other['success'] - plain['success']:+.3f}"
     return [f"{plain['success']:.3f}", bounds[0], f"{other['success']:.3f}", bounds[1], delta]
 

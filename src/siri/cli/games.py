@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from siri.cli.app import app, console
@@ -48,7 +47,7 @@ def generate(
             grammar=grammar,  # type: ignore[arg-type]
             directory=out,
         )
-        console.print(f"{len(found)} games in {escape(str(out / 'json_2.1.1' / name))}", soft_wrap=True)
+        console.print(f"{len(found)} games in {out / 'json_2.1.1' / name!s}", soft_wrap=True)
 
 
 @games.command()
@@ -69,7 +68,7 @@ def _count(folder: Path, wanted: list[str]) -> None:
 
     base = folder / "json_2.1.1" if (folder / "json_2.1.1").is_dir() else folder
     splits = wanted or [name for name in SPLITS if (base / name).is_dir()] or ["train"]
-    table = Table("", *splits, title=escape(str(folder)))
+    table = Table("", *splits, title=str(folder))
     found = {name: survey(folder, split=name) for name in splits}
     table.add_row("found", *(str(found[name].found) for name in splits))
     for reason in ("movable or sliced", "other kind", "no game file", "unmarked", "unsolvable"):
@@ -100,7 +99,7 @@ def _describe(file: Path) -> None:
         "expert": "finds no way" if solution is None else f"{len(solution)} commands: {'; '.join(solution)}",
     }
     for name, value in rows.items():
-        console.print(f"{name:18s} {escape(value)}", soft_wrap=True)
+        console.print(f"{name:18s} {value}", soft_wrap=True)
 
 
 @games.command()
@@ -138,18 +137,18 @@ def verify(
             raise typer.Exit(1)
         console.print(
             f"{index + 1:4d}/{len(chosen)} same in {found.steps} steps, {found.invalid} of them refused"
-            f"{', won' if found.won else ''}: {escape(file.parent.name)}",
+            f"{', won' if found.won else ''}: {file.parent.name}",
             soft_wrap=True,
         )
     console.print(f"{len(chosen)} games, {total} steps, {won} games won: no difference")
 
 
 def _show_difference(file: Path, difference: Any) -> None:
-    console.print(f"[bold]{escape(str(file))}[/bold] differs in '{difference.what}'", soft_wrap=True)
+    console.print(f"{file} differs in '{difference.what}'", style="bold", soft_wrap=True)
     for command in difference.commands:
-        console.print(f"  > {escape(repr(command))}")
-    console.print(f"native:    {escape(repr(difference.native))}", soft_wrap=True)
-    console.print(f"reference: {escape(repr(difference.reference))}", soft_wrap=True)
+        console.print(f"  > {command!r}")
+    console.print(f"native:    {difference.native!r}", soft_wrap=True)
+    console.print(f"reference: {difference.reference!r}", soft_wrap=True)
 
 
 @games.command()

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from siri.build import make_suite
 from siri.cli.app import app, console
@@ -60,7 +59,7 @@ def play(
         chosen = tasks[task]
     world = _world(suite, settings, engine)
     player = player_of(policy, env, world, chosen, suite and suite.prompter, temperature, seed)
-    console.print(f"{suite.name if suite else game}: {escape(chosen.goal)}", style="bold")
+    console.print(f"{suite.name if suite else game}: {chosen.goal}", style="bold")
     if policy == "human":
         console.print("A command or its number; empty or Ctrl-D to stop.", style="dim")
     _loop(world, chosen, player, seed)
@@ -70,7 +69,7 @@ def _loop(world: Any, task: Task, player: Any, seed: int) -> None:
     observation, info = world.reset(seed=seed, options={"task": task})
     turns: list[Turn] = []
     while True:
-        console.print(f"\n{escape(observation.strip())}", soft_wrap=True)
+        console.print(f"\n{observation.strip()}", soft_wrap=True)
         answer = player(turns, observation, info)
         if answer is None:
             console.print("stopped")
@@ -91,7 +90,7 @@ def _loop(world: Any, task: Task, player: Any, seed: int) -> None:
         if not info["valid"]:
             console.print("(refused)", style="yellow")
         if terminated or truncated:
-            console.print(f"\n{escape(observation.strip())}", soft_wrap=True)
+            console.print(f"\n{observation.strip()}", soft_wrap=True)
             score = f", task score {100 * info['score']:.1f}" if "score" in info else ""
             solved = "Solved" if info["success"] else "Not solved"
             console.print(f"\n{solved} after {len(turns)} steps{score}.")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rich.markup import escape
-
 from siri.build import load_policy
 from siri.cli.app import console
 from siri.types import Request, Sampling, Task, Turn
@@ -32,7 +30,7 @@ def _ask(turns: list[Turn], observation: str, info: Any) -> tuple[str, str] | No
     """A person at the terminal: a number of the list, or any text."""
     commands = info["admissible"]
     for number, command in enumerate(commands):
-        console.print(f"  {number:3d}  {escape(command)}", style="dim")
+        console.print(f"  {number:3d}  {command}", style="dim")
     try:
         text = console.input("> ").strip()
     except (EOFError, KeyboardInterrupt):
@@ -45,7 +43,7 @@ def _ask(turns: list[Turn], observation: str, info: Any) -> tuple[str, str] | No
 
 
 def _say(command: str) -> tuple[str, str]:
-    console.print(f"> {escape(command)}", soft_wrap=True)
+    console.print(f"> {command}", soft_wrap=True)
     return command, command
 
 
@@ -91,7 +89,7 @@ def _model(name: str, env: str, task: Task, prompter: Any, temperature: float, s
         if not answer.completion_ids:
             console.print("the prompt no longer fits the model's context")
             return None
-        console.print(f"> {escape(answer.text)}", soft_wrap=True)
+        console.print(f"> {answer.text}", soft_wrap=True)
         return prompter.parse(answer.text)[0], answer.text
 
     return act

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from siri.build import load_policy, make_miner, make_suite
 from siri.cli.app import app, console
@@ -147,7 +146,7 @@ def run(
                 profile=profile,
                 stage=lambda name, result: console.print(stage_line(name, result)),
                 interrupted=interrupts.requested,
-                damaged=lambda message: console.print(f"passed over: {escape(message)}"),
+                damaged=lambda message: console.print(f"passed over: {message}"),
             )
         except KeyboardInterrupt:
             console.print(

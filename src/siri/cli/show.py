@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from siri.cli.app import console
 
@@ -72,12 +72,12 @@ def show_progress(iteration: Any, seconds: float, left: Remaining) -> None:
     parts.append(f"{seconds:.1f} s, {left.text(iteration, seconds)}")
     console.print("  ".join(parts))
     for event in iteration.events:
-        console.print(f"    {escape(event)}")
+        console.print(f"    {event}")
 
 
-def stage_line(name: str, result: Mapping[str, Any]) -> str:
-    cells = "  ".join(f"{split} {escape(cell(row))}" for split, row in result.items())
-    return f"[bold]{STAGES[name]}[/bold]: plain success {cells}"
+def stage_line(name: str, result: Mapping[str, Any]) -> Text:
+    cells = "  ".join(f"{split} {cell(row)}" for split, row in result.items())
+    return Text.assemble((STAGES[name], "bold"), f": plain success {cells}")
 
 
 def summary_table(summary: Mapping[str, Any], *, title: str) -> Table:
@@ -86,12 +86,12 @@ def summary_table(summary: Mapping[str, Any], *, title: str) -> Table:
         f"{summary['seconds'] / 60:.1f} minutes"
     )
     table = Table("policy", "split", "plain", "95 % interval", "n", "skill arm", "Δ", caption=caption)
-    table.title = escape(title)
+    table.title = title
     for stage, label in STAGES.items():
         for split, row in summary.get(stage, {}).items():
             skill = row.get("skill")
             shown = ("–", "–") if skill is None else (f"{skill:.3f}", f"{skill - row['plain']:+.3f}")
-            bounds = escape(interval(row["interval"]))
+            bounds = interval(row["interval"])
             table.add_row(label, split, f"{row['plain']:.3f}", bounds, str(row["n"]), *shown)
     return table
 
@@ -103,7 +103,7 @@ def skills_table(skills: Sequence[Mapping[str, Any]]) -> Table:
     table = Table("status", "skill", "u", "groups", title=f"skills: {words}")
     for s in sorted(skills, key=lambda s: (STATUSES.index(s["status"]), -s["utility"])):
         why = f" ({s['reason']})" if s.get("reason") else ""
-        table.add_row(s["status"] + why, escape(s["text"]), f"{s['utility']:+.2f}", str(s["uses"]))
+        table.add_row(s["status"] + why, s["text"], f"{s['utility']:+.2f}", str(s["uses"]))
     return table
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 from typer.core import TyperGroup
 
 from siri.cli.app import app, console
@@ -61,7 +61,7 @@ def list_(run: Source) -> None:
     for record in sorted(bank.records(), key=lambda r: (r.status.value, r.skill.kind, -r.utility)):
         _print_record(record)
         if record.skill.sources:
-            console.print(f"  from {escape(', '.join(record.skill.sources))}")
+            console.print(f"  from {', '.join(record.skill.sources)}")
 
 
 @group.command()
@@ -106,10 +106,10 @@ def show(
     for source in record.skill.sources:
         row = episodes.get(source)
         if row is None:
-            console.print(f"from {escape(source)} (not kept)")
+            console.print(f"from {source} (not kept)")
             continue
-        console.print(f"from {escape(source)}: {escape(row['goal'])}")
-        console.print(f"  {escape(' > '.join(action for _, action in row['turns']))}")
+        console.print(f"from {source}: {row['goal']}")
+        console.print(f"  {' > '.join(action for _, action in row['turns'])}")
 
 
 @group.command()
@@ -164,7 +164,7 @@ def diff(
     """Compare the skills of two runs. Example: siri skills diff runs/self runs/openai"""
     banks = [open_bank(path) for path in (a, b)]
     records = [{record.skill.id: record for record in bank.records()} for bank in banks]
-    table = Table("", "kind", "skill", escape(str(a)), escape(str(b)))
+    table = Table("", "kind", "skill", str(a), str(b))
     marks = {(True, True): "=", (True, False): "-", (False, True): "+"}
     keys = sorted(records[0].keys() | records[1].keys(), key=lambda k: _place(records, k))
     for key in keys:
@@ -172,7 +172,7 @@ def diff(
         mark = marks[pair[0] is not None, pair[1] is not None]
         first = next(record for record in pair if record is not None)
         cells = ["" if r is None else f"{r.status.value} {r.utility:+.2f} ({r.uses})" for r in pair]
-        table.add_row(mark, escape(first.skill.kind), escape(first.skill.text), *cells)
+        table.add_row(mark, first.skill.kind, first.skill.text, *cells)
     console.print(table)
     both = len(records[0].keys() & records[1].keys())
     console.print(
@@ -189,11 +189,9 @@ def _place(records: list[dict[str, Any]], key: str) -> tuple[int, str, str]:
 def _print_record(record: Any) -> None:
     s = record.skill
     console.print(
-        f"[bold]{record.status.value}[/bold] {escape(s.id)} {escape(s.kind)} "
-        f"({escape(s.origin)}, iteration {s.created})"
+        Text.assemble((record.status.value, "bold"), f" {s.id} {s.kind} ({s.origin}, iteration {s.created})")
     )
-    console.print(f"  {escape(s.text)}")
+    console.print(f"  {s.text}")
     console.print(
-        f"  utility {record.utility:+.3f}, 95 % interval {escape(interval(record.interval))}, {record.uses} "
-        f"groups"
+        f"  utility {record.utility:+.3f}, 95 % interval {interval(record.interval)}, {record.uses} groups"
     )

@@ -1,0 +1,29 @@
+"""A console that never passes a control sequence of somebody else's on, and never reads markup in text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from siri.plaintext import clean
+
+__all__ = ["PlainConsole"]
+
+
+class PlainConsole(Console):
+    """Shows text of any origin: strings are not markup, and control characters are written out.
+
+    Style what is printed with ``style=`` or ``rich.text.Text``. rich's own control segments, with which live
+    displays move the cursor, pass as they are.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The segments of ``renderable``, their text clean."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(clean(segment.text), segment.style)
