@@ -36,8 +36,8 @@ def main() -> None:
         who = "siri" if rank is None else f"siri (process {rank})"
         errors.print(f"{who}: {' '.join(str(error).split())}", soft_wrap=True)
         # no clean-up that waits for processes which may be gone
-        sys.stdout.flush()
-        sys.stderr.flush()
+        console.file.flush()
+        errors.file.flush()
         if rank is not None:
             os._exit(2)
         sys.exit(2)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import IO, Any, cast
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
+from siri.cli.streams import LastingStream
 from siri.plaintext import clean
 
 __all__ = ["PlainConsole"]
@@ -17,11 +18,12 @@ class PlainConsole(Console):
     """Shows text of any origin: strings are not markup, and control characters are written out.
 
     Style what is printed with ``style=`` or ``rich.text.Text``. rich's own control segments, with which live
-    displays move the cursor, pass as they are.
+    displays move the cursor, pass as they are. A stream that takes no more text ends nothing.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(highlight=False, markup=False, emoji=False, **options)
+    def __init__(self, *, stderr: bool = False, **options: Any) -> None:
+        stream = options.pop("file", None) or LastingStream("stderr" if stderr else "stdout")
+        super().__init__(file=cast(IO[str], stream), highlight=False, markup=False, emoji=False, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """The segments of ``renderable``, their text clean."""
