@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from siri.config import RunConfig, load_config
+from siri.config import RunConfig, differences, load_config
 from siri.errors import ConfigError
 
 
@@ -45,3 +45,18 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
 def test_frozen() -> None:
     with pytest.raises(ValidationError):
         RunConfig().seed = 3
+
+
+def test_a_mapping_changes_sections_and_dotted_paths() -> None:
+    c = load_config(RunConfig(), changes={"rollout": {"tasks": 3}, "mining.every": 4, "seed": 2})
+    assert (c.rollout.tasks, c.mining.every, c.seed) == (3, 4, 2)
+    assert c.rollout.slots == RunConfig().rollout.slots
+    with pytest.raises(ConfigError, match=r"unknown setting 'mining\.evry'"):
+        load_config(RunConfig(), changes={"mining.evry": 4})
+
+
+def test_differences_name_the_settings_that_differ() -> None:
+    a = RunConfig()
+    b = load_config(a, changes={"rollout.tasks": 3, "seed": 7})
+    assert differences([a, b, a]) == {"seed": (0, 7, 0), "rollout.tasks": (16, 3, 16)}
+    assert differences([a, a]) == {}

@@ -1,5 +1,6 @@
 """Settings: typed sections, loading and presets."""
 
+from siri.config.loading import differences, load_config, parse_config
 from siri.config.sections import (
     AdvantageConfig,
     ChatConfig,
@@ -14,8 +15,6 @@ from siri.config.sections import (
     RunConfig,
     ValidationConfig,
     WarmupConfig,
-    load_config,
-    parse_config,
 )
 
 __all__ = [
@@ -32,6 +31,7 @@ __all__ = [
     "RunConfig",
     "ValidationConfig",
     "WarmupConfig",
+    "differences",
     "load_config",
     "parse_config",
 ]

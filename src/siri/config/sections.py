@@ -6,15 +6,9 @@ Where a default comes from is in docs/method.md.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from siri.errors import ConfigError
+from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
     "AdvantageConfig",
@@ -30,8 +24,6 @@ __all__ = [
     "RunConfig",
     "ValidationConfig",
     "WarmupConfig",
-    "load_config",
-    "parse_config",
 ]
 
 Count = Annotated[int, Field(ge=1)]
@@ -338,60 +330,3 @@ class RunConfig(_Section):
     internalization: InternalizationConfig = InternalizationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
-
-
-def load_config(base: RunConfig, *, file: Path | None = None, assignments: Sequence[str] = ()) -> RunConfig:
-    """``base`` changed by a YAML or JSON file, then by ``section.key=value`` assignments.
-
-    Raises:
-        ConfigError: a file that cannot be read, an unknown key or an impossible value.
-    """
-    data = base.model_dump()
-    if file is not None:
-        try:
-            read = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(
-                f"got config file {file} that cannot be read ({error}); fix: its YAML"
-            ) from error
-        if not isinstance(read, Mapping):
-            raise ConfigError(f"got {type(read).__name__} in {file}, expected a mapping of sections")
-        _merge(data, read)
-    for assignment in assignments:
-        path, sign, value = assignment.partition("=")
-        if not sign or not path:
-            raise ConfigError(f"got setting {assignment!r}, expected key=value; fix: e.g. rollout.tasks=8")
-        try:
-            leaf: Any = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"got value {value!r} for {path}, expected a YAML value") from error
-        for key in reversed(path.split(".")):
-            leaf = {key: leaf}
-        _merge(data, leaf)
-    return parse_config(data)
-
-
-def parse_config(data: Mapping[str, Any]) -> RunConfig:
-    """Validate plain data; a ``ConfigError`` names the first key that is wrong."""
-    try:
-        return RunConfig.model_validate_json(json.dumps(data))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        if first["type"] == "extra_forbidden":
-            raise ConfigError(
-                f"got unknown setting {key!r}, expected a field of siri.config.RunConfig; fix: its spelling"
-            ) from None
-        raise ConfigError(f"got {key}={first['input']!r}: {first['msg']}; fix: change {key}") from None
-    except TypeError as error:
-        raise ConfigError(
-            f"got a value that is no plain data ({error}), expected numbers and words"
-        ) from None
-
-
-def _merge(data: dict[str, Any], change: Mapping[str, Any]) -> None:
-    for key, value in change.items():
-        if isinstance(value, Mapping) and isinstance(data.get(key), dict):
-            _merge(data[key], value)
-        else:
-            data[key] = value
