@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from siri.models.heads import head_scores, is_plain
+from siri.models.heads import head_scores, is_linear
 
 
 def plain(states: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,11 +75,11 @@ def test_a_frozen_part_costs_no_gradient() -> None:
 
 def test_a_head_that_does_more_is_not_plain() -> None:
     head = nn.Linear(4, 9, bias=False)
-    assert is_plain(head)
-    assert not is_plain(nn.Linear(4, 9))
-    assert not is_plain(nn.Sequential(head))
+    assert is_linear(head)
+    assert not is_linear(nn.Linear(4, 9))
+    assert not is_linear(nn.Sequential(head))
     head.register_forward_hook(lambda *_: None)
-    assert not is_plain(head)
+    assert not is_linear(head)
 
 
 @pytest.mark.parametrize("rows", [1, 200])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from siri.skills import Estimator, SkillBank, skill_id
+from siri.skills import SkillBank, UtilityEstimator, skill_id
 from siri.types import Skill, SkillStatus
 
 texts = st.text(min_size=1, max_size=20)
@@ -31,7 +31,7 @@ def skills(draw, condition=texts, strategy=texts):
 @st.composite
 def banks(draw, writer="", estimator=None, free_text=True):
     """A bank with a life behind it: skills added, groups observed, statuses moved on."""
-    bank = SkillBank(writer=writer, estimator=estimator or Estimator(n_eval=2, shrink=1.0))
+    bank = SkillBank(writer=writer, estimator=estimator or UtilityEstimator(n_eval=2, shrink=1.0))
     part = texts if free_text else st.sampled_from(WORDS)
     for skill in draw(st.lists(skills(st.just("x") if not free_text else texts, part), max_size=5)):
         bank.add(skill, priority=draw(st.sampled_from([0.0, 1.0])))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import siri.storage
 from siri.errors import CheckpointError, ConfigError
-from siri.skills import Estimator, SkillBank, SkillRecord, bank_file
+from siri.skills import SkillBank, SkillRecord, UtilityEstimator, bank_file
 from siri.skills.bank import jaccard, normalize, skill_id, words
 from siri.skills.stats import betting, running_utility
 from siri.types import Skill, SkillStatus
@@ -73,7 +73,7 @@ def test_two_processes_with_one_name_are_told_so():
     with pytest.raises(ConfigError, match="writer's name"):
         banks[0].merge(banks[1])
     with pytest.raises(ConfigError, match="different estimator"):
-        SkillBank().merge(SkillBank(estimator=Estimator(n_eval=3)))
+        SkillBank().merge(SkillBank(estimator=UtilityEstimator(n_eval=3)))
 
 
 def test_merged_evidence_is_that_of_one_bank():
@@ -303,7 +303,7 @@ def test_a_new_estimator_measures_anew():
     for delta in (1.0, 0.0, 0.0):
         bank.observe(skill.id, plain=0.0, skilled=delta, iteration=0)
     assert bank.get(skill.id).utility == pytest.approx(1 / 3)
-    bank.estimator = Estimator(n_eval=1, ema=0.5)
+    bank.estimator = UtilityEstimator(n_eval=1, ema=0.5)
     assert bank.get(skill.id).utility == pytest.approx(0.25)
     copy = SkillBank()
     copy.adopt(bank)

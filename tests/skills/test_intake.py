@@ -11,9 +11,9 @@ from siri.types import SkillStatus
 from tests.skills.helpers import make_skill, make_trajectory
 
 
-def take_in(miner, trajectories, bank, *, evaluator=None, iteration=0):
+def take_in(miner, trajectories, bank, *, screen=None, iteration=0):
     before = bank.to_json()
-    proposal = propose(miner, trajectories, bank, evaluator=evaluator)
+    proposal = propose(miner, trajectories, bank, screen=screen)
     assert bank.to_json() == before
     assert pickle.loads(pickle.dumps(proposal)) == proposal
     return admit(proposal, bank, iteration=iteration)
@@ -53,14 +53,14 @@ def test_an_evaluator_vetoes_and_prefers_before_a_rollout_is_spent():
 
     bank = SkillBank()
     bank.add(make_skill("known"))
-    added, event = take_in(Fixed("known", "bad idea", "good"), [], bank, evaluator=judge, iteration=7)
+    added, event = take_in(Fixed("known", "bad idea", "good"), [], bank, screen=judge, iteration=7)
     assert asked == [["bad idea", "good"]]
     assert [skill.strategy for skill in added] == ["good"]
     vetoed = bank.get(make_skill("bad idea").id)
     assert (vetoed.status, vetoed.reason, vetoed.retired_at) == (SkillStatus.RETIRED, "vetoed", 7)
     assert bank.get(make_skill("good").id).priority == 2.0
     assert "1 vetoed" in event
-    take_in(Fixed("bad idea"), [], bank, evaluator=judge)
+    take_in(Fixed("bad idea"), [], bank, screen=judge)
     assert asked == [["bad idea", "good"]]  # it is not asked twice
 
 
@@ -69,11 +69,11 @@ def test_a_broken_evaluator_does_not_stop_the_skills():
         raise MinerFault("no judge")
 
     bank = SkillBank()
-    added, event = take_in(Fixed("new"), [], bank, evaluator=broken)
+    added, event = take_in(Fixed("new"), [], bank, screen=broken)
     assert len(added) == 1
-    assert "evaluator failed: no judge" in event
+    assert "screen failed: no judge" in event
     with pytest.raises(ConfigError, match="2 verdicts"):
-        take_in(Fixed("other"), [], bank, evaluator=lambda skills: [1.0, 1.0])
+        take_in(Fixed("other"), [], bank, screen=lambda skills: [1.0, 1.0])
 
 
 def test_the_policies_for_a_failing_miner(caplog):

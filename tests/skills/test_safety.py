@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from siri.envs.alfworld import TranscriptPrompter, WindowPrompter
 from siri.errors import ConfigError
-from siri.skills import SkillGuard, plain_words
+from siri.skills import SkillGuard, sanitize
 from siri.skills.writers.parsing import TINY_SKILL_GRAMMAR
 from siri.types import Skill, Task, Turn
 from tests.skills.helpers import HEAT, make_skill
@@ -272,8 +272,8 @@ def test_the_check_itself_can_fail() -> None:
 
 @given(st.text(max_size=300), st.text(max_size=300))
 def test_words_are_safe_whatever_the_text(condition: str, strategy: str) -> None:
-    once = plain_words(strategy)
-    assert plain_words(once) == once
+    once = sanitize(strategy)
+    assert sanitize(once) == once
     assert not set(once) & set("<>[]{}|\n\r\t\\`#*_=~")
     for family in OPENS:
         guard = SkillGuard(tokenizer(family))
@@ -319,7 +319,7 @@ def test_budgets_hold_for_a_skill_and_for_a_block() -> None:
     ],
 )
 def test_what_becomes_of_tricks(text: str, safe: str) -> None:
-    assert plain_words(text) == safe
+    assert sanitize(text) == safe
 
 
 def test_a_role_never_ends_the_condition() -> None:

@@ -39,7 +39,7 @@ FLAT = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Scaling:
     """How values become advantages."""
 
     normalize: Normalize = "mean_std"
@@ -116,8 +116,8 @@ def episode_advantages(
     """
     require_rows("scores", scores, group=group, episode=episode)
     _require_flags(scores, baseline=baseline)
-    rule = Rule(normalize, statistics, max_return)
-    return episode_part(precise(scores), Episodes.of(group, episode), rule, baseline).to(scores.dtype)
+    scaling = Scaling(normalize, statistics, max_return)
+    return episode_part(precise(scores), Episodes.of(group, episode), scaling, baseline).to(scores.dtype)
 
 
 def step_advantages(
@@ -145,8 +145,8 @@ def step_advantages(
         float [N].
     """
     require_rows("returns", returns, group=group, anchor=anchor)
-    rule = Rule(normalize, max_return=max_return)
-    return step_part(precise(returns), *segment_ids(group, anchor), rule).to(returns.dtype)
+    scaling = Scaling(normalize, max_return=max_return)
+    return step_part(precise(returns), *segment_ids(group, anchor), scaling).to(returns.dtype)
 
 
 def gigpo_advantages(
@@ -190,35 +190,35 @@ def gigpo_advantages(
     require_rows("rewards", rewards, group=group, episode=episode, anchor=anchor)
     require_share(gamma=gamma)
     _require_flags(rewards, invalid=invalid, baseline=baseline)
-    rule = Rule(normalize, statistics, max_return)
+    scaling = Scaling(normalize, statistics, max_return)
     episodes = Episodes.of(group, episode)
     values = precise(rewards)
     cost = penalty(values, invalid, invalid_penalty)
-    whole = episode_part(episodes.totals(values) - cost, episodes, rule, baseline)
+    whole = episode_part(episodes.totals(values) - cost, episodes, scaling, baseline)
     returns = returns_of(values, episodes.rows, episodes.count, gamma) - cost
-    step = step_part(returns, *segment_ids(episodes.groups, anchor), rule)
+    step = step_part(returns, *segment_ids(episodes.groups, anchor), scaling)
     return (whole + omega * step).to(rewards.dtype)
 
 
-def episode_part(values: Tensor, episodes: Episodes, rule: Rule, baseline: Tensor | None) -> Tensor:
+def episode_part(values: Tensor, episodes: Episodes, scaling: Scaling, baseline: Tensor | None) -> Tensor:
     """``episode_advantages`` of checked rows."""
     sample, segment = values, episodes.groups
-    if rule.statistics == "per_trajectory":
+    if scaling.statistics == "per_trajectory":
         sample, segment = episodes.means(values), episodes.parents
     mean, std, _ = segment_moments(sample, segment, episodes.group_count)
     if baseline is not None:
         chosen = baseline
-        if rule.statistics == "per_trajectory":
+        if scaling.statistics == "per_trajectory":
             chosen = segment_count(episodes.rows[baseline], episodes.count) > 0
         other, _, found = segment_moments(sample[chosen], segment[chosen], episodes.group_count)
         mean = torch.where(found > 0, other, mean)
-    return _standardize(values, episodes.groups, mean, std, episodes.sizes() < 2, rule)
+    return _standardize(values, episodes.groups, mean, std, episodes.sizes() < 2, scaling)
 
 
-def step_part(values: Tensor, index: Tensor, size: int, rule: Rule) -> Tensor:
+def step_part(values: Tensor, index: Tensor, size: int, scaling: Scaling) -> Tensor:
     """``step_advantages`` of checked rows in numbered clusters."""
     mean, std, count = segment_moments(values, index, size)
-    return _standardize(values, index, mean, std, count < 2, rule)
+    return _standardize(values, index, mean, std, count < 2, scaling)
 
 
 def penalty(values: Tensor, invalid: Tensor | None, cost: float) -> Tensor:
@@ -237,8 +237,8 @@ def _require_flags(values: Tensor, **flags: Tensor | None) -> None:
 
 
 def _standardize(
-    values: Tensor, index: Tensor, mean: Tensor, std: Tensor, alone: Tensor, rule: Rule
+    values: Tensor, index: Tensor, mean: Tensor, std: Tensor, alone: Tensor, scaling: Scaling
 ) -> Tensor:
-    scale = 1.0 / (std + EPSILON) if rule.normalize == "mean_std" else torch.ones_like(std)
-    scale = torch.where(alone | (std < FLAT * rule.max_return), 0.0, scale)
+    scale = 1.0 / (std + EPSILON) if scaling.normalize == "mean_std" else torch.ones_like(std)
+    scale = torch.where(alone | (std < FLAT * scaling.max_return), 0.0, scale)
     return (values - mean[index]) * scale[index]

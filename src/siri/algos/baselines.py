@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from siri.algos._checks import require_rows
-from siri.algos.advantages import Episodes, Normalize, Rule, Statistics, episode_part, penalty
+from siri.algos.advantages import Episodes, Normalize, Scaling, Statistics, episode_part, penalty
 from siri.algos.masked import segment_mean
 from siri.algos.returns import precise
 
@@ -42,11 +42,11 @@ def grpo_advantages(
         float [N].
     """
     require_rows("rewards", rewards, group=group, episode=episode)
-    rule = Rule(normalize, statistics, max_return)
+    scaling = Scaling(normalize, statistics, max_return)
     episodes = Episodes.of(group, episode)
     values = precise(rewards)
     scores = episodes.totals(values) - penalty(values, invalid, invalid_penalty)
-    return episode_part(scores, episodes, rule, None).to(rewards.dtype)
+    return episode_part(scores, episodes, scaling, None).to(rewards.dtype)
 
 
 def dr_grpo_advantages(

@@ -14,14 +14,14 @@ from siri.errors import ShapeError
 
 __all__ = [
     "DivergenceStats",
-    "Estimator",
+    "KLEstimator",
     "kl_divergence",
     "kl_estimate",
     "mean_entropy",
     "token_entropy",
 ]
 
-Estimator = Literal["k1", "k2", "k3"]
+KLEstimator = Literal["k1", "k2", "k3"]
 
 LOG_RATIO_LIMIT = 20.0
 ESTIMATE_LIMIT = 10.0
@@ -37,7 +37,7 @@ class DivergenceStats:
     """Share of tokens whose estimate was clamped, and so has no gradient."""
 
 
-def kl_estimate(logprobs: Tensor, *, reference: Tensor, estimator: Estimator = "k3") -> Tensor:
+def kl_estimate(logprobs: Tensor, *, reference: Tensor, estimator: KLEstimator = "k3") -> Tensor:
     """KL(π_θ ‖ π_ref) of each sampled token, y[j] ~ π_θ (J. Schulman, "Approximating KL divergence", 2020).
 
         d = log π_ref(y[j]) − log π_θ(y[j])
@@ -68,7 +68,7 @@ def kl_divergence(
     *,
     reference: Tensor,
     mask: Tensor,
-    estimator: Estimator = "k3",
+    estimator: KLEstimator = "k3",
     normalizer: float | None = None,
 ) -> tuple[Tensor, DivergenceStats]:
     """Penalty on the divergence from a reference: ``kl_estimate`` clamped to ±10, then a token mean.

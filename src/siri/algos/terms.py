@@ -8,7 +8,7 @@ from torch import Tensor
 
 from siri.algos.composition import Term, report
 from siri.algos.distillation import Gate, cross_entropy, gated_distillation, reverse_kl_distillation
-from siri.algos.divergence import Estimator, kl_divergence, mean_entropy
+from siri.algos.divergence import KLEstimator, kl_divergence, mean_entropy
 from siri.algos.internalization import internalization_loss
 from siri.algos.masked import masked_mean
 from siri.algos.records import Loss, TokenBatch, TokenScores
@@ -86,7 +86,7 @@ class ClippedSurrogate(Term):
 class KLPenalty(Term):
     """Divergence from the initial model on the RL tokens; see ``kl_divergence``."""
 
-    estimator: Estimator = "k3"
+    estimator: KLEstimator = "k3"
 
     @property
     def needs_reference(self) -> bool:

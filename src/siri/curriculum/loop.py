@@ -31,9 +31,9 @@ from siri.seeds import derive_seed
 from siri.skills import (
     PROVEN,
     ContinueWithout,
-    Evaluator,
     PairedValidator,
     Proposal,
+    Screen,
     SkillBank,
     SkillRetriever,
     admit,
@@ -103,7 +103,7 @@ class Curriculum:
 
     A miner that fails with ``MinerFault`` is reported as an event; ``on_miner_fault`` is told of the fault
     and of how many minings in a row failed, and lets the run go on without new skills (the default, with a
-    warning) or raises. An ``evaluator`` judges new candidates before rollouts are spent on them. ``gate``
+    warning) or raises. A ``screen`` judges new candidates before rollouts are spent on them. ``gate``
     picks the rollouts that may be distilled: now if their skills are active, in later iterations (replay) if
     they are proven by then; a plain rollout has none to ask for. The default is ``beneficial``, as
     ``config.internalization.level`` has it. L_int needs phase 2, so a run without a miner has no use for it.
@@ -119,7 +119,7 @@ class Curriculum:
         config: RunConfig,
         validator: Validator | None = None,
         retriever: SkillRetriever | None = None,
-        evaluator: Evaluator | None = None,
+        screen: Screen | None = None,
         gate: Internalize | None = None,
         on_miner_fault: Callable[[MinerFault, int], None] | None = None,
     ) -> None:
@@ -132,7 +132,7 @@ class Curriculum:
             self.validator.bind(self.bank)
         self.gate = gate
         self.retriever = retriever or make_retriever(config.validation, self.validator)
-        self.evaluator, self.on_miner_fault = evaluator, on_miner_fault or ContinueWithout()
+        self.screen, self.on_miner_fault = screen, on_miner_fault or ContinueWithout()
         if r.sleep and not hasattr(policy, "sleep"):
             raise ConfigError(
                 "got rollout.sleep with an engine that cannot, expected vLLM; fix: --engine vllm"
@@ -245,7 +245,7 @@ class Curriculum:
             bind = getattr(miner, "bind", None)
             if bind is not None:
                 bind(self.policy.snapshot(), iteration=k)
-            return propose(miner, pool, self.bank, evaluator=self.evaluator)
+            return propose(miner, pool, self.bank, screen=self.screen)
 
         try:
             proposal = self.processes.on_first(mine)

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["head_scores", "is_plain"]
+__all__ = ["head_scores", "is_linear"]
 
 
-def is_plain(head: nn.Module) -> bool:
+def is_linear(head: nn.Module) -> bool:
     """Whether ``head`` computes W h and nothing else, so that ``head_scores`` may stand for it."""
     hooks = (head._forward_hooks, head._forward_pre_hooks, head._backward_hooks, head._backward_pre_hooks)
     return type(head) is nn.Linear and head.bias is None and not any(hooks)

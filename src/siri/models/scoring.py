@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from siri.algos.objectives import TokenBatch, TokenScores
 from siri.errors import ConfigError, ShapeError
-from siri.models.heads import head_scores, is_plain
+from siri.models.heads import head_scores, is_linear
 
 __all__ = ["logprobs_only", "score"]
 
@@ -54,7 +54,7 @@ def score(
     recompute = torch.is_grad_enabled() and targets.numel() * head.weight.shape[0] > keep
 
     parts: list[tuple[Tensor, Tensor]] = []
-    if cap is None and is_plain(head):
+    if cap is None and is_linear(head):
         device = states.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
         weight = head.weight.to(dtype)

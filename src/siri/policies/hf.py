@@ -30,7 +30,7 @@ from siri.policies.support import (
     common_prefix,
     encoder_decoder,
     evaluating,
-    head_is_plain,
+    head_is_linear,
     load_tokenizer,
     save_checkpoint,
     slot_context,
@@ -83,7 +83,7 @@ class HFPolicy:
     Call ``reset_cache`` after the weights changed and ``end`` when an episode is over.
 
     A model that the slots cannot serve (recurrent states, hybrid layers, positions that follow from the
-    mask) is served by plain generation, and so is a prompt beyond the window of sliding-window layers: the
+    mask) is served by uncached generation, and so is a prompt beyond the window of sliding-window layers: the
     whole prompt anew each turn, equal in what is sampled. A warning is logged once, and ``fallback`` says
     why.
 
@@ -111,7 +111,7 @@ class HFPolicy:
         self.tokenizer = tokenizer
         self.slots = slots
         self.fallback: str | None = None
-        """Why some or all prompts are served by plain generation; None while none was."""
+        """Why some or all prompts are served by uncached generation; None while none was."""
         reason = unserved(model)
         self.max_context = usable_context(model.config.get_text_config(), max_context)
         self._slot_context = slot_context(model.config.get_text_config(), self.max_context)
@@ -267,7 +267,7 @@ class HFPolicy:
     def _fall_back(self, reason: str) -> None:
         self.fallback = reason
         _log.warning(
-            "%s: %s; served by plain generation, which computes the whole prompt anew each turn",
+            "%s: %s; served by uncached generation, which computes the whole prompt anew each turn",
             type(self.model).__name__,
             reason,
         )
@@ -399,7 +399,7 @@ class HFPolicy:
             "use_cache": True,
         }
         if self._split_head is None:
-            self._split_head = head_is_plain(self.model, torch.zeros(1, 1, dtype=torch.long, device=device))
+            self._split_head = head_is_linear(self.model, torch.zeros(1, 1, dtype=torch.long, device=device))
         pick = torch.zeros(len(ids), dtype=torch.long) if last is None else torch.from_numpy(last)
         batch, pick = torch.arange(len(ids), device=device), pick.to(device)
         logits: Tensor

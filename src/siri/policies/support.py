@@ -24,7 +24,7 @@ __all__ = [
     "common_prefix",
     "encoder_decoder",
     "evaluating",
-    "head_is_plain",
+    "head_is_linear",
     "load_tokenizer",
     "save_checkpoint",
     "slot_context",
@@ -137,7 +137,7 @@ def load_tokenizer(path_or_id: str | os.PathLike[str]) -> Any:
     return AutoTokenizer.from_pretrained(path_or_id)
 
 
-def head_is_plain(model: Any, ids: torch.Tensor) -> bool:
+def head_is_linear(model: Any, ids: torch.Tensor) -> bool:
     """Whether logits are just output embeddings of the base model's last state (some models scale or cap).
 
     Args:

@@ -1,4 +1,4 @@
-"""Plain generation: ``generate`` of the model itself on whole prompts, where the slot cache cannot serve it.
+"""Uncached generation: ``generate`` of the model itself on whole prompts, where the slots cannot serve it.
 
 Slower, since every turn computes its prompt anew, but equal in what it samples: the randomness of a token
 belongs to its request here too. Only prompts of one length share a batch, so nothing is ever padded: a

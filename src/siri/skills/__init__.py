@@ -1,7 +1,7 @@
 """Skills: mining them, keeping them, showing them, and finding out which help."""
 
 from siri.skills.bank import PROVEN, SkillBank, skill_id
-from siri.skills.evidence import Estimator, Evidence, Observation, SkillRecord
+from siri.skills.evidence import Evidence, Observation, SkillRecord, UtilityEstimator
 from siri.skills.files import FileMiner, export_skills, import_skills
 from siri.skills.intake import ContinueWithout, Proposal, StopAfter, admit, propose
 from siri.skills.retrieval import (
@@ -13,9 +13,9 @@ from siri.skills.retrieval import (
     Retriever,
     SkillRetriever,
 )
-from siri.skills.safety import SkillGuard, plain_words
+from siri.skills.safety import SkillGuard, sanitize
 from siri.skills.stats import betting, empirical_bernstein, hoeffding, running_utility, wilson
-from siri.skills.validation import Evaluator, PairedValidator, SequentialValidator
+from siri.skills.validation import PairedValidator, Screen, SequentialValidator
 from siri.skills.writers.base import Miner, MiningReport, SelfMiner
 from siri.skills.writers.chat import ChatMiner
 from siri.skills.writers.hosted import HostedModel
@@ -38,8 +38,6 @@ __all__ = [
     "ChatMiner",
     "ContinueWithout",
     "EmbeddingRanking",
-    "Estimator",
-    "Evaluator",
     "EverythingRanking",
     "Evidence",
     "FileMiner",
@@ -54,6 +52,7 @@ __all__ = [
     "Proposal",
     "Ranking",
     "Retriever",
+    "Screen",
     "SelfMiner",
     "SequentialValidator",
     "SkillBank",
@@ -62,6 +61,7 @@ __all__ = [
     "SkillRetriever",
     "StopAfter",
     "SummaryPrompt",
+    "UtilityEstimator",
     "WithRules",
     "admit",
     "betting",
@@ -70,10 +70,10 @@ __all__ = [
     "hoeffding",
     "import_skills",
     "parse_skills",
-    "plain_words",
     "prompt_hash",
     "propose",
     "running_utility",
+    "sanitize",
     "skill_id",
     "summary_text",
     "wilson",

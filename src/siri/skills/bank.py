@@ -11,7 +11,7 @@ from typing import Any
 
 from siri.errors import CheckpointError, ConfigError
 from siri.skills import bank_file
-from siri.skills.evidence import Estimator, Evidence, Observation, SkillRecord, union
+from siri.skills.evidence import Evidence, Observation, SkillRecord, UtilityEstimator, union
 from siri.types import Skill, SkillStatus
 
 __all__ = ["PROVEN", "SkillBank", "SkillRecord", "jaccard", "normalize", "skill_id", "words"]
@@ -65,7 +65,7 @@ class SkillBank:
         *,
         similarity: float = 0.9,
         capacity: int | None = None,
-        estimator: Estimator | None = None,
+        estimator: UtilityEstimator | None = None,
         writer: str = "",
     ) -> None:
         if capacity is not None and capacity < 1:
@@ -73,7 +73,7 @@ class SkillBank:
         self.similarity = similarity
         self.capacity = capacity
         self.writer = writer
-        self._estimator = estimator or Estimator()
+        self._estimator = estimator or UtilityEstimator()
         self._records: dict[str, SkillRecord] = {}
 
     def __len__(self) -> int:
@@ -92,12 +92,12 @@ class SkillBank:
     __hash__ = None  # type: ignore[assignment]  # mutable
 
     @property
-    def estimator(self) -> Estimator:
+    def estimator(self) -> UtilityEstimator:
         """How observations are summarised; setting it summarises all of them anew."""
         return self._estimator
 
     @estimator.setter
-    def estimator(self, estimator: Estimator) -> None:
+    def estimator(self, estimator: UtilityEstimator) -> None:
         self._estimator = estimator
         self._measure(self._records)
 
@@ -243,7 +243,7 @@ class SkillBank:
             bank = cls(
                 similarity=float(body["similarity"]),
                 capacity=None if body["capacity"] is None else int(body["capacity"]),
-                estimator=Estimator.from_json(body["estimator"]),
+                estimator=UtilityEstimator.from_json(body["estimator"]),
             )
             bank.put(bank_file.record_from_json(row) for row in body["skills"])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -267,7 +267,7 @@ class SkillBank:
         """
         return bank_file.read(path, cls.from_json)
 
-    def _settings(self) -> tuple[float, int | None, Estimator]:
+    def _settings(self) -> tuple[float, int | None, UtilityEstimator]:
         return self.similarity, self.capacity, self._estimator
 
     def _make_room(self, newcomer: Skill) -> bool:

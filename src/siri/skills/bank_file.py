@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from siri.errors import CheckpointError
-from siri.skills.evidence import Estimator, Evidence, Observation, SkillRecord
+from siri.skills.evidence import Evidence, Observation, SkillRecord, UtilityEstimator
 from siri.storage import write_atomic
 from siri.types import Skill, SkillStatus
 
@@ -157,7 +157,7 @@ def _from_first(body: Mapping[str, Any]) -> dict[str, Any]:
                 "observations": [[0, "", n, max(0.0, -d), max(0.0, d)] for n, d in enumerate(deltas)],
             }
         )
-    estimator = Estimator().to_json()
+    estimator = UtilityEstimator().to_json()
     return {"similarity": body["similarity"], "capacity": None, "estimator": estimator, "skills": rows}
 
 

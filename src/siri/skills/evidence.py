@@ -16,7 +16,7 @@ from siri.errors import ConfigError
 from siri.skills.stats import Interval, betting, shrink_toward, utilities
 from siri.types import Skill, SkillStatus
 
-__all__ = ["Estimator", "Evidence", "Key", "Observation", "SkillRecord", "union"]
+__all__ = ["Evidence", "Key", "Observation", "SkillRecord", "UtilityEstimator", "union"]
 
 Key = tuple[int, str, int]
 """(iteration, writer, number): names one observation among all processes, and orders them."""
@@ -85,7 +85,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimator:
+class UtilityEstimator:
     """How observations become utility and interval; part of a bank, and written into its file."""
 
     n_eval: int = 8
@@ -130,7 +130,7 @@ class Estimator:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Estimator:
+    def from_json(cls, data: Mapping[str, Any]) -> UtilityEstimator:
         """Inverse of ``to_json``."""
         return cls(int(data["n_eval"]), float(data["ema"]), float(data["shrink"]), float(data["confidence"]))
 
@@ -149,7 +149,7 @@ class SkillRecord:
     reason: str = ""
     """Why it was retired: harmful, useless, undecided, expired, evicted, vetoed."""
     priority: float = 0.0
-    """What an ``Evaluator`` made of it; candidates with more go first."""
+    """What a ``Screen`` made of it; candidates with more go first."""
 
     @property
     def uses(self) -> int:

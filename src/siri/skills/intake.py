@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from siri.errors import ConfigError, MinerFault
 from siri.protocols import SkillMiner
 from siri.skills.bank import SkillBank
-from siri.skills.validation import Evaluator
+from siri.skills.validation import Screen
 from siri.types import Skill, SkillStatus, Trajectory
 
 __all__ = ["ContinueWithout", "Proposal", "StopAfter", "admit", "propose"]
@@ -46,7 +46,7 @@ class Proposal:
 
     skills: tuple[Skill, ...]
     verdicts: tuple[float | None, ...]
-    """The evaluator's word on each: a priority, or None for a veto."""
+    """The screen's word on each: a priority, or None for a veto."""
     episodes: int
     """Episodes that the miner was given."""
     remarks: tuple[str, ...] = ()
@@ -58,16 +58,16 @@ def propose(
     trajectories: Sequence[Trajectory],
     bank: SkillBank,
     *,
-    evaluator: Evaluator | None = None,
+    screen: Screen | None = None,
 ) -> Proposal:
-    """Mine, and let the evaluator judge what the bank does not have. The bank is not changed.
+    """Mine, and let the screen judge what the bank does not have. The bank is not changed.
 
     Raises:
-        MinerFault: of the miner. When the evaluator breaks, the skills go on without its word.
+        MinerFault: of the miner. When the screen breaks, the skills go on without its word.
     """
     mined = tuple(miner.mine(trajectories))
     fresh = [skill for skill in mined if bank.duplicate_of(skill) is None]
-    judged, remark = _judge(fresh, evaluator)
+    judged, remark = _judge(fresh, screen)
     by_id = {skill.id: verdict for skill, verdict in zip(fresh, judged, strict=True)}
     report = getattr(miner, "last_report", None)
     remarks = [f"{word} {counts}" for word, counts in _counts(report) if counts]
@@ -104,13 +104,13 @@ def _counts(report: object) -> list[tuple[str, dict[str, int]]]:
     ]
 
 
-def _judge(skills: Sequence[Skill], evaluator: Evaluator | None) -> tuple[list[float | None], str]:
-    if evaluator is None or not skills:
+def _judge(skills: Sequence[Skill], screen: Screen | None) -> tuple[list[float | None], str]:
+    if screen is None or not skills:
         return [0.0] * len(skills), ""
     try:
-        verdicts = list(evaluator(skills))
+        verdicts = list(screen(skills))
     except MinerFault as fault:
-        return [0.0] * len(skills), f"evaluator failed: {fault}"
+        return [0.0] * len(skills), f"screen failed: {fault}"
     if len(verdicts) != len(skills):
         raise ConfigError(f"got {len(verdicts)} verdicts, expected one for each of {len(skills)} skills")
     return verdicts, ""

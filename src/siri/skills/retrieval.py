@@ -142,7 +142,7 @@ class Retriever:
 
     A candidate is shown alone, so that the group's Δ belongs to one skill. Where a task has both
     candidates and active skills, ``candidate_share`` of the groups go to candidates. Candidates that an
-    ``Evaluator`` gave more priority come first. Among equals it is the validator's ``priority`` that decides,
+    ``Screen`` gave more priority come first. Among equals it is the validator's ``priority`` that decides,
     or, without one, the candidate closest to ``n_eval`` groups, so that evidence gathers instead of
     spreading.
 

@@ -16,7 +16,7 @@ from typing import Any
 from siri.errors import ConfigError
 from siri.types import Skill
 
-__all__ = ["SkillGuard", "plain_words"]
+__all__ = ["SkillGuard", "sanitize"]
 
 _LONGEST = 4096
 """Characters of a text that are looked at; a skill has a few hundred."""
@@ -34,7 +34,7 @@ _ROLES = re.compile(
 )
 
 
-def plain_words(text: str) -> str:
+def sanitize(text: str) -> str:
     """``text`` as one line of letters, digits and simple punctuation. Idempotent.
 
     Compatibility forms are folded (NFKC), so look-alikes such as ``＜`` are treated as what they look like.
@@ -57,7 +57,7 @@ def _joins(char: str) -> bool:
 class SkillGuard:
     """Makes skills safe to show to one tokenizer, and checks the result by its token ids.
 
-    The words of a skill are first reduced to ``plain_words``. They are then tokenised as they will stand in a
+    The words of a skill are first reduced to ``sanitize``. They are then tokenised as they will stand in a
     prompt; a text that still yields a special or added token is taken apart until it yields none. Texts are
     cut at a word so that each skill has at most ``max_tokens`` tokens, and the last skills are left out where
     the block would have more than ``max_block``. Idempotent: a safe skill is returned unchanged.
@@ -121,7 +121,7 @@ class SkillGuard:
         return safe if said and self.count(safe.text) <= self.max_tokens else None
 
     def _harmless(self, text: str) -> str:
-        words = plain_words(text)
+        words = sanitize(text)
         if self._is_harmless(words):
             return words
         # an added token made of plain letters: only its own words go

@@ -8,21 +8,21 @@ from typing import Any, Literal, Protocol
 
 from siri.errors import CheckpointError, ConfigError
 from siri.skills.bank import SkillBank
-from siri.skills.evidence import Estimator, Evidence, Observation, SkillRecord
+from siri.skills.evidence import Evidence, Observation, SkillRecord, UtilityEstimator
 from siri.skills.stats import log_capital
 from siri.types import Skill, SkillStatus
 
-__all__ = ["Evaluator", "PairedValidator", "Rule", "SequentialValidator"]
+__all__ = ["DecisionRule", "PairedValidator", "Screen", "SequentialValidator"]
 
-Rule = Literal["threshold", "confidence"]
+DecisionRule = Literal["threshold", "confidence"]
 """``threshold`` compares the utility (the paper's rule), ``confidence`` the ends of the interval."""
 
 
-class Evaluator(Protocol):
+class Screen(Protocol):
     """Judges new candidates before rollouts are spent on them, for instance a small model or a list of rules.
 
     Returns one verdict for each skill, in order: a priority (candidates with more are tested first), or None
-    for a veto, which retires the skill. An ``Evaluator`` that breaks raises ``MinerFault``; the candidates
+    for a veto, which retires the skill. A ``Screen`` that breaks raises ``MinerFault``; the candidates
     then go on as if there were none.
     """
 
@@ -60,7 +60,7 @@ class PairedValidator:
         self,
         bank: SkillBank | None = None,
         *,
-        rule: Rule = "threshold",
+        rule: DecisionRule = "threshold",
         n_eval: int = 8,
         ema: float = 0.1,
         activate: float = 0.02,
@@ -79,13 +79,13 @@ class PairedValidator:
             )
         if retire > activate:
             raise ConfigError(f"got retire={retire} above activate={activate}, expected retire <= activate")
-        self.rule: Rule = rule
+        self.rule: DecisionRule = rule
         self.activate = activate
         self.retire = retire
         self.patience = patience
         self.max_age = max_age
         self.caught_up = caught_up
-        self.estimator = Estimator(n_eval, ema, shrink, confidence)
+        self.estimator = UtilityEstimator(n_eval, ema, shrink, confidence)
         self.iteration = 0
         """The current iteration, as ``expire`` was last told; stamped on observations and changes of
         status."""

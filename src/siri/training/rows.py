@@ -39,8 +39,8 @@ __all__ = [
 ]
 
 Kind = Literal["rl", "int"]
-Estimator = Literal["joint", "per_arm", "plain_baseline"]
-UtilityLevel = Literal["episode", "group", "skill"]
+Baseline = Literal["joint", "per_arm", "plain_baseline"]
+GateLevel = Literal["episode", "group", "skill"]
 """Whose benefit opens the gate: that of the rollout (U_i), of its group (Δ), or of the skill (u)."""
 Scope = Literal["response", "action_span"]
 Internalize: TypeAlias = Callable[[Group, Trajectory], bool]
@@ -139,7 +139,7 @@ def turn_arrays(groups: Sequence[Group]) -> TurnArrays:
 def compute_advantages(
     groups: Sequence[Group],
     *,
-    estimator: Estimator = "joint",
+    estimator: Baseline = "joint",
     gamma: float = 0.95,
     omega: float = 1.0,
     normalize: Normalize = "mean_std",
@@ -155,9 +155,9 @@ def compute_advantages(
     that a skill rollout's A_E is its treatment effect in units of the joint σ. ``similarity`` is the cosine
     of word counts from which on two observations are one anchor; None takes the environment's anchors.
     """
-    if estimator not in get_args(Estimator):
+    if estimator not in get_args(Baseline):
         raise ConfigError(
-            f"got estimator={estimator!r}, expected one of {get_args(Estimator)}; fix: use 'joint'"
+            f"got estimator={estimator!r}, expected one of {get_args(Baseline)}; fix: use 'joint'"
         )
     turns = turn_arrays(groups)
     if not turns.rewards.numel():
@@ -208,7 +208,7 @@ def utility(group: Group, trajectory: Trajectory, *, level: Literal["episode", "
 def beneficial(
     active: Collection[str],
     *,
-    level: UtilityLevel = "episode",
+    level: GateLevel = "episode",
     utilities: Mapping[str, float] | None = None,
 ) -> Internalize:
     """The gate on trajectories: the skill helped, and every skill shown is in ``active``.
@@ -218,9 +218,9 @@ def beneficial(
         level: helped this rollout (U_i > 0), its group (Δ > 0), or so far (u > 0 of every skill shown).
         utilities: u by skill, for the last of these; a skill that is missing has u = 0.
     """
-    if level not in get_args(UtilityLevel) or (level == "skill" and utilities is None):
+    if level not in get_args(GateLevel) or (level == "skill" and utilities is None):
         raise ConfigError(
-            f"got level={level!r} and utilities={utilities!r}, expected one of {get_args(UtilityLevel)}, and "
+            f"got level={level!r} and utilities={utilities!r}, expected one of {get_args(GateLevel)}, and "
             f"utilities with 'skill'; fix: use 'episode'"
         )
 
