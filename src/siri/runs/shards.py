@@ -1,9 +1,9 @@
 """Named tensors in a folder, a file a process: written by any number of processes, read by any other.
 
-Each process writes what it holds (``shard-00001-of-00004.safetensors``): its rows of a tensor that is spread
-over the processes, and its part of those that every process has whole. A header says which rows of which tensor
-a file holds, so a reader takes just the rows that it needs. Nothing is gathered on either side, and nothing in
-a file is code.
+Each process writes what it holds (``shard-00001-of-00004.safetensors``): its rows of a tensor that is
+spread over the processes, and its part of those that every process has whole. A header says which rows of
+which tensor a file holds, so a reader takes just the rows that it needs. Nothing is gathered on either side,
+and nothing in a file is code.
 """
 
 from __future__ import annotations
