@@ -6,6 +6,7 @@ Filters: alfworld 0.4.2 ``AlfredTWEnv.collect_game_files``.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,13 +36,15 @@ KINDS = (
 FILE_NAME = "game.tw-pddl"
 _TRAJECTORY = "traj_data.json"
 _DATA_FOLDER = "json_2.1.1"
-_CACHED_GAMES = 512  # about 60 MB
+_CACHED_GAMES = 4096 if multiprocessing.parent_process() is None else 64
+"""All of ALFWorld (3,827 games, some 120 KB each): epochs over more games than are kept would never hit one.
+A worker process, of which there are many, keeps what its group plays."""
 _MAX_BYTES = 64_000_000  # traj_data.json holds every image of a trajectory, a few 100 kB
 _SPLITS = frozenset({"train", "valid", "valid_seen", "valid_unseen"})
 
 
 def load_game(path: str | Path) -> Game:
-    """Read a game file. The last 512 games are kept; a changed file is read again.
+    """Read a game file. The last 4,096 games are kept (64 in a worker); a changed file is read again.
 
     Raises:
         GameError: the file is missing, corrupt or of an unknown kind.
