@@ -2,17 +2,25 @@
 
 Implementations need no base class. Everything is synchronous and single-threaded unless a docstring
 says otherwise.
+
+Most seams come in two forms. The small one (``Environment``, ``Policy``, ``SkillMiner``, ``Validator``,
+``Objective``) is what you write; the full one (``Seat``, ``TrainablePolicy``, ``BoundMiner``, ``Judge``,
+``Term``) is what siri works with. ``siri.doors`` makes the one from the other, once, so nothing behind it
+has to guess what an object can do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from siri.types import (
     Completion,
+    FaultCounts,
     Info,
     Message,
+    MiningReport,
     Request,
     Sampling,
     Skill,
@@ -23,9 +31,33 @@ from siri.types import (
 )
 
 if TYPE_CHECKING:
-    from siri.algos.objectives import Loss, TokenBatch, TokenScores
+    from torch import Tensor, nn
 
-__all__ = ["Environment", "Objective", "Policy", "Prompter", "SkillMiner", "Validator"]
+    from siri.algos.objectives import Loss, TokenBatch, TokenScores
+    from siri.config import LoRAConfig
+    from siri.errors import EnvironmentFault
+    from siri.skills.bank import SkillBank
+    from siri.skills.evidence import SkillRecord
+
+__all__ = [
+    "BoundMiner",
+    "Environment",
+    "Expert",
+    "FaultPolicy",
+    "Judge",
+    "Objective",
+    "Policy",
+    "Progress",
+    "Prompter",
+    "Seat",
+    "SkillMiner",
+    "Stateful",
+    "Term",
+    "Tokenizer",
+    "TrainablePolicy",
+    "Validator",
+    "WeightSource",
+]
 
 
 @runtime_checkable
@@ -49,6 +81,30 @@ class Environment(Protocol):
 
 
 @runtime_checkable
+class Seat(Environment, Protocol):
+    """An environment at a place in a rollout: a call is begun, other environments work, and it is waited for.
+
+    Errors: whatever the world raises comes out as ``EnvironmentFault``.
+    """
+
+    def begin(self, name: str, *arguments: Any, **named: Any) -> Callable[[], Any]:
+        """Begin ``reset`` or ``step``; what is returned waits for the result, and is called once."""
+        ...
+
+    def close(self) -> None:
+        """Free what the environment holds. It is not used afterwards."""
+        ...
+
+
+class Tokenizer(Protocol):
+    """What siri asks of a tokenizer; those of transformers have it."""
+
+    def __call__(self, text: str, *, add_special_tokens: bool = True) -> Mapping[str, Any]:
+        """Tokenise; ``input_ids`` are the token ids."""
+        ...
+
+
+@runtime_checkable
 class Policy(Protocol):
     """Something that continues conversations.
 
@@ -59,6 +115,64 @@ class Policy(Protocol):
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
         """Generate one completion for each request."""
+        ...
+
+
+class WeightSource(Protocol):
+    """Who owns the weights in training: the learner."""
+
+    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """The newest weights by name, whole, one after the other. A collective: every process iterates, to
+        the end. The tensors are not to be changed, and last until the next update."""
+        ...
+
+
+@runtime_checkable
+class TrainablePolicy(Policy, Protocol):
+    """A policy whose weights are trained. ``HFPolicy`` and the vLLM policies have this form.
+
+    An iteration asks it, in this order: ``generate`` and ``end`` (rollouts), ``make_room`` (before
+    learning), ``sync`` (after it). ``snapshot`` is asked for where the policy summarises its own episodes.
+    """
+
+    model: nn.Module | None
+    """The weights to train, as a transformers model; None: this policy has none, and learns nothing."""
+    tokenizer: Tokenizer | None
+    """Turns text into token ids; None where words are all there is."""
+    elsewhere: bool
+    """Whether an engine with weights of its own samples, so that its log-probs may drift from the model's."""
+
+    def decode(self, ids: Sequence[int]) -> str | None:
+        """Token ids as text, as ``Completion.text`` has them; None where the policy cannot say."""
+        ...
+
+    def end(self, session: str) -> None:
+        """Forget one session; unknown names are ignored."""
+        ...
+
+    def snapshot(self) -> Policy:
+        """A frozen copy: what becomes of the weights later does not change it."""
+        ...
+
+    def adapt(self, lora: LoRAConfig, *, seed: int) -> bool:
+        """Put on the adapter that ``lora`` asks for; whether there is one now.
+
+        Raises:
+            ConfigError: it cannot, or carries another adapter than the one asked for.
+        """
+        ...
+
+    def make_room(self, *, sleep: bool) -> None:
+        """Called before learning: drop what is of no use once the weights change; with ``sleep``, give the
+        engine's memory to the learner until the next ``generate``."""
+        ...
+
+    def sync(self, source: WeightSource) -> None:
+        """Take the newest weights. A collective, called in every process after learning."""
+        ...
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the policy as a checkpoint that ``load`` and transformers read; never half written."""
         ...
 
 
@@ -96,11 +210,26 @@ class SkillMiner(Protocol):
 
     Input: successful, plain-arm, train-split trajectories of any kinds; anything else is refused with
     ``SplitError``. Output: new skills, possibly none. An outage is a ``MinerFault``, never an empty list.
-    The trajectories are not mutated.
+    The trajectories are not mutated. What only the run knows (``Skill.created``, an id that is free) is
+    stamped by siri.
     """
 
     def mine(self, trajectories: Sequence[Trajectory]) -> list[Skill]:
         """Summarise the trajectories into skills."""
+        ...
+
+
+@runtime_checkable
+class BoundMiner(SkillMiner, Protocol):
+    """A miner that is told which policy it works for, and reports what it did."""
+
+    @property
+    def last_report(self) -> MiningReport:
+        """What the last call of ``mine`` did."""
+        ...
+
+    def bind(self, policy: Policy, *, iteration: int) -> object:
+        """Called before each mining, with a frozen snapshot of the policy."""
         ...
 
 
@@ -118,6 +247,25 @@ class Validator(Protocol):
 
 
 @runtime_checkable
+class Judge(Validator, Protocol):
+    """A validator that keeps its evidence, and the statuses it decides, in the run's bank."""
+
+    @property
+    def priority(self) -> Callable[[SkillRecord], float | None] | None:
+        """How urgently a candidate needs the next group, more is sooner; its answer None: it gets no more.
+        A judge without an opinion has None here, and the retriever decides."""
+        ...
+
+    def begin(self, iteration: int, bank: SkillBank) -> Sequence[str]:
+        """Called when the run is put together and at the start of every iteration.
+
+        Returns:
+            Ids of the skills that were retired because their time is up.
+        """
+        ...
+
+
+@runtime_checkable
 class Objective(Protocol):
     """A training loss. Pure and differentiable in ``scores``; mutates nothing.
 
@@ -127,4 +275,75 @@ class Objective(Protocol):
 
     def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
         """Return the loss of ``batch`` under ``scores``."""
+        ...
+
+
+@runtime_checkable
+class Term(Objective, Protocol):
+    """An objective that says whether it reads ``batch.reference_logprobs``; ``siri.algos.Term`` is one.
+
+    A function says so with ``@siri.algos.needs_reference``. Where nothing needs them, there are none.
+    """
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether it reads the log-probs of the frozen initial model."""
+        ...
+
+
+@runtime_checkable
+class FaultPolicy(Protocol):
+    """What happens when an environment breaks: raise, or go on without the episode."""
+
+    def failed(self, fault: EnvironmentFault, task: Task) -> None:
+        """Told of every environment that broke: raise, or return to drop the episode."""
+        ...
+
+    def played(self, episodes: int, lost: int) -> None:
+        """Told at the end of every play how many episodes were begun and lost."""
+        ...
+
+    def take(self) -> FaultCounts | None:
+        """The counts since the last call, which start again at 0; None where nothing is counted."""
+        ...
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A part whose state travels with checkpoints."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """The state as JSON values."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what ``state_dict`` returned, after a trip through JSON."""
+        ...
+
+
+class Expert(Protocol):
+    """Shows how a task of a suite is solved. Deterministic in (task, seed)."""
+
+    def demonstrate(self, task: Task, *, seed: int = 0) -> Sequence[str] | None:
+        """The actions of an episode that solves ``task``; None where the expert fails."""
+        ...
+
+
+class Progress(Protocol):
+    """Told how far a long part has come: ``"evaluation"``, ``"rollout"``, ``"mining"``, ``"learning"``.
+
+    Parts may nest (a mining has no rollouts, an iteration has each part once). Called in the process that
+    does the work, often: do little. ``siri.progress.Silent`` is the default.
+    """
+
+    def begin(self, part: str, total: int) -> None:
+        """``part`` starts, and will have ``total`` units of work (episodes, or optimizer steps)."""
+        ...
+
+    def advance(self, part: str, n: int = 1, **figures: float) -> None:
+        """``n`` more units are done; ``figures`` are what there is to show."""
+        ...
+
+    def end(self, part: str) -> None:
+        """``part`` is over, whether or not all of its units were done."""
         ...

@@ -10,15 +10,18 @@ from typing import Any, Literal, NotRequired, TypedDict
 __all__ = [
     "Arm",
     "Completion",
+    "FaultCounts",
     "Group",
     "Info",
     "Message",
+    "MiningReport",
     "Request",
     "Sampling",
     "Skill",
     "SkillStatus",
     "StopReason",
     "Task",
+    "ToolCall",
     "Trajectory",
     "Turn",
 ]
@@ -27,11 +30,28 @@ Arm = Literal["plain", "skill"]
 """Which prompt an episode was played under: the original one, or the one with a skill block."""
 
 
+class ToolCall(TypedDict):
+    """One call of a tool, as chat templates and OpenAI-compatible servers write it."""
+
+    id: NotRequired[str]
+    type: Literal["function"]
+    function: Mapping[str, Any]
+    """``name``, and ``arguments`` (a JSON string, or the object itself)."""
+
+
 class Message(TypedDict):
     """One chat message, as ``tokenizer.apply_chat_template`` takes it."""
 
     role: str
+    """``"system"``, ``"user"``, ``"assistant"`` or ``"tool"``."""
     content: str
+    """``""`` in an assistant message that only calls tools."""
+    tool_calls: NotRequired[Sequence[ToolCall]]
+    """Of an assistant message."""
+    tool_call_id: NotRequired[str]
+    """Of a ``tool`` message: the call that it answers."""
+    name: NotRequired[str]
+    """Of a ``tool`` message: the tool that answers."""
 
 
 class Info(TypedDict):
@@ -132,12 +152,14 @@ class Request:
     ``plain`` is the same conversation without the skill block; the engine does not generate from it,
     it only returns its token ids (``Completion.plain_prompt_ids``) so that they never are re-tokenised.
     ``seed`` fixes the sampling of this request alone, whatever else is in the batch.
+    ``tools`` are JSON schemas of the tools that the model may call, as chat templates take them.
     """
 
     messages: Sequence[Message]
     session: str | None = None
     plain: Sequence[Message] | None = None
     seed: int = 0
+    tools: Sequence[Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,3 +237,32 @@ class Group:
     def arm(self, arm: Arm) -> tuple[Trajectory, ...]:
         """The trajectories of one arm, in rollout order."""
         return tuple(t for t in self.trajectories if t.arm == arm)
+
+
+@dataclass(frozen=True, slots=True)
+class FaultCounts:
+    """Episodes lost to broken environments since the counts were last taken."""
+
+    dropped: int = 0
+    timeouts: int = 0
+    """How many of ``dropped`` did not answer in time."""
+    reasons: tuple[str, ...] = ()
+    """What the faults said, one for each lost episode."""
+
+
+@dataclass(frozen=True, slots=True)
+class MiningReport:
+    """What one call of ``mine`` did."""
+
+    requests: int = 0
+    """Summaries asked for."""
+    proposed: int = 0
+    """Pairs that were read from the answers."""
+    accepted: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    """By reason: those of ``parsing.rejection``; ``unparseable``, ``cut_off`` and ``refusal`` (per answer);
+    ``unsafe``, ``duplicate``, ``surplus``."""
+    failed: Mapping[str, int] = field(default_factory=dict)
+    """Calls without an answer, by cause; always empty for a local model."""
+    notes: tuple[str, ...] = ()
+    """Anything else to say, in words."""

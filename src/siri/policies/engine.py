@@ -9,15 +9,20 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from siri.errors import ConfigError, PolicyFault
+from siri.models.weights import copy_weights
 from siri.policies.encoding import Encoder, Transcript
 from siri.policies.support import save_checkpoint, stop_ids, usable_context
 from siri.processes import started
+from siri.protocols import WeightSource
 from siri.types import Completion, Request, Sampling
+
+if TYPE_CHECKING:
+    from siri.config import LoRAConfig
 
 __all__ = ["EnginePolicy", "Sampled", "named_weights"]
 
@@ -36,7 +41,7 @@ class Sampled:
 
 
 class EnginePolicy(ABC):
-    """Samples with an engine that follows the model in training; implements ``siri.protocols.Policy``.
+    """Samples with an engine that follows the model in training; a ``siri.protocols.TrainablePolicy``.
 
     Token ids go in and come out; a conversation that continues keeps the ids of its past. ``reset_cache``
     marks the engine's weights as old. ``generate`` asks the engine which weights it has, every time, and
@@ -51,6 +56,7 @@ class EnginePolicy(ABC):
 
     engine: Any
     """What samples."""
+    elsewhere: bool = True
 
     def __init__(self, model: Any, tokenizer: Any, *, slots: int, max_context: int | None) -> None:
         if started() > 1:
@@ -81,6 +87,29 @@ class EnginePolicy(ABC):
 
         frozen = copy.deepcopy(self.model).eval().requires_grad_(False)
         return HFPolicy(frozen, self.tokenizer, slots=self.slots, max_context=self.max_context)
+
+    def adapt(self, lora: LoRAConfig, *, seed: int) -> bool:  # noqa: ARG002
+        """No adapter: the engine is given whole weights.
+
+        Raises:
+            ConfigError: ``lora`` asks for one.
+        """
+        if lora.rank:
+            raise ConfigError(
+                f"got lora.rank={lora.rank} with {type(self).__name__}, expected a policy that adapts; "
+                "fix: HFPolicy"
+            )
+        return False
+
+    def make_room(self, *, sleep: bool) -> None:
+        """With ``sleep``, give the engine's memory to the learner."""
+        if sleep:
+            self.sleep()
+
+    def sync(self, source: WeightSource) -> None:
+        """Take the newest weights of ``source``; the next ``generate`` pushes them to the engine."""
+        copy_weights(source, self.model)
+        self.reset_cache()
 
     def reset_cache(self) -> None:
         """The model has new weights; the next ``generate`` pushes them."""

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from siri.errors import ConfigError, PolicyFault
-from siri.models.adapters import has_adapter, load_adapter, unwrapped
+from siri.models.adapters import add_lora, has_adapter, load_adapter, unwrapped
+from siri.models.weights import copy_weights
 from siri.policies.cache import SlotCache
 from siri.policies.encoding import Encoder, Prompt, Transcript
 from siri.policies.prefixes import common_starts, same_prompts
@@ -39,7 +40,11 @@ from siri.policies.support import (
     usable_context,
 )
 from siri.policies.uncached import generate_plain
+from siri.protocols import WeightSource
 from siri.types import Completion, Request, Sampling
+
+if TYPE_CHECKING:
+    from siri.config import LoRAConfig
 
 __all__ = ["HFPolicy"]
 
@@ -76,11 +81,11 @@ class _Row:
 
 
 class HFPolicy:
-    """Samples from ``model``; implements ``siri.protocols.Policy``.
+    """Samples from ``model``; implements ``siri.protocols.TrainablePolicy``.
 
     A request with a session prefills only what is new since the session's last request. Sessions lose their
     slot (least recently used first) when there are more of them than ``slots``: slower, equally correct.
-    Call ``reset_cache`` after the weights changed and ``end`` when an episode is over.
+    Call ``reset_cache`` (or ``sync``) after the weights changed and ``end`` when an episode is over.
 
     A model that the slots cannot serve (recurrent states, hybrid layers, positions that follow from the
     mask) is served by uncached generation, and so is a prompt beyond the window of sliding-window layers: the
@@ -94,6 +99,8 @@ class HFPolicy:
         max_context: longest prompt plus completion, in tokens; by default what the model was made for.
         device: where to move the model; by default it stays where it is.
     """
+
+    elsewhere: bool = False
 
     def __init__(
         self,
@@ -152,6 +159,13 @@ class HFPolicy:
         """
         save_checkpoint(self.model, self.tokenizer, Path(folder))
 
+    def __repr__(self) -> str:
+        name = self.model.name_or_path or type(self.model).__name__
+        return (
+            f"HFPolicy({name!r}, slots={self.slots}, max_context={self.max_context}, "
+            f"dtype={str(self.model.dtype).removeprefix('torch.')}, device={str(self.model.device)!r})"
+        )
+
     def decode(self, ids: Sequence[int]) -> str:
         """Token ids in words, as ``Completion.text`` has them."""
         return self._encoder.decode(tuple(ids))
@@ -170,6 +184,42 @@ class HFPolicy:
         other.__dict__.update(self.__dict__, model=model)
         other.reset_cache()
         return other
+
+    def adapt(self, lora: LoRAConfig, *, seed: int) -> bool:
+        """Put on the LoRA adapter that ``lora`` asks for, or train the one that is there; see ``add_lora``.
+
+        Raises:
+            ConfigError: the model has an adapter, and ``lora`` asks for none or another one.
+            MissingExtra: peft is not installed.
+        """
+        if not lora.rank:
+            if has_adapter(self.model):
+                raise ConfigError(
+                    "got a policy with a LoRA adapter and lora.rank=0, expected the adapter's rank and alpha "
+                    "to train it further; fix: set lora.rank and lora.alpha"
+                )
+            return False
+        add_lora(self.model, rank=lora.rank, alpha=lora.alpha, targets=lora.targets, seed=seed)
+        self.reset_cache()
+        return True
+
+    def make_room(self, *, sleep: bool) -> None:
+        """Forget every session: the learner needs the room of their keys and values.
+
+        Raises:
+            ConfigError: asked to sleep, which only an engine can.
+        """
+        if sleep:
+            raise ConfigError(
+                "got rollout.sleep with HFPolicy, expected an engine that sleeps; fix: VLLMPolicy, or "
+                "rollout.sleep=false"
+            )
+        self.reset_cache()
+
+    def sync(self, source: WeightSource) -> None:
+        """Take the newest weights of ``source``, where they are not these, and forget every session."""
+        copy_weights(source, self.model)
+        self.reset_cache()
 
     def reset_cache(self) -> None:
         """Forget every session; must be called when the weights changed."""

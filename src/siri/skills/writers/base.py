@@ -23,7 +23,7 @@ from siri.skills.writers.prompts import (
     prompt_hash,
     summary_text,
 )
-from siri.types import Message, Request, Sampling, Skill, Trajectory
+from siri.types import Message, MiningReport, Request, Sampling, Skill, Trajectory
 
 __all__ = [
     "TINY_SKILL_GRAMMAR",
@@ -37,24 +37,6 @@ __all__ = [
     "parse_skills",
     "summary_text",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class MiningReport:
-    """What one call of ``mine`` did."""
-
-    requests: int = 0
-    """Summaries asked for."""
-    proposed: int = 0
-    """Pairs that were read from the answers."""
-    accepted: int = 0
-    rejected: Mapping[str, int] = field(default_factory=dict)
-    """By reason: those of ``parsing.rejection``; ``unparseable``, ``cut_off`` and ``refusal`` (per answer);
-    ``unsafe``, ``duplicate``, ``surplus``."""
-    failed: Mapping[str, int] = field(default_factory=dict)
-    """Calls without an answer, by cause; always empty for a local model."""
-    notes: tuple[str, ...] = ()
-    """Anything else to say, in words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,372 @@
+"""Doors: where a user's object becomes a complete part of a run, once.
+
+An object that has the full form of its protocol comes through as it is; one that has the small form comes
+out in a wrapper that adds what is missing. Every other file works with full forms, so this is the only one,
+next to ``siri.testing``, that asks an object what it can do.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from siri import answers
+from siri.errors import ConfigError, EnvironmentFault, MinerFault, SiriError
+from siri.protocols import (
+    BoundMiner,
+    Environment,
+    FaultPolicy,
+    Judge,
+    Objective,
+    Policy,
+    Seat,
+    SkillMiner,
+    Stateful,
+    Term,
+    Tokenizer,
+    TrainablePolicy,
+    Validator,
+    WeightSource,
+)
+from siri.types import (
+    Completion,
+    FaultCounts,
+    Info,
+    MiningReport,
+    Request,
+    Sampling,
+    Skill,
+    SkillStatus,
+    Task,
+    Trajectory,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from siri.algos.objectives import Loss, TokenBatch, TokenScores
+    from siri.config import LoRAConfig
+    from siri.skills.bank import SkillBank
+    from siri.skills.evidence import SkillRecord
+
+__all__ = [
+    "closed",
+    "faults",
+    "generated",
+    "judge",
+    "judged",
+    "lacks",
+    "mined",
+    "miner",
+    "name_of",
+    "objective",
+    "policy",
+    "reads_reference",
+    "seat",
+    "stateful",
+]
+
+T = TypeVar("T")
+
+
+def policy(given: Policy) -> TrainablePolicy:
+    """A policy for rollouts and learning; one without weights plays, and learns nothing.
+
+    Raises:
+        ConfigError: it cannot generate.
+    """
+    if isinstance(given, TrainablePolicy):
+        return given
+    return _Playing(_having(given, "generate", "a policy"))
+
+
+def seat(given: Environment) -> Seat:
+    """An environment at a place in a rollout."""
+    if isinstance(given, Seat):
+        return given
+    for name in ("reset", "step"):
+        if not callable(getattr(given, name, None)):
+            raise EnvironmentFault(f"got {name_of(given)} without {name}, expected an Environment")
+    return _Here(given)
+
+
+def miner(given: SkillMiner) -> BoundMiner:
+    """A miner that can be bound and reports."""
+    if isinstance(given, BoundMiner):
+        return given
+    return _Unbound(_having(given, "mine", "a miner"))
+
+
+def judge(given: Validator) -> Judge:
+    """A validator that keeps its evidence in the bank."""
+    if isinstance(given, Judge):
+        return given
+    return _Observing(_having(given, "observe", "a validator"))
+
+
+def objective(given: Objective) -> Term:
+    """A loss that says whether it needs a reference; one that does not say needs none."""
+    if isinstance(given, Term):
+        return given
+    if not callable(given):
+        raise ConfigError(
+            f"got {name_of(given)} as an objective, expected a function of (batch, scores); fix: see "
+            "siri.protocols.Objective"
+        )
+    return _Plain(given)
+
+
+def reads_reference(given: Callable[..., Any]) -> bool:
+    """Whether a loss says that it reads the log-probs of the reference model."""
+    return bool(getattr(given, "needs_reference", False))
+
+
+def faults(given: FaultPolicy | Callable[[EnvironmentFault, Task], None]) -> FaultPolicy:
+    """What happens when an environment breaks; a function is told of every fault."""
+    return given if isinstance(given, FaultPolicy) else _Told(given)
+
+
+def stateful(parts: Mapping[str, object]) -> dict[str, Stateful]:
+    """Those of ``parts`` whose state travels with checkpoints.
+
+    Raises:
+        ConfigError: a state is not plain data. Better now than when the first checkpoint is due.
+    """
+    found: dict[str, Stateful] = {}
+    for name, part in parts.items():
+        own = part.given if isinstance(part, _Observing | _Unbound) else part
+        if isinstance(own, Stateful):
+            answers.state(own.state_dict(), f"the {name}")
+            found[name] = own
+    return found
+
+
+def mined(miner: BoundMiner, trajectories: Sequence[Trajectory]) -> tuple[Skill, ...]:
+    """What a miner writes.
+
+    Raises:
+        MinerFault: it could not, raised anything at all, or returned something else than skills.
+    """
+    found = _asked(MinerFault, f"miner {name_of(miner)}: ", miner.mine, trajectories)
+    return answers.mined(found, f"miner {name_of(miner)}")
+
+
+def judged(
+    validator: Validator, skill_id: str, plain: Sequence[bool], skilled: Sequence[bool]
+) -> SkillStatus:
+    """A validator's verdict on a skill after one more group.
+
+    Raises:
+        ConfigError: it is no status.
+    """
+    return answers.status(validator.observe(skill_id, plain, skilled), name_of(validator))
+
+
+def generated(policy: Policy, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+    """What a policy answers, one completion for each request.
+
+    Raises:
+        PolicyFault: it returned something else.
+    """
+    return answers.completions(policy.generate(requests, sampling), len(requests), name_of(policy))
+
+
+def closed(given: object) -> None:
+    """Close what can be closed."""
+    close = getattr(given, "close", None)
+    if callable(close):
+        close()
+
+
+def lacks(given: object) -> list[str]:
+    """What a policy lacks of the full form that learning needs."""
+    own = given.given if isinstance(given, _Playing) else given
+    return [name for name in _TRAINABLE if not hasattr(own, name)]
+
+
+def name_of(given: object) -> str:
+    """How messages call a user's object."""
+    inner = getattr(given, "func", given)  # functools.partial
+    inner = inner.given if isinstance(inner, _WRAPPERS) else inner
+    return str(getattr(inner, "__name__", None) or type(inner).__name__)
+
+
+class _Here:
+    """An environment in this process: a call is carried out when it is waited for."""
+
+    def __init__(self, given: Environment) -> None:
+        self.given = given
+
+    def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[str, Info]:
+        answer: tuple[str, Info] = self.begin("reset", seed=seed, options=options)()
+        return answer
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, Info]:
+        answer: tuple[str, float, bool, bool, Info] = self.begin("step", action)()
+        return answer
+
+    def begin(self, name: str, *arguments: Any, **named: Any) -> Callable[[], Any]:
+        call = self.given.reset if name == "reset" else self.given.step
+        check = answers.reset if name == "reset" else answers.step
+
+        def wait() -> Any:
+            found = _asked(EnvironmentFault, "", call, *arguments, **named)
+            return check(found, type(self.given).__name__)
+
+        return wait
+
+    def close(self) -> None:
+        closed(self.given)
+
+
+class _Playing:
+    """A policy without weights of its own; whatever else it has is used."""
+
+    model: nn.Module | None = None
+    elsewhere: bool = False
+
+    def __init__(self, given: Policy) -> None:
+        self.given = given
+        self.tokenizer: Tokenizer | None = getattr(given, "tokenizer", None)
+        self._decode: Callable[[Sequence[int]], str | None] = getattr(given, "decode", lambda _: None)
+        self._end: Callable[[str], None] = getattr(given, "end", lambda _: None)
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+        return self.given.generate(requests, sampling)
+
+    def decode(self, ids: Sequence[int]) -> str | None:
+        return self._decode(ids)
+
+    def end(self, session: str) -> None:
+        self._end(session)
+
+    def snapshot(self) -> Policy:
+        return self.given
+
+    def adapt(self, lora: LoRAConfig, *, seed: int) -> bool:  # noqa: ARG002
+        if lora.rank:
+            raise ConfigError(
+                f"got lora.rank={lora.rank} with {name_of(self)}, expected a policy with weights; fix: rank 0"
+            )
+        return False
+
+    def make_room(self, *, sleep: bool) -> None:
+        pass
+
+    def sync(self, source: WeightSource) -> None:
+        pass
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        raise ConfigError(
+            f"got {name_of(self)} to save in {os.fspath(folder)}, expected one with weights; fix: HFPolicy"
+        )
+
+
+class _Unbound:
+    """A miner that need not know for whom it works."""
+
+    def __init__(self, given: SkillMiner) -> None:
+        self.given = given
+        self._bind: Callable[..., object] = getattr(given, "bind", lambda *_, **__: None)
+
+    @property
+    def last_report(self) -> MiningReport:
+        found = getattr(self.given, "last_report", None)
+        return found if isinstance(found, MiningReport) else MiningReport()
+
+    def bind(self, policy: Policy, *, iteration: int) -> object:
+        return self._bind(policy, iteration=iteration)
+
+    def mine(self, trajectories: Sequence[Trajectory]) -> list[Skill]:
+        return self.given.mine(trajectories)
+
+
+class _Observing:
+    """A validator that knows no bank: the outcomes it is told, and its verdicts, are written there for it."""
+
+    def __init__(self, given: Validator) -> None:
+        self.given = given
+        self._bank: SkillBank | None = None
+        self._iteration = 0
+
+    @property
+    def priority(self) -> Callable[[SkillRecord], float | None] | None:
+        found: Callable[[SkillRecord], float | None] | None = getattr(self.given, "priority", None)
+        return found
+
+    def begin(self, iteration: int, bank: SkillBank) -> Sequence[str]:
+        self._iteration, self._bank = iteration, bank
+        return ()
+
+    def observe(self, skill_id: str, plain: Sequence[bool], skilled: Sequence[bool]) -> SkillStatus:
+        status = judged(self.given, skill_id, plain, skilled)
+        if self._bank is not None:
+            rates = {"plain": sum(plain) / len(plain), "skilled": sum(skilled) / len(skilled)}
+            self._bank.observe(skill_id, **rates, iteration=self._iteration)
+            self._bank.set_status(skill_id, status, self._iteration)
+        return status
+
+
+class _Plain:
+    """A loss that says nothing of a reference, and gets none."""
+
+    needs_reference = False
+
+    def __init__(self, given: Objective) -> None:
+        self.given = given
+
+    def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
+        return self.given(batch, scores)
+
+    def __repr__(self) -> str:
+        return name_of(self)
+
+
+class _Told:
+    """A function that is told of every fault, and raises or returns."""
+
+    def __init__(self, given: Callable[[EnvironmentFault, Task], None]) -> None:
+        self.given = given
+
+    def failed(self, fault: EnvironmentFault, task: Task) -> None:
+        self.given(fault, task)
+
+    def played(self, episodes: int, lost: int) -> None:
+        pass
+
+    def take(self) -> FaultCounts | None:
+        return None
+
+
+_WRAPPERS = (_Here, _Observing, _Plain, _Playing, _Told, _Unbound)
+_TRAINABLE = (
+    "model",
+    "tokenizer",
+    "elsewhere",
+    "decode",
+    "end",
+    "snapshot",
+    "adapt",
+    "make_room",
+    "sync",
+    "save",
+)
+
+
+def _having(given: T, method: str, what: str) -> T:
+    if not callable(getattr(given, method, None)):
+        raise ConfigError(
+            f"got {given!r:.80} as {what}, expected an object with {method}(); fix: see siri.protocols"
+        )
+    return given
+
+
+def _asked(fault: type[SiriError], who: str, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """Call somebody else's code; whatever it raises besides siri's own errors is ``fault``."""
+    try:
+        return function(*given, **named)
+    except SiriError:
+        raise
+    except Exception as error:
+        raise fault(f"{who}{type(error).__name__}: {error}") from error
