@@ -29,6 +29,8 @@ def register_envs() -> None:
         register(id="siri/ALFWorld-v0", entry_point="siri.envs.registration:make_alfworld")
     if "siri/WebShop-v0" not in registry:
         register(id="siri/WebShop-v0", entry_point="siri.envs.webshop.env:make_webshop")
+    if "siri/TextCraft-v0" not in registry:
+        register(id="siri/TextCraft-v0", entry_point="siri.envs.textcraft.suite:make_textcraft")
 
 
 def make_alfworld(

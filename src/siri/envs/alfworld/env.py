@@ -8,8 +8,9 @@ from typing import Any, Literal, Protocol, cast
 import gymnasium
 
 from siri.envs.alfworld.engine import State
-from siri.envs.alfworld.game import LONGEST, LONGEST_COMMAND
+from siri.envs.alfworld.game import LONGEST_COMMAND
 from siri.envs.alfworld.games import load_game, read_game
+from siri.envs.spaces import AnyText
 from siri.errors import ConfigError, EnvironmentFault, GameError
 from siri.types import Info, Task
 
@@ -91,7 +92,7 @@ class ALFWorld(gymnasium.Env[str, str]):
         self.render_mode = render_mode
         # A human's task may hold any letter; names and all other texts are ASCII.
         characters = "".join(sorted(_ASCII.union(*(game.goal for game in self.games))))
-        self.observation_space = gymnasium.spaces.Text(LONGEST, min_length=1, charset=characters)
+        self.observation_space = AnyText()
         self.action_space = gymnasium.spaces.Text(LONGEST_COMMAND, min_length=0, charset=characters)
         self._reference = None if engine == "native" else _reference()
         self._play: _Play | None = None

@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 
 import gymnasium
 
+from siri.envs.spaces import AnyText
 from siri.envs.webshop.catalog import Catalog
 from siri.envs.webshop.folder import load_folder
 from siri.envs.webshop.generator import bundled_catalog
@@ -21,6 +22,8 @@ from siri.errors import ConfigError, EnvironmentFault
 from siri.types import Info, Task
 
 __all__ = ["SEARCH", "WebShop", "make_webshop", "shared_index"]
+
+_SAMPLES = ("search[shoes]", "click[back to search]", "click[next >]")
 
 SEARCH = "search[<your query>]"
 """How verl-agent offers a search among the admissible actions."""
@@ -86,7 +89,8 @@ class WebShop(gymnasium.Env[str, str]):
         self.show_attributes = show_attributes
         self.rewards = rewards
         self.nouns, self.nouns_used = noun_extractor(nouns)
-        self.observation_space = self.action_space = _ANY_TEXT
+        self.observation_space = AnyText()
+        self.action_space = AnyText(_SAMPLES)
         self.session: Session | None = None
         self._steps = 0
         self._over = False
@@ -199,29 +203,3 @@ def shared_index(catalog: Catalog) -> SearchIndex:
     if found is None:
         found = vars(catalog)["_index"] = SearchIndex.build(catalog)  # lives and dies with its catalogue
     return found
-
-
-class _AnyText(gymnasium.spaces.Space[str]):
-    """Every string: product texts may hold any character."""
-
-    def __init__(self) -> None:
-        super().__init__((), str)
-
-    @property
-    def is_np_flattenable(self) -> bool:
-        return False
-
-    def sample(self, mask: Any = None, probability: Any = None) -> str:  # noqa: ARG002
-        return str(self.np_random.choice(("search[shoes]", "click[back to search]", "click[next >]")))
-
-    def contains(self, x: Any) -> bool:
-        return isinstance(x, str)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _AnyText)
-
-    def __hash__(self) -> int:
-        return hash(_AnyText)
-
-
-_ANY_TEXT = _AnyText()

@@ -1,0 +1,71 @@
+"""An expert that plans: the commands that still have to be given, from what is held."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from siri.envs.textcraft.recipes import Book, Need, Recipe
+
+__all__ = ["plan"]
+
+
+def plan(book: Book, goal: str, inventory: Mapping[str, int] | None = None) -> list[str]:
+    """Commands that craft ``goal``: what is found in one go, ingredients before what needs them.
+
+    Recipes and members of a family are chosen by ``Book.cost``, and what is held already is used up first.
+    The plan is right, not always the shortest.
+
+    Args:
+        book: the recipes.
+        goal: what to craft; a plan that only fetches is made for what cannot be crafted.
+        inventory: what is held.
+    """
+    planner = _Planner(book, dict(inventory or {}))
+    planner.make(goal, 1)
+    return planner.commands
+
+
+class _Planner:
+    def __init__(self, book: Book, held: dict[str, int]) -> None:
+        self.book = book
+        self.held = held
+        self.commands: list[str] = []
+
+    def make(self, item: str, count: int) -> None:
+        """Have ``count`` more of ``item`` than now."""
+        recipe = self._recipe(item)
+        if recipe is None:
+            self.commands.append(f"get {count} {item}")
+            self.held[item] = self.held.get(item, 0) + count
+            return
+        times = -(-count // recipe.count)
+        chosen: list[str] = []
+        for need in recipe.needs:
+            name, total = self._choose(need), times * need.count
+            missing = total - self.held.get(name, 0)
+            if missing > 0:
+                self.make(name, missing)
+            # set aside, so that the ingredients that follow do not use it up
+            self.held[name] -= total
+            chosen.append(f"{need.count} {name}")
+        self.commands += [f"craft {recipe.count} {item} using {', '.join(chosen)}"] * times
+        self.held[item] = self.held.get(item, 0) + times * recipe.count
+
+    def _recipe(self, item: str) -> Recipe | None:
+        ways = self.book.recipes.get(item)
+        if not ways:
+            return None
+        return min(ways, key=lambda recipe: sum(map(self._price, recipe.needs)))
+
+    def _price(self, need: Need) -> int:
+        """Rough cost of a need: nothing where enough is held."""
+        return min(0 if self.held.get(item, 0) >= need.count else self.book.cost[item] for item in need.items)
+
+    def _choose(self, need: Need) -> str:
+        """The member of a need's family that is held in the largest number, else the cheapest."""
+        held = [item for item in need.items if self.held.get(item, 0) >= need.count]
+        if held:
+            return held[0]
+        return max(
+            need.items, key=lambda item: (min(self.held.get(item, 0), need.count), -self.book.cost[item])
+        )

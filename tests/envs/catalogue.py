@@ -1,0 +1,43 @@
+"""The worlds that every law of tests/envs/test_worlds.py is asked of, by name; small and quick to make."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import sys
+from collections.abc import Callable
+
+from siri.envs.textcraft import textcraft_suite
+from siri.rollout.suite import Suite
+
+WORLDS: dict[str, Callable[..., Suite]] = {
+    "textcraft": lambda **settings: textcraft_suite(**{"train_tasks": 40, "valid_tasks": 20} | settings),
+}
+STYLES = {"textcraft": ("transcript", "window")}
+NAMES = {"textcraft": "siri/TextCraft-v0"}
+
+
+def digest(name: str, **settings: object) -> str:
+    """Everything a world says: tasks, first texts and random episodes, as one hash."""
+    suite = WORLDS[name](**settings)
+    found = hashlib.sha256()
+    rng = random.Random(0)
+    for split, tasks in suite.tasks.items():
+        for number, task in enumerate(tasks):
+            found.update(repr((split, task.id, task.kind, task.goal)).encode())
+            env = suite.make_env()
+            observation, info = env.reset(seed=number, options={"task": task})
+            over = False
+            for _ in range(12):
+                prompt = suite.prompter.messages(task, (), observation, info["admissible"])
+                found.update(repr((observation, info["admissible"], info["anchor"], prompt)).encode())
+                if over or not info["admissible"]:
+                    break
+                command = rng.choice(info["admissible"])
+                observation, _, terminated, truncated, info = env.step(command)
+                over = terminated or truncated
+    return found.hexdigest()
+
+
+if __name__ == "__main__":
+    print(digest(sys.argv[1], seed=int(sys.argv[2])))

@@ -1,0 +1,107 @@
+"""Laws that every world of siri keeps, beside those of ``check_environment``."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+
+import gymnasium
+import numpy
+import pytest
+from gymnasium.utils.env_checker import check_env
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import siri.envs  # noqa: F401 (registers the names)
+from siri.testing import check_environment, check_prompter
+from tests.envs.catalogue import NAMES, STYLES, WORLDS, digest
+
+ALL = sorted(WORLDS)
+EPISODES = {"default": 1000}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_contract(name: str) -> None:
+    suite = WORLDS[name]()
+    for tasks in suite.tasks.values():
+        check_environment(suite.make_env, tasks[:4], steps=15, episodes=1)
+
+
+@pytest.mark.parametrize(("name", "style"), [(name, style) for name in ALL for style in STYLES[name]])
+def test_the_prompts(name: str, style: str) -> None:
+    check_prompter(WORLDS[name](style=style).prompter)
+
+
+@pytest.mark.parametrize("name", ALL)
+@settings(max_examples=4, deadline=None)
+@given(seed=st.integers(0, 2**31 - 1))
+def test_splits_are_disjoint(name: str, seed: int) -> None:
+    suite = WORLDS[name](seed=seed)
+    tasks = [task for tasks in suite.tasks.values() for task in tasks]
+    assert len({task.id for task in tasks}) == len(tasks)
+    assert all(task.split == split for split, tasks in suite.tasks.items() for task in tasks)
+    env = suite.make_env()
+    openings = [env.reset(seed=0, options={"task": task})[0] for task in tasks]
+    assert len(set(openings)) == len(openings)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_thousand_random_episodes(name: str) -> None:
+    suite = WORLDS[name]()
+    rng = random.Random(name)
+    env = suite.make_env()
+    tasks = [task for tasks in suite.tasks.values() for task in tasks]
+    for number in range(EPISODES.get(name, EPISODES["default"])):
+        _, info = env.reset(seed=number, options={"task": rng.choice(tasks)})
+        assert not info["success"]
+        steps, terminated, truncated = 0, False, False
+        while not (terminated or truncated):
+            *_, terminated, truncated, info = env.step(rng.choice(info["admissible"]))
+            steps += 1
+            assert info["valid"]
+            assert terminated or not info["success"]
+        assert suite.max_steps is not None
+        assert steps <= suite.max_steps
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_process_says_the_same(name: str) -> None:
+    """Whatever the seed of hashes is, which orders sets and nothing else."""
+    found = {
+        subprocess.run(
+            [sys.executable, "-m", "tests.envs.catalogue", name, "7"],
+            env={**os.environ, "PYTHONHASHSEED": str(number)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for number in (1, 2)
+    }
+    assert found == {digest(name, seed=7)}
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_gymnasium_checks_it(name: str) -> None:
+    check_env(gymnasium.make(NAMES[name]).unwrapped, skip_render_check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["siri/ALFWorld-v0", "siri/WebShop-v0", *NAMES.values()])
+def test_vector_environments_agree(name: str) -> None:
+    """In this process and in others: with gymnasium's own ``Text``, the second says nothing."""
+    told = []
+    for mode in ("sync", "async"):
+        envs = gymnasium.make_vec(name, num_envs=2, vectorization_mode=mode)
+        observations, info = envs.reset(seed=3)
+        said = [observations]
+        for _ in range(3):
+            actions = tuple(str(commands[0]) for commands in info["admissible"])
+            observations, rewards, terminated, _, info = envs.step(actions)
+            assert all(envs.single_observation_space.contains(text) for text in observations)
+            said.append((observations, tuple(rewards), tuple(terminated)))
+        told.append(said)
+        envs.close()
+    assert told[0] == told[1]
+    assert numpy.all([len(text) > 3 for text in told[1][0]])
