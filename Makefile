@@ -53,15 +53,15 @@ test-vllm: $(VLLM)/.installed
 
 # Hours in full; SMALL=1 runs the whole chain in minutes. Finished runs are kept: run it again to go on.
 study: setup
-	$(BIN)/python benchmarks/study.py run $(if $(SMALL),--small) $(ARGS); status=$$?; \
-	$(BIN)/python benchmarks/study.py report $(if $(SMALL),--small) && exit $$status
+	$(BIN)/python -m benchmarks.study run $(if $(SMALL),--small) $(ARGS); status=$$?; \
+	$(BIN)/python -m benchmarks.study report $(if $(SMALL),--small) && exit $$status
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 types: setup
-	$(BIN)/mypy --strict src tests/testing/user_code.py
+	$(BIN)/mypy --strict
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -44,7 +44,13 @@ def rollout(turns: int, *, episodes: int = 8, length: int = 50) -> dict[str, Ten
 
 def vectorised(rows: dict[str, Tensor]) -> Tensor:
     """siri."""
-    return gigpo_advantages(**rows, gamma=GAMMA)
+    return gigpo_advantages(
+        rows["rewards"],
+        group=rows["group"],
+        episode=rows["episode"],
+        anchor=rows["anchor"],
+        gamma=GAMMA,
+    )
 
 
 def over_tensors(rows: dict[str, Tensor]) -> Tensor:
@@ -55,10 +61,10 @@ def over_tensors(rows: dict[str, Tensor]) -> Tensor:
     after: defaultdict[int, Any] = defaultdict(float)
     returns = torch.zeros(count)
     for n in reversed(range(count)):
-        name = episode[n].item()
+        name = int(episode[n])
         total[name] = total[name] + rewards[n]
         after[name] = returns[n] = rewards[n] + GAMMA * after[name]
-    scores = torch.stack([total[episode[n].item()] for n in range(count)])
+    scores = torch.stack([total[int(episode[n])] for n in range(count)])
     result = torch.zeros(count)
     for values, labels in ((scores, [(g,) for g in group.tolist()]), (returns, _pairs(group, anchor))):
         members: defaultdict[tuple[int, ...], list[Tensor]] = defaultdict(list)

@@ -3,8 +3,10 @@
 Rollouts: episodes of several turns through ``HFPolicy`` in bfloat16. Training: ``Learner.update`` with
 float32 weights and bfloat16 passes, beside TRL's GRPO loss on the same tokens where TRL is installed. MFU
 counts 6 FLOPs a parameter and trained token (2 a sampled one) over ``--peak-tflops``.
-Run: python benchmarks/gpu.py [--shapes Qwen2.5-0.5B Qwen2.5-1.5B] [--peak-tflops 989]
-On a CPU: python benchmarks/gpu.py --shapes toy --episodes 4 --turns 2 --rows 2 --length 128
+
+    python -m benchmarks.gpu [--shapes Qwen2.5-0.5B Qwen2.5-1.5B] [--peak-tflops 989]
+
+On a CPU: python -m benchmarks.gpu --shapes toy --episodes 4 --turns 2 --rows 2 --length 128
 """
 
 from __future__ import annotations
@@ -18,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import train_step
-from accelerate import Accelerator
+from accelerate import Accelerator  # type: ignore[import-untyped]
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from benchmarks import train_step
 from siri.policies import HFPolicy
 from siri.policies.tiny import base_path
 from siri.runs.planning import SHAPES, Shape
-from siri.types import Request, Sampling
+from siri.types import Message, Request, Sampling
 
 RESULT = Path(__file__).parent / "results" / "gpu.md"
 TOY = Shape(2, 64, 128, 4, 2, 1000, True)
@@ -47,7 +49,8 @@ def make_model(shape: Shape, device: torch.device, dtype: torch.dtype) -> Any:
         pad_token_id=1,
     )
     with device:
-        return Qwen2ForCausalLM(config).to(dtype)
+        model: Any = Qwen2ForCausalLM(config)
+    return model.to(dtype)
 
 
 def wait(device: torch.device) -> None:
@@ -84,7 +87,9 @@ def rollouts(shape: Shape, options: argparse.Namespace, device: torch.device) ->
     # random weights hardly ever stop, so every completion has all its tokens
     policy = HFPolicy(model, tokenizer, slots=options.episodes)
     opening = "You see a desk 1. " * (options.prompt // 6)
-    chats = [[{"role": "user", "content": f"{opening} {n}"}] for n in range(options.episodes)]
+    chats: list[list[Message]] = [
+        [{"role": "user", "content": f"{opening} {n}"}] for n in range(options.episodes)
+    ]
     sampling = Sampling(temperature=1.0, max_tokens=options.answer)
     tokens, seconds = 0, 0.0
     for turn in range(options.turns + 1):
@@ -107,7 +112,7 @@ def training(
 ) -> tuple[float, float, float]:
     """Trained tokens (all positions) per second, peak GiB, and the loss of the first step."""
     fresh_peak(device)
-    torch.random.default_generator.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = make_model(shape, device, torch.float32)
     ids, own, advantages, old = train_step.data("transcript", options.rows, options.length)
     ids = ids % shape.vocabulary
@@ -161,7 +166,7 @@ def main() -> None:
         [
             "# One GPU",
             "",
-            f"`python benchmarks/gpu.py` on {name}; torch {version('torch')}, transformers "
+            f"`python -m benchmarks.gpu` on {name}; torch {version('torch')}, transformers "
             f"{version('transformers')}{trl}. {options.episodes} episodes of {options.turns} turns of "
             f"{options.answer} tokens after a prompt of about {options.prompt}; training on {options.rows} "
             f"rows of {options.length} tokens.",

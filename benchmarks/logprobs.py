@@ -98,7 +98,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Forward and backward of one of the two, ``repeats`` times."""
     model, batch = make_model(arguments), make_batch(arguments)
     method = {"full": full, "chunked": chunked}[arguments.method]
-    method(model, warm_up(batch))[0].sum().backward()  # loads everything that is loaded once
+    method(model, warm_up(batch))[0].sum().backward()  # type: ignore[no-untyped-call]  # loads everything that is loaded once
     before = peak(arguments.device)
     times, work, total = [], [], torch.zeros(())
     for _ in range(arguments.repeats):
@@ -106,7 +106,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         start, busy = time.perf_counter(), time.process_time()
         logprobs, entropy = method(model, batch)
         total = -(logprobs.sum() + 0.1 * entropy.sum()) / batch.rl_tokens
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         if arguments.device == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
@@ -124,7 +124,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 def warm_up(batch: TokenBatch) -> TokenBatch:
     """The first columns of one row, with one action token."""
     row = batch.rows([0])
-    names = ("input_ids", "attention_mask", "rl_mask", "int_mask")
+    names: tuple[str, ...] = ("input_ids", "attention_mask", "rl_mask", "int_mask")
     names += ("old_logprobs", "reference_logprobs", "advantages", "weights")
     short: dict[str, Any] = {name: getattr(row, name)[:, :64] for name in names}
     short["rl_mask"] = torch.arange(64, device=row.rl_mask.device)[None] == 63

@@ -9,6 +9,7 @@ Run: [.venv-vllm/bin/]python benchmarks/rollout.py [--episodes 64] [--turns 30] 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -22,6 +23,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 RESULT = Path(__file__).parent / "results" / "rollout.md"
 NAMES = {
@@ -124,8 +126,8 @@ def measure(name: str, episodes: int, turns: int) -> dict[str, Any]:
     from siri.rollout import GroupPlan, Rollout
     from siri.types import Sampling
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     tasks = generate_games(episodes, seed=5, split="valid_unseen", scale=0.4)
     policy = Timed(engine(name, episodes))
@@ -168,23 +170,27 @@ def sharing(groups: int = 8, size: int = 8) -> str:
     policy = HFPolicy.load(base_path(), slots=len(requests))
     one_token, computed = Sampling(1.0, 1.0, 1), [0]
     policy.generate(requests[:2], one_token)
-    forward, together = policy._forward, hf.same_prompts
+    forward = policy._forward
 
     def counted(ids: Any, *rest: Any) -> Any:
         computed[0] += ids.size
         return forward(ids, *rest)
 
-    policy._forward = counted  # type: ignore[method-assign]
+    apart: dict[str, Callable[..., Any]] = {
+        "same_prompts": lambda prompts, _: (list(range(len(prompts))), {}),
+        "common_starts": lambda *_: (),
+    }
     found: dict[bool, list[tuple[float, int, Any]]] = {True: [], False: []}
     for _ in range(5):
         for shared, runs in found.items():
-            hf.same_prompts = together if shared else lambda prompts, _: (list(range(len(prompts))), {})
-            starts, hf.common_starts = hf.common_starts, hf.common_starts if shared else lambda *_: ()
-            policy.reset_cache()
-            computed[0], began = 0, time.process_time()
-            done = policy.generate(requests, one_token)
-            runs.append((time.process_time() - began, computed[0], [c.completion_ids for c in done]))
-            hf.same_prompts, hf.common_starts = together, starts
+            replaced = [patch.object(hf, name, each) for name, each in apart.items() if not shared]
+            with contextlib.ExitStack() as stack:
+                for each in (patch.object(policy, "_forward", counted), *replaced):
+                    stack.enter_context(each)
+                policy.reset_cache()
+                computed[0], began = 0, time.process_time()
+                done = policy.generate(requests, one_token)
+                runs.append((time.process_time() - began, computed[0], [c.completion_ids for c in done]))
     seconds = {shared: statistics.median(run[0] for run in runs) for shared, runs in found.items()}
     same = all(run[2] == found[False][0][2] for runs in found.values() for run in runs)
     rows = [

@@ -2,7 +2,9 @@
 
 Two shapes: ``transcript``, where the policy wrote 12 tokens of every 60 (episodes of turns; TRL's tool mask),
 and ``single``, one long answer. Every measurement runs in a process of its own.
-Needs TRL (pip install trl). Run: python benchmarks/train_step.py [--rows 4] [--length 512] [--repeats 3]
+Needs TRL (pip install trl). Run:
+
+    python benchmarks/train_step.py [--rows 4] [--length 512] [--repeats 3]
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ def make_model() -> Any:
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     with torch.random.fork_rng():
-        torch.random.default_generator.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         return Qwen2ForCausalLM(
             Qwen2Config(
                 vocab_size=VOCABULARY,
@@ -178,7 +180,8 @@ def main() -> None:
     parser.add_argument("--measure", nargs=2, metavar=("SIDE", "SHAPE"), help="print JSON of one")
     options = parser.parse_args()
     if options.measure:
-        print(json.dumps(measure(*options.measure, options)))
+        side, shape = options.measure
+        print(json.dumps(measure(side, shape, options)))
         return
     rows = []
     for shape in ("transcript", "single"):

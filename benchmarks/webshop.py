@@ -46,7 +46,8 @@ def many() -> dict[str, float]:
     for n, env in enumerate(environments):
         env.reset(options={"goal": n})
         env.step(f"search[{goals[n].instruction}]")
-        env.step(f"click[{catalog.products[env.session.results()[0]].asin}]")
+        if env.session is not None:
+            env.step(f"click[{catalog.products[env.session.results()[0]].asin}]")
     return {"envs/before_mb": one, "envs/peak_mb": peak()}
 
 

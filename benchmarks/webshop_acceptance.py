@@ -16,6 +16,7 @@ from pathlib import Path
 from siri.envs.webshop import (
     Catalog,
     Goal,
+    Product,
     SearchIndex,
     build_goals,
     bundled_catalog,
@@ -38,7 +39,7 @@ def ranks(index: SearchIndex, goals: list[Goal]) -> list[int]:
 
 def purchases(catalog: Catalog, goals: list[Goal]) -> list[int]:
     """How many (product, as many option values as the goal names) satisfy each goal."""
-    of_query: dict[str, list] = {}
+    of_query: dict[str, list[Product]] = {}
     for product in catalog.products:
         of_query.setdefault(product.query, []).append(product)
     counts = []

@@ -30,8 +30,9 @@ class Encoder:
 
     def __init__(self) -> None:
         self.tokenizer = build_word_tokenizer(words())
-        self.user, self.assistant, self.end = self.tokenizer.convert_tokens_to_ids(
-            ["<|user|>", "<|assistant|>", "<|im_end|>"]
+        marks = self.tokenizer.get_vocab()
+        self.user, self.assistant, self.end = (
+            marks[mark] for mark in ("<|user|>", "<|assistant|>", "<|im_end|>")
         )
         self.ids = lru_cache(maxsize=200_000)(self._ids)
 

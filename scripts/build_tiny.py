@@ -7,7 +7,7 @@ r"""Build the checkpoint of ``siri/policies/tiny_base``: tokenizer, demonstratio
     python scripts/build_tiny.py --out src/siri/policies/tiny_base --eval
 
     python scripts/build_tiny.py --init src/siri/policies/tiny_base --begin 0.6 --seed 2 --tokens 2e6 \
-        --lr 0.01 --right 0.015 --out rare   # benchmarks/study.py: plain success rare on three kinds
+        --lr 0.01 --right 0.015 --out rare   # benchmarks/study: plain success rare on three kinds
 
 The second run, with a fresh learning rate, is what teaches the policy to notice its target. The shipped
 checkpoint is seed 0 and 1 of these; its first run knew neither generated rooms nor refused commands yet.
@@ -45,8 +45,9 @@ class Encoder:
 
     def __init__(self) -> None:
         self.tokenizer = build_tokenizer()
-        self.user, self.assistant, self.end = self.tokenizer.convert_tokens_to_ids(
-            ["<|user|>", "<|assistant|>", "<|im_end|>"]
+        marks = self.tokenizer.get_vocab()
+        self.user, self.assistant, self.end = (
+            marks[mark] for mark in ("<|user|>", "<|assistant|>", "<|im_end|>")
         )
         self.ids = lru_cache(maxsize=200_000)(self._ids)
 
@@ -157,9 +158,9 @@ def train(args: argparse.Namespace, tokenizer: Any = None, producer: Any = produ
             logits = model.lm_head(hidden[picked])
             loss = torch.nn.functional.cross_entropy(logits, targets[picked], reduction="none")
             loss = (loss * weight[picked]).sum() / weight.sum().clamp(min=1.0)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            muon.step()
+            muon.step()  # type: ignore[no-untyped-call]
             adam.step()
             model.zero_grad(set_to_none=True)
             step += 1

@@ -28,7 +28,22 @@ from siri.errors import GameError
 
 TOKEN = re.compile(r"[()]|[^\s()]+|\s+")
 SECONDS = 20  # of processor time, for one file
-VALUES = (None, True, 0, -1.5, "", "x", [], ["a"], {}, {"a": 1}, "(" * 50_000, "\ud800", "\x00", "Ω")
+VALUES: tuple[object, ...] = (
+    None,
+    True,
+    0,
+    -1.5,
+    "",
+    "x",
+    [],
+    ["a"],
+    {},
+    {"a": 1},
+    "(" * 50_000,
+    "\ud800",
+    "\x00",
+    "Ω",
+)
 WORDS = tuple("( ) () - ?x and not exists forall = object location agent1 ; ∀".split())  # noqa: SIM905
 FACTS = ("isHot", "opened", "inReceptacle", "objectType", "holds", "checked")
 

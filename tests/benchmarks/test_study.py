@@ -6,30 +6,24 @@ import csv
 import json
 import re
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.study import __main__ as study
+from benchmarks.study import arms
+from benchmarks.study.check import compare
+from benchmarks.study.finished import Finished, Runs, unpack
+from benchmarks.study.play import configured
+from benchmarks.study.report import report
+from benchmarks.study.statistics import area, bootstrap, iqm, last_five, student
+from benchmarks.study.writer import kind_of
 
 from siri.config.presets import preset
 from siri.envs.webshop.compact import SHOP_SKILL_GRAMMAR
 from siri.policies.tiny import TINY_SKILL_PATTERN
 from tests.skills.helpers import make_task, make_trajectory
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def _benchmarks_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-
-
-@pytest.fixture
-def stats(_benchmarks_on_the_path: None) -> Any:
-    return import_module("study_report")
-
 
 GAP = {"int/prompt_gap": 0.2, "phase": "internalization"}
 
@@ -63,38 +57,38 @@ def finished(folder: Path, arm: str, seed: int, heights: list[float]) -> None:
     path.write_text(json.dumps(run), encoding="utf-8")
 
 
-def test_area_is_the_mean_height(stats: Any) -> None:
-    assert stats.area([0, 10, 30], [0.2, 0.4, 0.4]) == pytest.approx((10 * 0.3 + 20 * 0.4) / 30)
-    assert stats.area([5, 7], [0.5, 0.5]) == 0.5
+def test_area_is_the_mean_height() -> None:
+    assert area([0, 10, 30], [0.2, 0.4, 0.4]) == pytest.approx((10 * 0.3 + 20 * 0.4) / 30)
+    assert area([5, 7], [0.5, 0.5]) == 0.5
 
 
-def test_last_five(stats: Any) -> None:
-    assert stats.last_five([0] * 7, [9, 9, 0.1, 0.2, 0.3, 0.4, 0.5]) == pytest.approx(0.3)
+def test_last_five() -> None:
+    assert last_five([0] * 7, [9, 9, 0.1, 0.2, 0.3, 0.4, 0.5]) == pytest.approx(0.3)
 
 
-def test_interquartile_mean_drops_a_quarter_on_both_sides(stats: Any) -> None:
-    value, (low, high) = stats.iqm(np.array([[0.0, 0.4], [0.6, 1.0]]))
+def test_interquartile_mean_drops_a_quarter_on_both_sides() -> None:
+    value, (low, high) = iqm(np.array([[0.0, 0.4], [0.6, 1.0]]))
     assert value == pytest.approx(0.5)
     assert low <= value <= high
 
 
-def test_bootstrap_covers_the_mean_about_as_often_as_it_says(stats: Any) -> None:
+def test_bootstrap_covers_the_mean_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     hits = 0
     for _ in range(200):
-        low, high = stats.bootstrap(rng.normal(0.3, 1.0, 30), resamples=500)
+        low, high = bootstrap(rng.normal(0.3, 1.0, 30), resamples=500)
         hits += low <= 0.3 <= high
     assert 0.88 <= hits / 200 <= 0.99
 
 
-def test_report_states_paired_differences_and_failures(stats: Any, tmp_path: Path) -> None:
+def test_report_states_paired_differences_and_failures(tmp_path: Path) -> None:
     for seed, lift in ((0, 0.1), (1, 0.3), (2, 0.2)):
         base = 0.2 + 0.1 * seed
         finished(tmp_path / "runs", "gigpo", seed, [base] * 6)
         finished(tmp_path / "runs", "siri", seed, [base] + [base + lift] * 5)
     finished(tmp_path / "runs", "siri", 3, [0.9] * 6)  # has no pair: must not enter the difference
     (tmp_path / "runs" / "default" / "siri" / "7.failed").write_text("", encoding="utf-8")
-    stats.report(tmp_path / "runs", tmp_path / "out")
+    report(tmp_path / "runs", tmp_path / "out")
     text = (tmp_path / "out" / "study.md").read_text(encoding="utf-8")
     line = next(row for row in text.split("last five: mean")[1].splitlines() if "siri − gigpo" in row)
     assert line.startswith("| siri − gigpo | 3 | +0.200 [+0.1")
@@ -115,11 +109,10 @@ def test_report_states_paired_differences_and_failures(stats: Any, tmp_path: Pat
     }
 
 
-def test_committed_runs_count_as_finished(stats: Any, tmp_path: Path) -> None:
+def test_committed_runs_count_as_finished(tmp_path: Path) -> None:
     for seed in (0, 1):
         finished(tmp_path / "runs", "siri", seed, [0.1 * seed, 0.4, 0.5])
-    stats.report(tmp_path / "runs", tmp_path / "out")
-    unpack = import_module("study").unpack
+    report(tmp_path / "runs", tmp_path / "out")
     other = tmp_path / "other"
     finished(other, "siri", 1, [0.9])
     mine = (other / "default" / "siri" / "1.json").read_bytes()
@@ -130,18 +123,18 @@ def test_committed_runs_count_as_finished(stats: Any, tmp_path: Path) -> None:
     assert unpack(tmp_path / "none.xz", other) == 0
 
 
-def test_a_run_is_set_beside_the_committed_ones(stats: Any, tmp_path: Path, capsys: Any) -> None:
+def test_a_run_is_set_beside_the_committed_ones(tmp_path: Path, capsys: Any) -> None:
     heights = {0: [0.2, 0.5, 0.6, 0.6, 0.6, 0.6], 1: [0.2, 0.4, 0.5, 0.5, 0.5, 0.6], 2: [0.2] + [0.5] * 5}
     for seed, curve in heights.items():
         finished(tmp_path / "runs", "siri", seed, curve)
-    stats.report(tmp_path / "runs", tmp_path / "out")
+    report(tmp_path / "runs", tmp_path / "out")
     run = json.loads((tmp_path / "runs" / "default" / "siri" / "0.json").read_text(encoding="utf-8"))
-    beside = stats.Runs.unpack(tmp_path / "out" / "runs.jsonl.xz")
-    assert stats.compare([run], beside) == 0
+    beside = Runs.unpack(tmp_path / "out" / "runs.jsonl.xz")
+    assert compare([run], beside) == 0
     assert "last five, seed 0: 0.580 (0.580 in the table)" in capsys.readouterr().out
     for row in run["evaluations"]:
         row["plain_success"] = 0.95
-    assert stats.compare([{**run, "seed": 9}], beside) == 1
+    assert compare([{**run, "seed": 9}], beside) == 1
     said = capsys.readouterr().out
     assert "0.950 (not in the table)" in said
     # last five of the three: .58, .5, .5; t of two degrees of freedom is 4.303
@@ -150,42 +143,40 @@ def test_a_run_is_set_beside_the_committed_ones(stats: Any, tmp_path: Path, caps
     assert f"[{levels.mean() - half:.3f}, {levels.mean() + half:.3f}] of 1 more: OUTSIDE" in said
 
 
-def test_a_whole_row_is_set_beside_the_committed_one(stats: Any, tmp_path: Path, capsys: Any) -> None:
+def test_a_whole_row_is_set_beside_the_committed_one(tmp_path: Path, capsys: Any) -> None:
     for seed in range(4):
         finished(tmp_path, "siri", seed, [0.2] + [0.4 + 0.02 * seed] * 5)
-    runs = stats.Runs.read(tmp_path)
+    runs = Runs.read(tmp_path)
     again = [runs.of["default", "siri", seed] for seed in range(4)]
-    assert stats.compare(again, runs) == 0
+    assert compare(again, runs) == 0
     assert "of siri in default, 4 committed runs expect" in capsys.readouterr().out
 
 
-def test_student_interval_by_hand(stats: Any) -> None:
-    low, high = stats.student(np.array([0.1, 0.2, 0.3]))
+def test_student_interval_by_hand() -> None:
+    low, high = student(np.array([0.1, 0.2, 0.3]))
     assert (low, high) == pytest.approx((0.2 - 4.3027 * 0.1 / 3**0.5, 0.2 + 4.3027 * 0.1 / 3**0.5), abs=1e-4)
 
 
 def test_a_run_has_to_have_others_beside_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
 ) -> None:
-    study = import_module("study")
     monkeypatch.setattr(study, "ARCHIVE", tmp_path / "none.jsonl.xz")
-    monkeypatch.setattr("sys.argv", ["study.py", "check", "--arm", "siri", "--seeds", "0"])
+    monkeypatch.setattr("sys.argv", ["study", "check", "--arm", "siri", "--seeds", "0"])
     with pytest.raises(SystemExit):
         study.main()
     assert "fewer than 3 committed runs of siri in default" in capsys.readouterr().err
 
 
-def test_equal_runs_give_equal_reports(stats: Any, tmp_path: Path) -> None:
+def test_equal_runs_give_equal_reports(tmp_path: Path) -> None:
     for seed in (0, 1):
         finished(tmp_path / "runs", "siri", seed, [0.1 * seed, 0.4, 0.5])
     for name in ("a", "b"):
-        stats.report(tmp_path / "runs", tmp_path / name)
+        report(tmp_path / "runs", tmp_path / name)
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
 def test_the_writer_is_asked_over_the_protocol_and_its_skills_parse() -> None:
-    arms = import_module("study_arms")
     miner = arms.chat_miner(preset("embedded"))
     task = replace(make_task("pick_heat_then_place_in_recep"), goal="put a hot apple in fridge.")
     episode = replace(make_trajectory(kind="pick_heat_then_place_in_recep"), task=task)
@@ -205,11 +196,10 @@ def test_the_writer_is_asked_over_the_protocol_and_its_skills_parse() -> None:
     ],
 )
 def test_the_writer_knows_the_kind_from_the_commands(text: str, kind: str) -> None:
-    assert import_module("study_writer").kind_of(text) == kind
+    assert kind_of(text) == kind
 
 
 def test_the_oracle_speaks_the_language_of_the_policy_that_reads_it() -> None:
-    arms = import_module("study_arms")
     for env, grammar, kinds in (("alfworld", TINY_SKILL_PATTERN, 6), ("webshop", SHOP_SKILL_GRAMMAR, 5)):
         skills = arms.ARMS["oracle"].miner(preset("embedded", env)).mine([])
         assert len({skill.kind for skill in skills}) == kinds
@@ -217,36 +207,36 @@ def test_the_oracle_speaks_the_language_of_the_policy_that_reads_it() -> None:
 
 
 def test_a_regime_runs_its_own_arms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    study, arms = import_module("study"), import_module("study_arms")
-    monkeypatch.setattr("sys.argv", ["study.py", "run", "--seeds", "0-7", "--runs", str(tmp_path)])
+    monkeypatch.setattr("sys.argv", ["study", "run", "--seeds", "0-7", "--runs", str(tmp_path)])
     planned: list[Any] = []
     monkeypatch.setattr(study, "drive", lambda args: planned.extend(study.planned(args)) or 0)
     assert study.main() == 0
     shop = [(arm, seed) for arm, regime, seed, _ in planned if regime == "shop"]
     assert sorted(shop) == sorted((a, s) for a in arms.REGIMES["shop"].arms for s in range(4))
     assert {arm for arm, regime, _, _ in planned if regime == "rare"} == set(arms.ARMS)
-    monkeypatch.setattr("sys.argv", ["study.py", "run", "--small", "--runs", str(tmp_path)])
+    monkeypatch.setattr("sys.argv", ["study", "run", "--small", "--runs", str(tmp_path)])
     planned.clear()
     assert study.main() == 0
     small = [(arm, seed) for arm, regime, seed, _ in planned if regime == "rare"]
     assert sorted(small) == sorted((a, s) for a in arms.ARMS for s in range(arms.ARMS[a].seeds // 4))
 
 
-def test_the_regimes_report_their_own_kinds(stats: Any) -> None:
-    def run(regime: str, kind: str) -> dict[str, Any]:
+def test_the_regimes_report_their_own_kinds() -> None:
+    def run(regime: str, kind: str) -> Finished:
         row = {"benchmark": "generated", "env_steps": 0, "plain_success": 0.1}
         rows = [row | {"kind": "all", "plain_task_score": 41.5}, row | {"kind": kind}]
-        return {"regime": regime, "arm": "siri", "seed": 0, "evaluations": rows, "training": []}
+        return Finished(
+            regime=regime, arm="siri", seed=0, seconds=0.0, evaluations=[*rows], training=[], skills=[]
+        )
 
-    runs = stats.Runs([run("shop", "grocery"), run("rare", "heat")])
+    runs = Runs([run("shop", "grocery"), run("rare", "heat")])
     assert runs.kinds("shop") == ["grocery"]
     assert runs.kinds("rare") == ["heat"]
     assert runs.last("shop", "siri", 0, "generated", "plain_task_score") == 41.5
 
 
 def test_every_arm_is_a_valid_configuration() -> None:
-    arms = import_module("study_arms")
-    base = preset("embedded").model_dump()
-    for arm in arms.ARMS.values():
-        for section, values in arm.settings.items():
-            assert set(values) <= set(base[section])
+    for place in arms.REGIMES.values():
+        for name in place.arms or arms.ARMS:
+            config = configured(arms.ARMS[name], place, 3, place.budget)
+            assert (config.seed, config.max_env_steps) == (3, place.budget.env_steps)

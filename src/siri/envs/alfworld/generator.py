@@ -14,7 +14,7 @@ import random
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from siri.envs.alfworld.games import FILE_NAME, KINDS
 from siri.envs.alfworld.grammar import TASK_PREFIX
@@ -31,7 +31,7 @@ from siri.envs.alfworld.rooms import (
     pool,
     tables,
 )
-from siri.envs.alfworld.variants import VARIANTS, logic
+from siri.envs.alfworld.variants import VARIANTS, Variant, logic
 from siri.errors import ConfigError
 from siri.types import Task
 
@@ -65,7 +65,7 @@ def generate_games(
     kinds: Iterable[str] | None = None,
     rooms: Iterable[str] | None = None,
     scale: float = 1.0,
-    grammar: Literal["current", "2.1.1", "2.1.2"] = "current",
+    grammar: Variant = "current",
     directory: str | Path | None = None,
 ) -> list[Task]:
     """Write ``count`` games and return them as :func:`~siri.envs.alfworld.games.load_tasks` would.
@@ -188,7 +188,7 @@ def _write_all(folder: Path, arguments: dict[str, Any]) -> list[dict[str, str]]:
     return games
 
 
-def _write_game(folder: Path, house: House, grammar: str) -> None:
+def _write_game(folder: Path, house: House, grammar: Variant) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     goal, number = house.goal, house.layout.number
     look = goal.kind == "look_at_obj_in_light"
@@ -215,7 +215,7 @@ def _write_game(folder: Path, house: House, grammar: str) -> None:
 
 
 @cache
-def _frame(grammar: str) -> tuple[str, str]:
+def _frame(grammar: Variant) -> tuple[str, str]:
     """What stands before and after the task in a game file, up to the end of the grammar."""
     domain, words = logic(grammar)
     head = json.dumps({"pddl_domain": domain})[:-1]

@@ -11,6 +11,7 @@ import hashlib
 import re
 from functools import cache, lru_cache
 from importlib.resources import files
+from typing import Literal, TypeAlias
 
 from siri.envs.alfworld.pddl import strip_comments
 from siri.errors import GameError
@@ -20,13 +21,15 @@ __all__ = [
     "GRAMMARS",
     "TASK_RULE",
     "VARIANTS",
+    "Variant",
     "check_known",
     "fingerprints",
     "logic",
     "read_data",
 ]
 
-VARIANTS = ("current", "2.1.1", "2.1.2")
+Variant: TypeAlias = Literal["current", "2.1.1", "2.1.2"]
+VARIANTS: tuple[Variant, ...] = ("current", "2.1.1", "2.1.2")
 
 DOMAINS = {
     "da18d44ab1bcf831f61e90b88a99ad5766d8bbb562b6f87839b4b6ace4f796fe": "current",

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
 from cycler import cycler
-from numpy.typing import NDArray
+from matplotlib.axes import Axes
 
-if TYPE_CHECKING:
-    from study_report import Runs
+from benchmarks.study.arms import PAIRS
+from benchmarks.study.finished import Runs
+from benchmarks.study.statistics import Floats, bootstrap
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-Floats = NDArray[np.float64]
+__all__ = ["figures"]
+
 _GRID = 50
 
 
@@ -44,7 +45,7 @@ def figures(runs: Runs, out: Path) -> list[str]:
     return names
 
 
-def _band(axes: Any, x: Floats, lines: Floats, label: str) -> None:
+def _band(axes: Axes, x: Floats, lines: Floats, label: str) -> None:
     """Mean over seeds and its standard error; ``lines`` [S, X]."""
     mean = np.nanmean(lines, 0)
     (drawn,) = axes.plot(x, mean, label=f"{label} ({len(lines)})")
@@ -60,7 +61,7 @@ def _resampled(runs: Runs, regime: str, arm: str, seeds: Sequence[int]) -> tuple
     return x, np.stack([np.interp(x, steps, success) for steps, success in curves])
 
 
-def _curves(runs: Runs, regime: str, axes: Any) -> bool:
+def _curves(runs: Runs, regime: str, axes: Axes) -> bool:
     for arm in runs.arms(regime):
         _band(axes, *_resampled(runs, regime, arm, runs.seeds(regime, arm)), arm)
     axes.set(title="plain success on valid_unseen", xlabel="environment steps", ylabel="success")
@@ -68,9 +69,7 @@ def _curves(runs: Runs, regime: str, axes: Any) -> bool:
     return bool(runs.arms(regime))
 
 
-def _differences(runs: Runs, regime: str, axes: Any) -> bool:
-    from study_report import PAIRS, bootstrap
-
+def _differences(runs: Runs, regime: str, axes: Axes) -> bool:
     arms = runs.arms(regime)
     pairs = [p for p in PAIRS if p[0] in arms and p[1] in arms and len(runs.seeds(regime, *p)) > 1]
     for place, (first, second) in enumerate(reversed(pairs)):
@@ -84,7 +83,7 @@ def _differences(runs: Runs, regime: str, axes: Any) -> bool:
     return bool(pairs)
 
 
-def _over_time(runs: Runs, regime: str, axes: Any, arms: Sequence[str], column: str) -> bool:
+def _over_time(runs: Runs, regime: str, axes: Axes, arms: Sequence[str], column: str) -> bool:
     drawn = False
     for arm in arms:
         lines = []
@@ -101,14 +100,14 @@ def _over_time(runs: Runs, regime: str, axes: Any, arms: Sequence[str], column: 
     return drawn
 
 
-def _arms(runs: Runs, regime: str, axes: Any) -> bool:
+def _arms(runs: Runs, regime: str, axes: Axes) -> bool:
     axes.axhline(0, color="grey", linewidth=0.8)
     axes.set(title="skill arm minus plain arm, training", xlabel="environment steps", ylabel="Δ")
     arms = [arm for arm in ("skill_arm", "siri", "oracle", "openai") if runs.seeds(regime, arm)]
     return _over_time(runs, regime, axes, arms, "arm/delta")
 
 
-def _gap(runs: Runs, regime: str, axes: Any) -> bool:
+def _gap(runs: Runs, regime: str, axes: Axes) -> bool:
     axes.set(title="int/prompt_gap", xlabel="environment steps", ylabel="nats per token")
     arms = [arm for arm in ("skill_arm", "siri", "no_weights", "oracle") if runs.seeds(regime, arm)]
     return _over_time(runs, regime, axes, arms, "int/prompt_gap")

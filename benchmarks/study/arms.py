@@ -7,20 +7,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.study.writer import serve
 from siri.algos import Loss, SiriObjective, TokenBatch, TokenScores
 from siri.build import make_miner
 from siri.config import RunConfig
 from siri.config.presets import preset
 from siri.envs.webshop.lexicon import CATEGORIES
 from siri.policies.tiny import CONDITIONS, base_path
+from siri.protocols import Objective, Policy, SkillMiner, Validator
 from siri.skills.bank import skill_id
 from siri.testing.fakes import ScriptedMiner
 from siri.training.rows import Internalize
 from siri.types import Group, Skill, SkillStatus, Trajectory
 
-__all__ = ["ARMS", "REGIMES", "SMALL", "Arm", "Budget", "Regime"]
+__all__ = ["ARMS", "PAIRS", "REGIMES", "SMALL", "Arm", "Budget", "Regime"]
 
-HERE = Path(__file__).parent
+BENCHMARKS = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Regime:
     arms: tuple[str, ...] = ()
     """Arms that are run; () is all."""
     most_seeds: int = 8
-    """Where an arm asks for more, so many are run."""
+    """Where an arm asks for more, that many are run."""
 
 
 REGIMES = {
@@ -89,7 +91,7 @@ REGIMES = {
         base_path, "the shipped base: about .2 plain success on heat, cool and clean, .7 with a right skill"
     ),
     "rare": Regime(
-        lambda: HERE / "bases" / "rare",
+        lambda: BENCHMARKS / "bases" / "rare",
         "the same base, tuned on demonstrations whose plain attempts nearly always use a wrong station: "
         "plain success .03 on heat and cool and .16 on clean, .70 to .86 with a right skill",
     ),
@@ -155,7 +157,7 @@ class OracleMiner:
         self.right = right
         self.iteration = 0
 
-    def bind(self, policy: Any, *, iteration: int = 0) -> None:
+    def bind(self, policy: Policy, *, iteration: int = 0) -> None:
         """Note the iteration; the policy is not asked."""
         del policy
         self.iteration = iteration
@@ -183,16 +185,17 @@ def oracle(config: RunConfig) -> OracleMiner:
     return OracleMiner({kind: (CONDITIONS[kind], strategy) for kind, strategy in STRATEGIES.items()})
 
 
-def self_miner(config: RunConfig) -> Any:
+def self_miner(config: RunConfig) -> SkillMiner | None:
     """The policy's own words: `siri run --miner self`."""
-    return make_miner("self", config, embedded=True)
+    made: SkillMiner | None = make_miner("self", config, embedded=True)
+    return made
 
 
-def chat_miner(config: RunConfig) -> Any:
-    """`siri run --miner openai` with ``study_writer`` on this machine as the endpoint."""
-    from study_writer import serve
-
-    return make_miner("openai", config, embedded=True, endpoint=(serve(STRATEGIES), "strong-writer"))
+def chat_miner(config: RunConfig) -> SkillMiner | None:
+    """`siri run --miner openai` with ``benchmarks.study.writer`` on this machine as the endpoint."""
+    endpoint = (serve(STRATEGIES), "strong-writer")
+    made: SkillMiner | None = make_miner("openai", config, embedded=True, endpoint=endpoint)
+    return made
 
 
 @dataclass(frozen=True)
@@ -200,11 +203,11 @@ class Arm:
     """One way to train. What it does not name is as in the embedded preset."""
 
     summary: str
-    miner: Callable[[RunConfig], Any] | None = self_miner
+    miner: Callable[[RunConfig], SkillMiner | None] | None = self_miner
     settings: Mapping[str, Any] = field(default_factory=dict)
-    validator: Callable[[], Any] | None = None
+    validator: Callable[[], Validator] | None = None
     gate: Internalize | None = None
-    objective: Callable[..., SiriObjective] = SiriObjective
+    objective: Callable[..., Objective] = SiriObjective
     seeds: int = 4
     """Paired seeds that the study asks for at least."""
 
@@ -243,3 +246,11 @@ ARMS: dict[str, Arm] = {
     "oracle": Arm("SIRI with right skills written by hand: an upper bound", miner=oracle),
     "openai": Arm("SIRI with another writer of skills, `--miner openai`", miner=chat_miner),
 }
+PAIRS = (
+    ("siri", "gigpo"),
+    ("siri", "skill_arm"),
+    ("skill_arm", "gigpo"),
+    ("grpo", "gigpo"),
+    *((arm, "siri") for arm in ARMS if arm not in ("siri", "gigpo", "skill_arm", "grpo")),
+)
+"""Differences that the tables state, first minus second."""

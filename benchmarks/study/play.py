@@ -1,0 +1,178 @@
+"""One run of the study: an arm in a regime with a seed, trained and measured."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import mean
+from typing import Any
+
+import torch
+
+from benchmarks.study.arms import ARMS, REGIMES, Arm, Budget, Regime
+from benchmarks.study.finished import Finished, Row
+from siri.build import make_suite
+from siri.config import RunConfig, load_config, parse_config
+from siri.config.presets import preset
+from siri.curriculum import Curriculum, Iteration, Phase
+from siri.policies import HFPolicy
+from siri.rollout.evaluation import evaluate
+from siri.rollout.suite import Suite
+from siri.runs import shown_skills
+from siri.skills import PROVEN, SkillBank
+from siri.types import Skill, Task
+
+__all__ = ["configured", "play"]
+
+
+def play(arm_name: str, regime: str, seed: int, budget: Budget) -> Finished:
+    """Carry out one run; rows of its evaluations, its iterations and its skills."""
+    torch.set_num_threads(1)
+    arm, place = ARMS[arm_name], REGIMES[regime]
+    config = configured(arm, place, seed, budget)
+    suite: Suite = make_suite(config, place.env, None)
+    run = composed(arm, place, suite, config)
+    key: dict[str, str | int] = {"arm": arm_name, "regime": regime, "seed": seed}
+    measured, training = Measured(run, key, place.split), list[Row]()
+    began = time.monotonic()
+    tasks = suite.split(place.split)
+    parts = [replace(suite, tasks={place.split: tasks[n :: budget.turns]}) for n in range(budget.turns)]
+    measured.add(parts[0])
+    due = 1
+    for iteration in run:
+        training.append({**key, **_training_row(iteration)})
+        last = run.state.phase is Phase.DONE
+        if last or run.state.env_steps >= due * budget.env_steps / budget.points:
+            measured.add(suite if last else parts[due % budget.turns], skills=last)
+            due = int(run.state.env_steps * budget.points / budget.env_steps) + 1
+    data = os.environ.get("ALFWORLD_DATA")
+    if budget.real_games and data:
+        real = config.model_copy(update={"env": config.env.model_copy(update={"max_steps": 50})})
+        measured.add(make_suite(real, place.env, data), "valid_seen", "real")
+    return {
+        "arm": arm_name,
+        "regime": regime,
+        "seed": seed,
+        "seconds": round(time.monotonic() - began, 1),
+        "evaluations": measured.rows,
+        "training": training,
+        "skills": _skill_rows(run.bank),
+    }
+
+
+def configured(arm: Arm, place: Regime, seed: int, budget: Budget) -> RunConfig:
+    """The embedded preset, changed by the budget and then by the arm."""
+    settings: dict[str, Any] = load_config(
+        preset("embedded", place.env),
+        assignments=[
+            f"seed={seed}",
+            f"max_env_steps={budget.env_steps}",
+            f"env.valid_{'goals' if place.env == 'webshop' else 'games'}={budget.valid_games}",
+        ],
+    ).model_dump()
+    for changes in (budget.settings, arm.settings):
+        for section, values in changes.items():
+            settings[section] = {**settings[section], **values}
+    settings["internalization"]["iterations"] = 1_000_000  # every arm ends by its environment steps
+    return parse_config(settings)
+
+
+def composed(arm: Arm, place: Regime, suite: Suite, config: RunConfig) -> Curriculum:
+    """The run of an arm, from the base of its regime."""
+    o = config.optimizer
+    objective = arm.objective(
+        clip_low=o.clip_low,
+        clip_high=o.clip_high,
+        dual_clip=o.dual_clip,
+        kl=o.kl,
+        entropy=o.entropy,
+        floor=config.internalization.floor,
+    )
+    return Curriculum(
+        suite,
+        HFPolicy.load(place.base(), slots=config.rollout.slots),
+        miner=arm.miner(config) if arm.miner else None,
+        objective=objective,
+        validator=arm.validator() if arm.validator else None,
+        gate=arm.gate,
+        config=config,
+    )
+
+
+@dataclass
+class Measured:
+    """Evaluations of a run in training, as rows."""
+
+    run: Curriculum
+    key: Mapping[str, str | int]
+    split: str
+    rows: list[Row] = field(default_factory=list)
+
+    def add(
+        self, suite: Suite, split: str | None = None, benchmark: str = "generated", *, skills: bool = False
+    ) -> None:
+        """Play the tasks of a split once; with ``skills``, with those of the bank in the prompt as well."""
+        run, split = self.run, split or self.split
+        arms: dict[str, Callable[[Task], Sequence[Skill]] | None] = {"plain": None}
+        if skills and any(record.status in PROVEN for record in run.bank.records()):
+            arms["skill"] = shown_skills(run.bank, run.config.validation)
+        sampling, seed = run.rollout.sampling, run.config.seed
+        found = {
+            name: evaluate(suite, run.policy, split=split, sampling=sampling, seed=seed, skills=shown)
+            for name, shown in arms.items()
+        }
+        for kind in ("all", *sorted(found["plain"].by_kind)):
+            row: dict[str, Any] = {
+                **self.key,
+                "iteration": run.state.index,
+                "env_steps": run.state.env_steps,
+                "benchmark": benchmark,
+                "split": split,
+                "kind": kind,
+            }
+            for name, result in found.items():
+                won, n = (result.successes, result.n) if kind == "all" else result.by_kind[kind]
+                row |= {f"{name}_success": won / n, "n": n}
+                if kind == "all" and result.task_score is not None:
+                    row[f"{name}_task_score"] = result.task_score
+            self.rows.append(row)
+
+
+def _training_row(iteration: Iteration) -> Row:
+    """Metrics of an iteration, and success by kind and arm."""
+    by_kind: dict[str, float] = {}
+    for kind in sorted({group.task.kind for group in iteration.groups}):
+        groups = [group for group in iteration.groups if group.task.kind == kind]
+        for side in ("plain", "skill"):
+            won = [t.success for group in groups for t in group.arm(side)]
+            if won:
+                by_kind[f"{side}/{kind}"] = sum(won) / len(won)
+        deltas = [
+            mean(t.success for t in group.arm("skill")) - mean(t.success for t in group.arm("plain"))
+            for group in groups
+            if group.arm("skill") and group.arm("plain")
+        ]
+        if deltas:
+            by_kind[f"delta/{kind}"] = mean(deltas)
+    return {
+        "iteration": iteration.index,
+        "phase": iteration.phase.value,
+        **iteration.metrics,
+        **by_kind,
+        "events": list(iteration.events),
+    }
+
+
+def _skill_rows(bank: SkillBank) -> list[Row]:
+    return [
+        {
+            "kind": record.skill.kind,
+            "text": record.skill.text,
+            "status": record.status.value,
+            "utility": record.evidence.utility,
+            "uses": record.uses,
+        }
+        for record in bank.records()
+    ]

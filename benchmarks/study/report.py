@@ -1,0 +1,33 @@
+"""The report of the study: CSV, tables and figures from finished runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from benchmarks.study.figures import figures
+from benchmarks.study.finished import Runs, write_csv
+from benchmarks.study.tables import tables
+
+__all__ = ["report"]
+
+
+def report(folder: Path, out: Path, pictures: Path | None = None) -> None:
+    """Write study.csv, study.md and the runs to ``out``, the figures to ``pictures`` or there too."""
+    runs = Runs.read(folder)
+    if not runs.of:
+        raise SystemExit(
+            f"got no finished run under {folder}, expected some; fix: python -m benchmarks.study run"
+        )
+    pictures = pictures or out
+    for place in (out, pictures):
+        place.mkdir(parents=True, exist_ok=True)
+    write_csv(runs, out / "study.csv")
+    runs.pack(out / "runs.jsonl.xz")
+    text = tables(runs)
+    names = figures(runs, pictures)
+    where = Path(os.path.relpath(pictures, out))
+    links = (f"![{name}]({(where / name).as_posix()})" for name in names)
+    text += "\n".join(["## Figures", "", *links]) + "\n"
+    (out / "study.md").write_text(text, encoding="utf-8")
+    print(f"wrote {out}/study.csv, study.md and {len(names)} figures")
