@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from siri.errors import ConfigError, MissingExtra
+from siri.models.loading import as_config_errors, check_adapter
 
 __all__ = [
     "adapter_off",
@@ -67,10 +68,18 @@ def unwrapped(model: Any) -> Any:
 
 
 def load_adapter(model: Any, folder: Path) -> Any:
-    """``model``, the base, with the adapter in ``folder``; frozen."""
+    """``model``, the base, with the adapter in ``folder``; frozen.
+
+    Raises:
+        ConfigError: it cannot be loaded, or its tensors are not exactly those of the adapter.
+    """
     peft = require_peft()
-    with _quiet():
-        return unwrapped(peft.PeftModel.from_pretrained(model, folder)).requires_grad_(False)
+    with _quiet(), as_config_errors(folder):
+        loaded = unwrapped(peft.PeftModel.from_pretrained(model, folder)).requires_grad_(False)
+    name = next(iter(loaded.peft_config))
+    weights = peft.get_peft_model_state_dict(loaded, adapter_name=name)
+    check_adapter(folder, {f"base_model.model.{key}": tuple(value.shape) for key, value in weights.items()})
+    return loaded
 
 
 def save_adapter(model: Any, folder: Path) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from siri.errors import ConfigError, PolicyFault
 from siri.models.adapters import add_lora, has_adapter, load_adapter, unwrapped
+from siri.models.loading import as_config_errors, load_causal_lm
 from siri.models.weights import copy_weights
 from siri.policies.cache import SlotCache
 from siri.policies.encoding import Encoder, Prompt, Transcript
@@ -139,17 +140,23 @@ class HFPolicy:
         slots: int = 128,
         max_context: int | None = None,
     ) -> Self:
-        """Load a transformers checkpoint or an adapter of PEFT: a folder, or a name on the Hub."""
-        from transformers import AutoConfig, AutoModelForCausalLM
+        """Load a transformers checkpoint or an adapter of PEFT: a folder, or a name on the Hub.
+
+        Raises:
+            ConfigError: it cannot be loaded, or its tensors are not exactly those of the model.
+        """
+        from transformers import AutoConfig
 
         base = base_of(path_or_id)
-        config = AutoConfig.from_pretrained(base)
+        with as_config_errors(base):
+            config = AutoConfig.from_pretrained(base)
         if getattr(config, "is_encoder_decoder", False):
             raise ConfigError(encoder_decoder(config))
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+        model = load_causal_lm(base, dtype=dtype)
         if base is not path_or_id:
             model = load_adapter(model, Path(path_or_id))
-        tokenizer = load_tokenizer(path_or_id)
+        with as_config_errors(path_or_id):
+            tokenizer = load_tokenizer(path_or_id)
         return cls(model, tokenizer, slots=slots, max_context=max_context, device=device)
 
     def save(self, folder: str | os.PathLike[str]) -> None:

@@ -45,6 +45,7 @@ _PART = re.compile(
     r"|model\.safetensors\.index\.json|README\.md"
 )
 """Names of what transformers and PEFT write into the folder of a model."""
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
 
 def base_of(path_or_id: str | os.PathLike[str]) -> str | os.PathLike[str]:
@@ -127,10 +128,19 @@ def load_tokenizer(path_or_id: str | os.PathLike[str]) -> Any:
     """The tokenizer that was saved, even where AutoTokenizer would rebuild the one usual for the model.
 
     transformers 5 replaces the pre-tokenizer of a generic fast tokenizer by that of the model's family.
+
+    Raises:
+        ConfigError: a folder without a tokenizer, for which transformers would make up an empty one.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
     from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
+    folder = Path(path_or_id)
+    if folder.is_dir() and not any((folder / name).is_file() for name in _TOKENIZERS):
+        raise ConfigError(
+            f"got model folder {str(folder)[-80:]!r} without a tokenizer, expected one of "
+            f"{', '.join(_TOKENIZERS)}; fix: download it again"
+        )
     kind = get_tokenizer_config(str(path_or_id)).get("tokenizer_class")
     if kind in ("TokenizersBackend", "PreTrainedTokenizerFast"):
         return PreTrainedTokenizerFast.from_pretrained(path_or_id)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from siri.errors import MissingExtra, PolicyFault
+from siri.models.loading import load_causal_lm
 from siri.policies.engine import NO_SLEEP, EnginePolicy, Sampled, named_weights
 from siri.policies.support import load_tokenizer
 from siri.policies.widening import WideHeads, head_size
@@ -107,9 +108,7 @@ class VLLMPolicy(EnginePolicy):
         options: Mapping[str, Any] | None = None,
     ) -> VLLMPolicy:
         """Load a transformers checkpoint twice: as the model to train, and into the engine."""
-        from transformers import AutoModelForCausalLM
-
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+        model = load_causal_lm(path, dtype=dtype)
         tokenizer = load_tokenizer(path)
         return cls(
             model, tokenizer, path=path, slots=slots, max_context=max_context, sleep=sleep, options=options

@@ -17,6 +17,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from siri.errors import ConfigError, MissingExtra, PolicyFault
+from siri.models.loading import load_causal_lm
 from siri.policies.engine import NO_SLEEP, EnginePolicy, Sampled, named_weights
 from siri.policies.support import load_tokenizer
 from siri.types import Sampling
@@ -98,9 +99,7 @@ class VLLMServerPolicy(EnginePolicy):
         exchange: str | os.PathLike[str] | None = None,
     ) -> VLLMServerPolicy:
         """Load a transformers checkpoint as the model to train, for a server that serves its architecture."""
-        from transformers import AutoModelForCausalLM
-
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+        model = load_causal_lm(path, dtype=dtype)
         tokenizer = load_tokenizer(path)
         return cls(model, tokenizer, url=url, slots=slots, max_context=max_context, exchange=exchange)
 
