@@ -32,9 +32,10 @@ def load_causal_lm(path_or_id: str | PathLike[str], *, dtype: str = "float32") -
 
     _refuse_integers(Path(path_or_id))
     with as_config_errors(path_or_id):
-        model, info = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             path_or_id, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
         )
+    model, info = loaded
     misshapen = [str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"]]
     _refuse(path_or_id, missing=info["missing_keys"], unexpected=info["unexpected_keys"], misshapen=misshapen)
     return model
