@@ -26,7 +26,7 @@ def test_file_then_assignments(tmp_path: Path) -> None:
         ("rollout.tasks=0", r"rollout\.tasks=0.*greater than or equal to 1"),
         ("optimizer.lr=fast", r"optimizer\.lr='fast'"),
         ("seed", "expected key=value"),
-        ("seed=[", "expected a YAML value"),
+        ("seed=[", "that cannot be read"),
     ],
 )
 def test_mistakes_are_named(assignment: str, message: str) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from siri.config.sections import RunConfig
 from siri.errors import ConfigError
+from siri.strict_yaml import StrictYAMLError, load_strict
 
 __all__ = ["differences", "load_config", "parse_config"]
 
@@ -36,27 +37,57 @@ def load_config(
     """
     data = base.model_dump()
     if file is not None:
-        try:
-            read = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(
-                f"got config file {file} that cannot be read ({error}); fix: its YAML"
-            ) from error
-        if not isinstance(read, Mapping):
-            raise ConfigError(f"got {type(read).__name__} in {file}, expected a mapping of sections")
-        _merge(data, read)
+        for path, value in _read(file).items():
+            _merge(data, _nested(path, value))
     for path, value in (changes or {}).items():
         _merge(data, _nested(path, value))
+    given: set[str] = set()
     for assignment in assignments:
-        path, sign, value = assignment.partition("=")
+        name, sign, text = assignment.partition("=")
+        path = name.strip()
         if not sign or not path:
-            raise ConfigError(f"got setting {assignment!r}, expected key=value; fix: e.g. rollout.tasks=8")
+            raise ConfigError(
+                f"got setting {assignment[:80]!r}, expected key=value; fix: e.g. rollout.tasks=8"
+            )
+        if path in given:
+            raise ConfigError(f"got {path[:80]!r} twice, expected each setting once; fix: leave one out")
+        given.add(path)
         try:
-            leaf: Any = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"got value {value!r} for {path}, expected a YAML value") from error
+            leaf = load_strict(text)
+        except StrictYAMLError as error:
+            raise ConfigError(
+                f"got {path[:80]}={text[:80]!r} that cannot be read ({error}); fix: a number, a word, "
+                "or a list in brackets"
+            ) from error
         _merge(data, _nested(path, leaf))
     return parse_config(data)
+
+
+def _read(file: Path) -> Mapping[str, Any]:
+    """The sections in a YAML or JSON file; none from an empty one."""
+    where = str(file)[-100:]
+    try:
+        read = load_strict(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(
+            f"got config file {where} that cannot be read ({error.strerror}); fix: its path"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"got config file {where} that is not UTF-8, expected YAML text; fix: save it again"
+        ) from error
+    except StrictYAMLError as error:
+        raise ConfigError(
+            f"got config file {where} that cannot be read: {error}; expected plain YAML; fix: the file"
+        ) from error
+    if read is None:
+        return {}
+    if not isinstance(read, Mapping):
+        raise ConfigError(
+            f"got {type(read).__name__} in {where}, expected a mapping of sections; fix: e.g. 'rollout:' "
+            "with '  tasks: 8' below it"
+        )
+    return read
 
 
 def parse_config(data: Mapping[str, Any]) -> RunConfig:
@@ -64,17 +95,37 @@ def parse_config(data: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate_json(json.dumps(data))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
+        # an unknown name explains more than what it does to its neighbours
+        found = error.errors(include_url=False)
+        first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
+        key = ".".join(map(str, first["loc"]))[:80]
         if first["type"] == "extra_forbidden":
+            known = list(_flat(RunConfig().model_dump()))
+            close = difflib.get_close_matches(key, known, n=1) or [
+                path for path in known if path.rpartition(".")[2] == key.rpartition(".")[2]
+            ]
+            hint = f"did you mean {close[0]!r}?" if close else "its spelling"
             raise ConfigError(
-                f"got unknown setting {key!r}, expected a field of siri.config.RunConfig; fix: its spelling"
+                f"got unknown setting {key!r}, expected a field of siri.config.RunConfig; fix: {hint}"
             ) from None
-        raise ConfigError(f"got {key}={first['input']!r}: {first['msg']}; fix: change {key}") from None
-    except TypeError as error:
+        said = first["msg"].removeprefix("Value error, ").replace("Input should be", "it should be")
+        value = first["input"]
+        listed = first["type"] in ("tuple_type", "list_type") and isinstance(value, str)
+        fix = f"{key}=[{value[:60]}]" if listed else f"change {key}"
+        raise ConfigError(f"got {key}={_short(value)}: {said[:120]}; fix: {fix}") from None
+    except (TypeError, RecursionError, ValueError) as error:
         raise ConfigError(
-            f"got a value that is no plain data ({error}), expected numbers and words"
+            f"got a value that is not plain data ({str(error)[:100]}), expected numbers, words and lists; "
+            "fix: the settings"
         ) from None
+
+
+def _short(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # a number of more digits than Python prints
+        return "a very large number"
+    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def differences(configs: Sequence[RunConfig]) -> dict[str, tuple[Any, ...]]:
@@ -103,7 +154,7 @@ def _nested(path: str, value: Any) -> dict[str, Any]:
 
 def _merge(data: dict[str, Any], change: Mapping[str, Any]) -> None:
     for key, value in change.items():
-        if isinstance(value, Mapping) and isinstance(data.get(key), dict):
-            _merge(data[key], value)
+        if isinstance(data.get(key), dict) and (value is None or isinstance(value, Mapping)):
+            _merge(data[key], value or {})  # a section without content changes nothing
         else:
             data[key] = value

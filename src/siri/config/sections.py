@@ -6,9 +6,10 @@ Where a default comes from is in docs/method.md.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 __all__ = [
     "AdvantageConfig",
@@ -26,11 +27,25 @@ __all__ = [
     "WarmupConfig",
 ]
 
-Count = Annotated[int, Field(ge=1)]
-Whole = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
+
+def _number(value: object) -> object:
+    """A number, or text that is plainly one: neither a truth value nor ``"010"``."""
+    if isinstance(value, bool) or (isinstance(value, str) and not _PLAIN.fullmatch(value)):
+        raise ValueError("a number was expected")
+    return value
+
+
+_PLAIN = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+_LARGEST = 3.4e38
+"""Of what a float32 tensor holds."""
+
+Integer = Annotated[int, BeforeValidator(_number), Field(le=2**63 - 1)]
+Real = Annotated[float, BeforeValidator(_number), Field(le=_LARGEST)]
+Count = Annotated[Integer, Field(ge=1, le=1_000_000_000)]
+Whole = Annotated[Integer, Field(ge=0)]
+Share = Annotated[Real, Field(ge=0, le=1)]
+Positive = Annotated[Real, Field(gt=0)]
+NotNegative = Annotated[Real, Field(ge=0)]
 
 
 class _Section(BaseModel):
@@ -81,14 +96,14 @@ class RolloutConfig(_Section):
 
     tasks: Count = 16
     """Groups per iteration."""
-    group_size: Annotated[int, Field(ge=2)] = 8
+    group_size: Annotated[Count, Field(ge=2)] = 8
     """Rollouts per group, G."""
     skill_share: Share = 0.5
     """Share of a group that sees the skill where one is eligible, rounded down; at least one rollout does and
     one does not (``validation.retrieval=none``: no skill arm)."""
     temperature: NotNegative = 1.0
     """Of sampling in training; 1 is the policy itself."""
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_p: Annotated[Real, Field(gt=0, le=1)] = 1.0
     """Nucleus of sampling; 1 keeps every token."""
     max_tokens: Count = 512
     """Longest completion of a turn, in tokens."""
@@ -146,7 +161,7 @@ class OptimizerConfig(_Section):
     """The ratio is clipped below 1 − this."""
     clip_high: Positive = 0.2
     """The ratio is clipped above 1 + this."""
-    dual_clip: Annotated[float, Field(gt=1)] | None = 3.0
+    dual_clip: Annotated[Real, Field(gt=1)] | None = 3.0
     """Largest loss of a token with A < 0, as a multiple of |A|; None: no limit."""
     ratio: Literal["token", "sequence"] = "token"
     """Importance ratios of tokens, or of whole completions (GSPO)."""
@@ -235,13 +250,13 @@ class ValidationConfig(_Section):
 
     rule: Literal["threshold", "confidence", "sequential"] = "threshold"
     """threshold is the paper's; the other two hold their error at any time (docs/skills.md)."""
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    confidence: Annotated[Real, Field(gt=0, lt=1)] = 0.95
     """Coverage of the intervals, at every moment at once."""
-    min_effect: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    min_effect: Annotated[Real, Field(gt=0, lt=1)] = 0.1
     """sequential: a skill that cannot be worth this much is given up."""
     max_groups: Count = 128
     """sequential: groups after which an undecided skill is given up."""
-    caught_up: Annotated[float, Field(gt=0, le=1)] = 0.5
+    caught_up: Annotated[Real, Field(gt=0, le=1)] = 0.5
     """Share of the arms' first distance that the plain arm must make up before a skill is INTERNALIZED."""
     retrieval: Literal["lexical", "embedding", "all", "none"] = "lexical"
     """How proven skills are ranked for a task; ``all`` shows every one, ``none`` none."""
@@ -249,11 +264,11 @@ class ValidationConfig(_Section):
     """Folder of a sentence-transformers model."""
     n_eval: Count = 8
     """N_eval: groups until the utility is judged and becomes a moving mean."""
-    ema: Annotated[float, Field(gt=0, le=1)] = 0.1
+    ema: Annotated[Real, Field(gt=0, le=1)] = 0.1
     """Rate of that exponential moving mean."""
-    activate: Annotated[float, Field(ge=-1, le=1)] = 0.02
+    activate: Annotated[Real, Field(ge=-1, le=1)] = 0.02
     """τ: a candidate above it becomes ACTIVE (threshold rule)."""
-    retire: Annotated[float, Field(ge=-1, le=1)] = -0.02
+    retire: Annotated[Real, Field(ge=-1, le=1)] = -0.02
     """A skill below it is RETIRED (threshold rule) …"""
     patience: Count = 2
     """… after so many updates in a row."""
