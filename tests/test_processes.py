@@ -13,8 +13,9 @@ import psutil
 import pytest
 
 from siri.config import load_config
-from siri.errors import MissingExtra, SiriError, revived
+from siri.errors import ConfigError, MissingExtra, SiriError, revived
 from siri.processes import Processes
+from siri.processes import started as started_processes
 from tests.curriculum.test_loop import SMOKE, Writer, fresh, record
 
 ROOT = Path(__file__).parents[1]
@@ -160,3 +161,39 @@ def test_a_killed_process_ends_the_job(tmp_path: Path) -> None:
 def ranks(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """The processes that accelerate's child, by now torch's launcher, has started."""
     return psutil.Process(process.pid).children()[0].children()
+
+
+MET = {"RANK": "1", "MASTER_ADDR": "localhost"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "count"),
+    [
+        ({}, 1),
+        ({"WORLD_SIZE": ""}, 1),
+        ({"WORLD_SIZE": " 1 "}, 1),
+        ({"WORLD_SIZE": "4", **MET}, 4),
+        ({"PMI_SIZE": "2", "PMI_RANK": "0"}, 2),
+        ({"WORLD_SIZE": "1", "OMPI_COMM_WORLD_SIZE": "3", "OMPI_COMM_WORLD_RANK": "2"}, 3),
+    ],
+)
+def test_how_many_were_started(environment: dict[str, str], count: int) -> None:
+    assert started_processes(environment) == count
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"WORLD_SIZE": "4"}, "WORLD_SIZE=4 .*without RANK"),
+        ({"WORLD_SIZE": "4", "RANK": "0"}, "without MASTER_ADDR"),
+        ({"PMI_SIZE": "2"}, "without PMI_RANK"),
+        ({"WORLD_SIZE": "four"}, "'four'"),
+        ({"WORLD_SIZE": "0"}, "'0'"),
+        ({"WORLD_SIZE": "-2"}, "'-2'"),
+        ({"PMI_SIZE": "9" * 500}, "'999"),
+    ],
+)
+def test_leftovers_of_other_jobs_are_named(environment: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as error:
+        started_processes(environment)
+    assert len(str(error.value)) <= 300

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
-from siri.errors import ProcessFault, SiriError, revived
+from siri.errors import ConfigError, ProcessFault, SiriError, revived
 
 __all__ = ["SIZES", "Processes", "peak_memory", "started"]
 
@@ -23,9 +23,39 @@ SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"
 T = TypeVar("T")
 
 
-def started() -> int:
-    """How many processes the launcher of this one started."""
-    return max(int(os.environ.get(name, "1")) for name in SIZES)
+_RANKS = {
+    "WORLD_SIZE": ("RANK", "MASTER_ADDR"),
+    "PMI_SIZE": ("PMI_RANK",),
+    "OMPI_COMM_WORLD_SIZE": ("OMPI_COMM_WORLD_RANK",),
+    "MV2_COMM_WORLD_SIZE": ("MV2_COMM_WORLD_RANK",),
+}
+"""What a launcher sets next to each of ``SIZES``."""
+
+
+def started(environment: Mapping[str, str] = os.environ) -> int:
+    """How many processes the launcher of this one started.
+
+    Raises:
+        ConfigError: a variable that says so is not a number, or is a leftover of another job.
+    """
+    most = 1
+    for name, others in _RANKS.items():
+        said = environment.get(name, "").strip()
+        if not said:
+            continue
+        if not (said.isdecimal() and len(said) < 8 and int(said)):
+            raise ConfigError(
+                f"got {name}={said[:40]!r} in the environment, expected a count of processes; fix: unset "
+                f"{name}"
+            )
+        missing = [other for other in others if not environment.get(other, "").strip()]
+        if int(said) > 1 and missing:
+            raise ConfigError(
+                f"got {name}={said} in the environment without {missing[0]}, as if left by another job; fix: "
+                f"unset {name}, or start with torchrun or accelerate launch"
+            )
+        most = max(most, int(said))
+    return most
 
 
 @dataclass(frozen=True, slots=True)
