@@ -7,14 +7,25 @@ import random
 import sys
 from collections.abc import Callable
 
+from siri.envs.alfworld import alfworld_suite
 from siri.envs.textcraft import textcraft_suite
+from siri.envs.tools import tools_suite
+from siri.envs.webshop import webshop_suite
 from siri.rollout.suite import Suite
 
+_SMALL = {"train_tasks": 40, "valid_tasks": 20}
 WORLDS: dict[str, Callable[..., Suite]] = {
-    "textcraft": lambda **settings: textcraft_suite(**{"train_tasks": 40, "valid_tasks": 20} | settings),
+    "textcraft": lambda **settings: textcraft_suite(**_SMALL | settings),
+    "tools": lambda **settings: tools_suite(**_SMALL | settings),
 }
-STYLES = {"textcraft": ("transcript", "window")}
-NAMES = {"textcraft": "siri/TextCraft-v0"}
+OTHERS: dict[str, Callable[..., Suite]] = {
+    "alfworld": lambda: alfworld_suite(train_games=12, valid_games=6),
+    "webshop": lambda: webshop_suite(style="window", size="tiny", valid_goals=8),
+    "compact webshop": lambda: webshop_suite(size="tiny", valid_goals=8),
+}
+"""Worlds whose own tests ask for the same laws."""
+STYLES = {"textcraft": ("transcript", "window"), "tools": ("transcript", "window", "calls")}
+NAMES = {"textcraft": "siri/TextCraft-v0", "tools": "siri/Tools-v0"}
 
 
 def digest(name: str, **settings: object) -> str:

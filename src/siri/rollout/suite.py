@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from siri.errors import ConfigError
-from siri.protocols import Environment, Prompter
+from siri.protocols import Environment, Expert, Prompter
 from siri.types import Task
 
 __all__ = ["Suite", "in_processes"]
@@ -25,6 +25,8 @@ class Suite:
     """Largest return of an episode; spreads of returns below a thousandth of it are noise."""
     max_steps: int | None = None
     """Steps after which siri ends an episode; None leaves that to the environment."""
+    expert: Expert | None = None
+    """Shows how tasks are solved; None where the benchmark has nobody who can."""
 
     def split(self, name: str) -> Sequence[Task]:
         """The tasks of one split.

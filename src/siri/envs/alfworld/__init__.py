@@ -6,13 +6,14 @@ from siri.envs.alfworld.expert import Expert, solve
 from siri.envs.alfworld.games import KINDS, Game, Survey, load_game, load_tasks, survey
 from siri.envs.alfworld.generator import generate_games
 from siri.envs.alfworld.prompts import TranscriptPrompter, WindowPrompter
-from siri.envs.alfworld.suite import alfworld_suite
+from siri.envs.alfworld.suite import HouseExpert, alfworld_suite
 
 __all__ = [
     "KINDS",
     "ALFWorld",
     "Expert",
     "Game",
+    "HouseExpert",
     "State",
     "Survey",
     "TranscriptPrompter",

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from typing import Literal
 
 from siri.envs.alfworld.env import ALFWorld, Anchor
-from siri.envs.alfworld.games import load_tasks
+from siri.envs.alfworld.expert import solve
+from siri.envs.alfworld.games import load_game, load_tasks
 from siri.envs.alfworld.generator import generate_games
 from siri.envs.alfworld.prompts import TranscriptPrompter, WindowPrompter
 from siri.errors import ConfigError
 from siri.rollout.suite import Suite
 from siri.types import Task
 
-__all__ = ["alfworld_suite"]
+__all__ = ["HouseExpert", "alfworld_suite"]
 
 _SPLITS = ("train", "valid_seen", "valid_unseen")
 
@@ -75,5 +76,21 @@ def alfworld_suite(
         name="alfworld" if data is not None else "alfworld-generated",
         make_env=lambda: ALFWorld(max_steps=steps, anchor=anchor),
         tasks=tasks,
+        expert=HouseExpert(steps),
         prompter=TranscriptPrompter() if shown == "transcript" else WindowPrompter(history),
     )
+
+
+class HouseExpert:
+    """Solves the task of a game; implements ``siri.protocols.Expert``.
+
+    Args:
+        max_steps: commands that it may take.
+    """
+
+    def __init__(self, max_steps: int = 50) -> None:
+        self.max_steps = max_steps
+
+    def demonstrate(self, task: Task, *, seed: int = 0) -> Sequence[str] | None:  # noqa: ARG002
+        """The commands; None where they are too many."""
+        return solve(load_game(task.source), self.max_steps)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from siri.envs.textcraft.recipes import Book, Need, Recipe
+from siri.envs.textcraft.env import Puzzle
+from siri.envs.textcraft.recipes import Book, Need, Recipe, load_book
+from siri.types import Task
 
-__all__ = ["plan"]
+__all__ = ["CraftExpert", "plan"]
+
+
+class CraftExpert:
+    """Crafts what a task asks for; implements ``siri.protocols.Expert``."""
+
+    def demonstrate(self, task: Task, *, seed: int = 0) -> Sequence[str] | None:  # noqa: ARG002
+        """The commands; None for a task of another world."""
+        return plan(load_book(), task.source.goal) if isinstance(task.source, Puzzle) else None
 
 
 def plan(book: Book, goal: str, inventory: Mapping[str, int] | None = None) -> list[str]:

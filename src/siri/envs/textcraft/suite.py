@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from siri.envs.prompts import Transcript, Window
 from siri.envs.textcraft.env import Puzzle, TextCraft
-from siri.envs.textcraft.expert import plan
+from siri.envs.textcraft.expert import CraftExpert, plan
 from siri.envs.textcraft.recipes import Book, load_book
 from siri.errors import ConfigError
 from siri.rollout.suite import Suite
@@ -96,6 +96,7 @@ def textcraft_suite(
         tasks={"train": train, "valid_seen": valid, "valid_unseen": new},
         prompter=Transcript() if style == "transcript" else rules,
         max_steps=max_steps,
+        expert=CraftExpert(),
     )
 
 

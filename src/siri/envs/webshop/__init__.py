@@ -4,6 +4,7 @@ from siri.envs.webshop.agents import Scores, naive, oracle, play
 from siri.envs.webshop.catalog import Catalog, Product, load_catalog
 from siri.envs.webshop.compact import CompactPrompter, CompactShop, CompactSummaryPrompt
 from siri.envs.webshop.env import WebShop, shared_index
+from siri.envs.webshop.expert import ShopExpert
 from siri.envs.webshop.generator import bundled_catalog, make_catalog, write_catalog
 from siri.envs.webshop.goals import Goal, build_goals, split_goals
 from siri.envs.webshop.nouns import noun_extractor, rule_nouns
@@ -32,6 +33,7 @@ __all__ = [
     "Scores",
     "SearchIndex",
     "Session",
+    "ShopExpert",
     "WebShop",
     "WebShopPrompter",
     "attribute_reward",

@@ -28,6 +28,7 @@ __all__ = [
     "CompactPrompter",
     "CompactShop",
     "CompactSummaryPrompt",
+    "compact_command",
     "compact_goal",
 ]
 
@@ -198,6 +199,21 @@ class CompactSummaryPrompt:
         """The summary prompt in words."""
         steps = "".join(f"\n> {action}" for action in actions)
         return f"Task: buy a {kind} product .\n{goal}{steps}\nSummarize as a skill."
+
+
+def compact_command(session: Session, action: str) -> str:
+    """The command that stands for WebShop's ``action`` in a session; the action itself where none does."""
+    verb, _, rest = action.removesuffix("]").partition("[")
+    if verb == "search":
+        return f"search {rest}"
+    for command, button in (_BUTTONS | _READ).items():
+        if rest == button:
+            return command
+    if session.page is Page.RESULTS:
+        links = [product.asin.lower() for product in session.listed]
+        return f"open {links.index(rest) + 1}" if rest in links else action
+    options = session.product.options if session.product is not None else {}
+    return next((f"choose {name} {rest}" for name, values in options.items() if rest in values), action)
 
 
 def compact_goal(goal: Goal) -> str:

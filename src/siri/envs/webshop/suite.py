@@ -10,6 +10,7 @@ from typing import Literal
 from siri.envs.webshop.catalog import Catalog
 from siri.envs.webshop.compact import CompactPrompter, CompactShop
 from siri.envs.webshop.env import WebShop, shared_index
+from siri.envs.webshop.expert import ShopExpert
 from siri.envs.webshop.folder import load_folder
 from siri.envs.webshop.generator import bundled_catalog
 from siri.envs.webshop.goals import SHUFFLE_SEED, Goal, build_goals, split_goals
@@ -17,7 +18,7 @@ from siri.envs.webshop.nouns import noun_extractor
 from siri.envs.webshop.prompts import WebShopPrompter
 from siri.envs.webshop.search import SearchIndex
 from siri.errors import ConfigError
-from siri.protocols import Environment, Prompter
+from siri.protocols import Prompter
 from siri.rollout.suite import Suite
 from siri.types import Task
 
@@ -91,11 +92,13 @@ def webshop_suite(
         tasks[split] = [_task(n, goals[n], split) for n in kept]
     prompter: Prompter = CompactPrompter() if style == "compact" else WebShopPrompter(history)
     used = noun_extractor(nouns)[1]
+    maker = _Maker(catalog, goals, index or shared_index(catalog), style, max_steps, nouns, rewards)
     return Suite(
         name=f"{catalog.name}{'-human' if human else ''} ({used} nouns)",
-        make_env=_Maker(catalog, goals, index or shared_index(catalog), style, max_steps, nouns, rewards),
+        make_env=maker,
         tasks=tasks,
         prompter=prompter,
+        expert=ShopExpert(maker),
     )
 
 
@@ -115,7 +118,7 @@ class _Maker:
     nouns: Literal["auto", "spacy", "rule"]
     rewards: Literal["training", "score"]
 
-    def __call__(self) -> Environment:
+    def __call__(self) -> WebShop | CompactShop:
         shop = WebShop(
             self.catalog,
             self.goals,
