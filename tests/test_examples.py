@@ -1,0 +1,73 @@
+"""The files of examples/ do what they say. They are read before anything else, so they may not rot."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from examples import gigpo_loop, rl_loop
+
+from siri.algos import SiriObjective
+from siri.config import RunConfig
+from siri.curriculum import Curriculum
+from siri.envs.alfworld import alfworld_suite
+from siri.policies import HFPolicy
+from siri.policies.tiny import base_path
+from siri.rollout.suite import Suite
+from siri.skills import SelfMiner
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def smoke(config: RunConfig) -> tuple[Suite, HFPolicy]:
+    e = config.env
+    suite = alfworld_suite(
+        train_games=e.train_games, valid_games=e.valid_games, max_steps=e.max_steps, scale=e.scale
+    )
+    return suite, HFPolicy.load(base_path(), slots=config.rollout.slots)
+
+
+@pytest.mark.slow
+def test_the_loop_computes_what_the_curriculum_computes() -> None:
+    """Every number that the loop reports, to the digit, in every iteration of the three phases."""
+    config = rl_loop.SETTINGS
+    o = config.optimizer
+    run = Curriculum(
+        *smoke(config),
+        miner=SelfMiner.tiny(seed=config.seed),
+        objective=SiriObjective(clip_high=o.clip_high, kl=0, entropy=0, floor=config.internalization.floor),
+        config=config,
+    )
+    expected = list(run)
+    assert {iteration.phase.value for iteration in expected} == {"warmup", "mining", "internalization"}
+    assert any(iteration.metrics.get("int/loss") for iteration in expected)  # something was distilled
+    found = list(rl_loop.train(*smoke(config), config))
+    assert len(found) == len(expected)
+    for mine, its in zip(found, expected, strict=True):
+        mine.pop("int/prompt_gap", None)  # the curriculum measures it before the update, the loss within it
+        assert mine == {name: its.metrics[name] for name in mine}
+        assert len(mine) > 20
+
+
+def test_the_loop_is_short_enough_to_read() -> None:
+    text = (EXAMPLES / "rl_loop.py").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 150
+    assert "Curriculum" not in text
+
+
+def test_gigpo_learns_in_a_loop_of_ones_own() -> None:
+    rates = gigpo_loop.train(25)
+    assert rates[0] < 0.2
+    assert min(rates[-3:]) > 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_every_example_runs_as_a_script(name: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
