@@ -154,7 +154,7 @@ def sharing(groups: int = 8, size: int = 8) -> str:
     import torch
 
     from siri.envs.alfworld import ALFWorld, WindowPrompter, generate_games
-    from siri.policies import HFPolicy, hf
+    from siri.policies import HFPolicy, slots
     from siri.policies.tiny import base_path
     from siri.types import Request, Sampling, Skill
 
@@ -170,7 +170,7 @@ def sharing(groups: int = 8, size: int = 8) -> str:
     policy = HFPolicy.load(base_path(), slots=len(requests))
     one_token, computed = Sampling(1.0, 1.0, 1), [0]
     policy.generate(requests[:2], one_token)
-    forward = policy._forward
+    forward = policy._slots.forward
 
     def counted(ids: Any, *rest: Any) -> Any:
         computed[0] += ids.size
@@ -183,9 +183,9 @@ def sharing(groups: int = 8, size: int = 8) -> str:
     found: dict[bool, list[tuple[float, int, Any]]] = {True: [], False: []}
     for _ in range(5):
         for shared, runs in found.items():
-            replaced = [patch.object(hf, name, each) for name, each in apart.items() if not shared]
+            replaced = [patch.object(slots, name, each) for name, each in apart.items() if not shared]
             with contextlib.ExitStack() as stack:
-                for each in (patch.object(policy, "_forward", counted), *replaced):
+                for each in (patch.object(policy._slots, "forward", counted), *replaced):
                     stack.enter_context(each)
                 policy.reset_cache()
                 computed[0], began = 0, time.process_time()

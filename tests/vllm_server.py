@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from siri.policies.support import save_checkpoint
+from siri.policies.checkpoints import save_checkpoint
 
 TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"

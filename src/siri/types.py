@@ -176,6 +176,11 @@ class Completion:
     """Natural-log probability of each sampled token under the distribution at temperature 1."""
     finished: bool = True
     """False when ``max_tokens`` cut it off or the prompt did not fit the context (then no ids at all)."""
+    opened: str = ""
+    """What the prompt already says of the reply, such as the opening tag of a thought: the assistant's
+    message is ``opened + text``."""
+    too_long: tuple[int, int] | None = field(default=None, compare=False)
+    """(tokens of the prompt, most tokens that a prompt may have) where it did not fit the context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +192,7 @@ class Turn:
     action: str
     """The command given to the environment."""
     text: str
-    """The whole completion in words, as the next prompt repeats it."""
+    """The assistant's whole message in words, as the next prompt repeats it."""
     valid: bool
     """False when the completion held no action or the environment refused it."""
     reward: float
@@ -200,6 +205,10 @@ class Turn:
     logprobs: tuple[float, ...] = ()
     action_mask: tuple[bool, ...] = ()
     """True for completion tokens inside the action span; same length as ``completion_ids``."""
+    well_formed: bool = True
+    """False when the prompter found no action in the completion."""
+    finished: bool = True
+    """False when the token limit cut the completion off."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,10 +121,10 @@ def test_rewritten_history_is_encoded_anew() -> None:
 def test_end_frees_the_slot_and_reset_forgets() -> None:
     agent = policy(slots=2)
     agent.generate([Request([user("w1")], "a"), Request([user("w2")], "b")], SAMPLING)
-    assert agent._free == []
+    assert agent._slots.free == []
     agent.end("a")
     agent.end_sessions(["b", "never"])
-    assert agent._free == [0, 1]
+    assert agent._slots.free == [0, 1]
     agent.generate([Request([user("w1")], "a")], SAMPLING)
     agent.reset_cache()
     assert not agent._sessions
@@ -217,10 +217,10 @@ def test_a_failing_model_leaves_the_policy_usable(monkeypatch: pytest.MonkeyPatc
     first = agent.generate([Request([user("w1 w2 w3")], "s")], SAMPLING)[0]
     broken = Request([user("w1 w9 w9 w9 w9 w9")], "s")
     with monkeypatch.context() as patch:
-        patch.setattr("siri.policies.hf.sample", lambda *a, **k: 1 / 0)
+        patch.setattr("siri.policies.slots.sample", lambda *a, **k: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             agent.generate([broken, Request([user("w1")])], SAMPLING)
-    assert agent._free == [1]
+    assert agent._slots.free == [1]
     close([[first]], [agent.generate([Request([user("w1 w2 w3")], "s")], SAMPLING)])
 
 

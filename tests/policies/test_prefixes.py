@@ -48,13 +48,13 @@ def test_a_group_is_prefilled_once_and_samples_the_same(
     alone = [agent.generate([r], sampling)[0] for r in requests]
     agent.reset_cache()
     computed: list[int] = []
-    forward = agent._forward
+    forward = agent._slots.forward
 
     def counted(ids: Any, *rest: Any) -> Any:
         computed.append(ids.size)
         return forward(ids, *rest)
 
-    monkeypatch.setattr(agent, "_forward", counted)
+    monkeypatch.setattr(agent._slots, "forward", counted)
     together = agent.generate(requests, sampling)
     close([alone], [together])
     # the common start once, and a few tokens of each of the two prompts

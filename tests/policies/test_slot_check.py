@@ -17,7 +17,7 @@ from tests.policies.test_hf import close, play
 def test_slots_that_do_their_work_pass(rows: int) -> None:
     agent = HFPolicy(tiny_model(), tiny_tokenizer(), slots=rows)
     with torch.inference_mode():
-        assert slot_fault(agent.model.eval(), agent._forward, rows=rows) is None
+        assert slot_fault(agent.model.eval(), agent._slots.forward, rows=rows) is None
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,8 @@ def test_slots_that_do_their_work_pass(rows: int) -> None:
 def test_slots_that_do_not_are_given_up(spoil: Any, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     want = play(HFPolicy(tiny_model(), tiny_tokenizer(), slots=8))
     agent = HFPolicy(tiny_model(), tiny_tokenizer(), slots=8)
-    honest = agent._forward
-    monkeypatch.setattr(agent, "_forward", lambda *given: spoil(honest(*given)))
+    honest = agent._slots.forward
+    monkeypatch.setattr(agent._slots, "forward", lambda *given: spoil(honest(*given)))
     found = play(agent)
     assert agent.fallback is not None
     assert words in agent.fallback

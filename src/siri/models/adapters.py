@@ -8,6 +8,7 @@ be one.
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -86,7 +87,9 @@ def save_adapter(model: Any, folder: Path) -> None:
     """Write the adapter of ``model`` in PEFT's format; its configuration names the base."""
     peft = require_peft()
     name, settings = next(iter(model.peft_config.items()))
-    settings.base_model_name_or_path = model.name_or_path
+    base = str(model.name_or_path)
+    # a folder stays what it is wherever the adapter is loaded
+    settings.base_model_name_or_path = os.path.abspath(base) if os.path.isdir(base) else base
     weights = peft.get_peft_model_state_dict(model, adapter_name=name)
     folder.mkdir()
     # the prefix is that of the wrapper, which is not there

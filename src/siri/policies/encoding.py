@@ -1,20 +1,26 @@
 """Chat messages to token ids, without ever tokenising twice what was sampled once.
 
 A conversation that continues keeps the ids of its past: new ids = old prompt + sampled completion +
-tokenised rest. Tokenising the whole text anew could split the model's own words differently, and then the
-stored log-probs would belong to other tokens.
+tokenised rest. Tokenising the whole text again could split the model's own words differently, and then the
+stored log-probs would belong to other tokens. The rest is tokenised behind the token that closes a turn, so
+that a tokenizer which adds a space to the start of a text, or drops one behind a token, does the same as it
+does in the whole text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from siri.errors import ConfigError
+from siri.policies.template import ChatTemplate, after_reply
 from siri.types import Message, Request
 
 __all__ = ["Encoder", "Prompt", "Transcript"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,31 +45,71 @@ class Transcript:
     completion_ids: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """What a request adds to its transcript."""
+
+    kept: tuple[int, ...]
+    """The sampled ids that stay: all of them, or all but an end that the template does not write."""
+    text: str
+    """What is tokenised."""
+    skip: int | None
+    """The id that ``text`` begins with and that is in ``kept`` already."""
+    spaced: bool = False
+    """Whether the template writes white space between a reply that was cut off and ``text``."""
+
+
 class Encoder:
     """Renders with the tokenizer's chat template and tokenises.
 
-    The text of a completion is the exact decoding of its ids, without the stop token and with special tokens
-    skipped; spaces are kept as they are. The next request of the session must repeat it as the assistant's
-    message.
+    The text of a completion is the exact decoding of its ids, without the stop token and without the tokens
+    that open and close turns; tags stay, also where they are special tokens. Spaces are kept as they are. The
+    next request of the session must repeat it as the assistant's message.
 
     Args:
         tokenizer: any transformers tokenizer with a chat template.
-        stop_ids: ids that end a completion.
+        stop_ids: ids that end a completion; the token that closes a turn in the template is added to them.
+        arguments: variables of the template, see ``ChatTemplate``.
+        embedded: ids that the model embeds, V; None does not check.
+
+    Raises:
+        ConfigError: the template cannot be served, or writes tokens that the model does not embed.
     """
 
-    def __init__(self, tokenizer: Any, stop_ids: Collection[int]) -> None:
-        if not getattr(tokenizer, "chat_template", None):
-            raise ConfigError(
-                "got a tokenizer without chat template, expected one to render messages; "
-                "fix: set tokenizer.chat_template"
-            )
+    def __init__(
+        self,
+        tokenizer: Any,
+        stop_ids: Collection[int],
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        embedded: int | None = None,
+    ) -> None:
         self.tokenizer = tokenizer
+        self.template = ChatTemplate(tokenizer, arguments)
+        self.report = self.template.report
+        """What the template does."""
+        closing = self.template.closing_id
         self.stop_ids = frozenset(stop_ids)
+        if closing is not None and not self.report.written:
+            self.stop_ids |= {closing}
         self._stop_text = {i: str(tokenizer.convert_ids_to_tokens(i)) for i in self.stop_ids}
+        if embedded is not None:
+            _check_embedded(tokenizer, embedded, self.template.scaffold_ids | self.stop_ids)
+        self.template.guard(self.stop_ids, embedded=embedded)
+        self._said_costly = False
+
+    @property
+    def opened(self) -> str:
+        """What every prompt already says of the reply."""
+        return self.report.opened
 
     def encode(self, requests: Sequence[Request], transcripts: Sequence[Transcript | None]) -> list[Prompt]:
-        """Encode each request as the continuation of its transcript, or from nothing."""
-        texts = self.render([request.messages for request in requests])
+        """Encode each request as the continuation of its transcript, or from nothing.
+
+        Raises:
+            ConfigError: a message that the template refuses, or that holds half a character.
+        """
+        texts = self._render_each([(request.messages, request.tools) for request in requests])
         rests = [
             None if old is None else self._rest(old, request.messages, text)
             for request, old, text in zip(requests, transcripts, texts, strict=True)
@@ -74,36 +120,44 @@ class Encoder:
             if request.plain is not None
             and (rest is None or old is None or not _same_rest(old.request, request))
         ]
-        todo = [text if rest is None else rest for text, rest in zip(texts, rests, strict=True)]
-        todo += self.render([requests[n].plain or () for n in plains])
+        todo = [text if rest is None else rest.text for text, rest in zip(texts, rests, strict=True)]
+        todo += self._render_each([(requests[n].plain or (), requests[n].tools) for n in plains])
         ids = self.tokenize(todo)
         anew = dict(zip(plains, ids[len(texts) :], strict=True))
         prompts = []
         for n, (request, old, rest) in enumerate(zip(requests, transcripts, rests, strict=True)):
-            new = ids[n]
-            if rest is None or old is None:
-                full = plain = new
+            tail = None if rest is None or old is None else self._tail(old, rest, ids[n], texts[n])
+            if tail is None or old is None:
+                full = plain = ids[n] if rest is None else self.tokenize([texts[n]])[0]
+                if rest is not None and request.plain is not None and n not in anew:
+                    anew[n] = self.tokenize(self._render_each([(request.plain, request.tools)]))[0]
             else:
-                tail = [*old.completion_ids, *new]
                 full = plain = old.prompt.ids + tail
                 if request.plain is not None and n not in anew:
                     plain = old.prompt.plain_ids + tail
-            prompts.append(Prompt(texts[n], full, anew.get(n, plain), rest is not None))
+            prompts.append(Prompt(texts[n], full, anew.get(n, plain), tail is not None))
         return prompts
 
     def render(self, conversations: Sequence[Sequence[Message]]) -> list[str]:
         """Each prompt as text, up to where the assistant speaks."""
-        if not conversations:
-            return []
-        found = self.tokenizer.apply_chat_template(
-            [list(messages) for messages in conversations], add_generation_prompt=True, tokenize=False
-        )
-        return [str(text) for text in found]
+        return self.template.render(conversations)
+
+    def _render_each(
+        self, asked: Sequence[tuple[Sequence[Message], Sequence[Mapping[str, Any]] | None]]
+    ) -> list[str]:
+        """Prompts of conversations with tools of their own, in order."""
+        if all(tools is None for _, tools in asked):
+            return self.render([messages for messages, _ in asked])
+        return [self.template.render([messages], tools)[0] for messages, tools in asked]
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text; equal texts are tokenised once."""
         unique = list(dict.fromkeys(texts))
-        found = self.tokenizer(unique, add_special_tokens=False)["input_ids"] if unique else []
+        try:
+            found = self.tokenizer(unique, add_special_tokens=False)["input_ids"] if unique else []
+        except (TypeError, UnicodeError):
+            _refuse_half_characters(unique)
+            raise
         table = dict(zip(unique, found, strict=True))
         return [table[text] for text in texts]
 
@@ -112,25 +166,79 @@ class Encoder:
         ids = list(completion_ids)
         if ids and ids[-1] in self.stop_ids:
             ids.pop()
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        ids = [i for i in ids if i not in self.template.control_ids]
+        return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
-    def _rest(self, old: Transcript, messages: Sequence[Message], text: str) -> str | None:
+    def _rest(self, old: Transcript, messages: Sequence[Message], text: str) -> _Rest | None:
         """What ``text`` adds after the transcript; None when it does not extend it."""
         past = old.request.messages
         count = len(past)
         if len(messages) <= count or list(messages[:count]) != list(past):
             return None
         answer = messages[count]
-        if answer["role"] != "assistant" or answer["content"] != old.reply:
+        if answer["role"] != "assistant" or answer["content"] not in (old.reply, self.opened + old.reply):
             return None
-        # many templates trim what the assistant said
-        for reply in (old.reply, old.reply.strip()):
-            before = old.prompt.text + reply
-            if text.startswith(before):
-                rest = text[len(before) :]
-                last = old.completion_ids[-1] if old.completion_ids else None
-                return rest.removeprefix(self._stop_text[last]) if last in self._stop_text else rest
-        return None
+        said = self.template.quoted("assistant", self.opened + old.reply).removeprefix(self.opened)
+        after = after_reply(text, old.prompt.text, said)
+        if after is None:
+            self._warn_costly()
+            return None
+        ids = old.completion_ids
+        stop = ids[-1] if ids and ids[-1] in self.stop_ids else None
+        closed = after.lstrip()
+        found = self.template.closes_with(closed)
+        closing = self.template.closing_id
+        if stop is not None and found is not None and found[1] == stop:
+            return _Rest(ids, closed, stop)
+        kept = ids if stop is None else ids[:-1]
+        if found is not None and found[1] == closing:
+            spaced = stop is None and len(after) - len(closed) > len(said) - len(said.rstrip())
+            return _Rest(kept, closed, None, spaced)
+        return _Rest(kept, after, None, spaced=True)
+
+    def _tail(self, old: Transcript, rest: _Rest, ids: list[int], text: str) -> list[int] | None:
+        """The ids that follow the old prompt; None when the whole has to be tokenised."""
+        if rest.skip is not None:
+            return [*rest.kept, *ids[1:]] if ids[:1] == [rest.skip] else None
+        if rest.spaced:
+            # what is between the reply and the rest depends on both; the whole text says how
+            whole, before = self.tokenize([text])[0], [*old.prompt.ids, *rest.kept]
+            if whole[: len(before)] == before:
+                return whole[len(old.prompt.ids) :]
+        return [*rest.kept, *ids]
+
+    def _warn_costly(self) -> None:
+        """Say once that conversations are computed in full."""
+        if not self._said_costly:
+            self._said_costly = True
+            _log.warning(
+                "the chat template rewrites past turns (or thoughts in them), so every prompt of a "
+                "conversation is computed in full: several times the tokens; a window style costs less"
+            )
+
+
+def _check_embedded(tokenizer: Any, embedded: int, needed: Collection[int]) -> None:
+    """Every id that texts can yield has an embedding; a special token that nobody writes need not."""
+    special = {int(i) for i, t in tokenizer.added_tokens_decoder.items() if t.special}
+    ids = {int(i) for i in tokenizer.get_vocab().values()} - special
+    lost = sorted(i for i in ids | set(needed) if i >= embedded)
+    if lost:
+        token = tokenizer.convert_ids_to_tokens(lost[0])
+        raise ConfigError(
+            f"got a tokenizer with token {lost[0]} ({token!r}) and a model that embeds {embedded}, expected "
+            "an embedding for each; fix: model.resize_token_embeddings(len(tokenizer)), and save it"
+        )
+
+
+def _refuse_half_characters(texts: Sequence[str]) -> None:
+    for text in texts:
+        place = next((n for n, char in enumerate(text) if 0xD800 <= ord(char) <= 0xDFFF), None)
+        if place is not None:
+            near = text[max(0, place - 30) : place + 2]
+            raise ConfigError(
+                f"got half a character (a lone surrogate) in a message, {near!r}, expected whole ones; fix: "
+                "what the environment says, or the file that it reads"
+            )
 
 
 def _same_rest(old: Request, new: Request) -> bool:

@@ -6,7 +6,7 @@ import copy
 import os
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,10 @@ import torch
 
 from siri.errors import ConfigError, PolicyFault
 from siri.models.weights import copy_weights
+from siri.policies.checkpoints import save_checkpoint
 from siri.policies.encoding import Encoder, Transcript
-from siri.policies.support import save_checkpoint, stop_ids, usable_context
+from siri.policies.serving import embedded, stop_ids, usable_context
+from siri.policies.template import TemplateReport
 from siri.processes import started
 from siri.protocols import WeightSource
 from siri.types import Completion, Request, Sampling
@@ -52,18 +54,33 @@ class EnginePolicy(ABC):
         tokenizer: its tokenizer, with a chat template.
         slots: largest batch.
         max_context: longest prompt plus completion, in tokens; by default what the model was made for.
+        chat_template_kwargs: variables of the chat template, such as ``enable_thinking``.
     """
 
     engine: Any
     """What samples."""
     elsewhere: bool = True
 
-    def __init__(self, model: Any, tokenizer: Any, *, slots: int, max_context: int | None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        slots: int,
+        max_context: int | None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
         if started() > 1:
             raise ConfigError("got vLLM in a job of several processes, expected one; fix: --engine hf")
         self.model, self.tokenizer, self.slots = model, tokenizer, slots
         self.max_context = usable_context(model.config.get_text_config(), max_context)
-        self._encoder = Encoder(tokenizer, stop_ids(model, tokenizer))
+        self._template_arguments = dict(chat_template_kwargs or {})
+        self._encoder = Encoder(
+            tokenizer,
+            stop_ids(model, tokenizer),
+            arguments=self._template_arguments,
+            embedded=embedded(model),
+        )
         self._sessions: OrderedDict[str, Transcript] = OrderedDict()
         self._version = 0
         self._asleep = self._frees = False
@@ -86,7 +103,18 @@ class EnginePolicy(ABC):
         from siri.policies.hf import HFPolicy
 
         frozen = copy.deepcopy(self.model).eval().requires_grad_(False)
-        return HFPolicy(frozen, self.tokenizer, slots=self.slots, max_context=self.max_context)
+        return HFPolicy(
+            frozen,
+            self.tokenizer,
+            slots=self.slots,
+            max_context=self.max_context,
+            chat_template_kwargs=self._template_arguments,
+        )
+
+    @property
+    def template(self) -> TemplateReport:
+        """What the chat template does, as the probe found it."""
+        return self._encoder.report
 
     def adapt(self, lora: LoRAConfig, *, seed: int) -> bool:  # noqa: ARG002
         """No adapter: the engine is given whole weights.
@@ -149,10 +177,9 @@ class EnginePolicy(ABC):
             self._update()
         known = [self._sessions.get(r.session) if r.session is not None else None for r in requests]
         prompts = self._encoder.encode(requests, known)
-        done = [Completion(text="", finished=False)] * len(requests)
-        fits = [
-            n for n, p in enumerate(prompts) if p.ids and len(p.ids) + sampling.max_tokens <= self.max_context
-        ]
+        room = self.max_context - sampling.max_tokens
+        done = [Completion(text="", finished=False, too_long=(len(p.ids), room)) for p in prompts]
+        fits = [n for n, p in enumerate(prompts) if p.ids and len(p.ids) <= room]
         seeds = [requests[n].seed % 2**63 for n in fits]
         found = self._sample([prompts[n].ids for n in fits], seeds, sampling) if fits else []
         for n, sampled in zip(fits, found, strict=True):
@@ -160,7 +187,13 @@ class EnginePolicy(ABC):
             text = self._encoder.decode(ids)
             finished = bool(ids) and ids[-1] in self._encoder.stop_ids
             done[n] = Completion(
-                text, tuple(prompt.ids), tuple(prompt.plain_ids), ids, sampled.logprobs, finished
+                text,
+                tuple(prompt.ids),
+                tuple(prompt.plain_ids),
+                ids,
+                sampled.logprobs,
+                finished,
+                opened=self._encoder.opened,
             )
             if session is not None:
                 self._sessions[session] = Transcript(requests[n], prompt, text, ids)

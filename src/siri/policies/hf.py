@@ -6,40 +6,22 @@ import copy
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from siri.errors import ConfigError, PolicyFault
-from siri.models.adapters import add_lora, has_adapter, load_adapter, unwrapped
-from siri.models.loading import as_config_errors, load_causal_lm
+from siri.models.adapters import add_lora, has_adapter, unwrapped
 from siri.models.weights import copy_weights
-from siri.policies.cache import SlotCache
+from siri.policies.checkpoints import load_model, load_tokenizer, located, save_checkpoint
 from siri.policies.encoding import Encoder, Prompt, Transcript
-from siri.policies.prefixes import common_starts, same_prompts
-from siri.policies.sampling import sample, uniforms
+from siri.policies.serving import embedded, evaluating, slot_context, stop_ids, unserved, usable_context
 from siri.policies.slot_check import slot_fault
-from siri.policies.support import (
-    base_of,
-    buckets,
-    cache_argument,
-    common_prefix,
-    encoder_decoder,
-    evaluating,
-    head_is_linear,
-    load_tokenizer,
-    save_checkpoint,
-    slot_context,
-    stop_ids,
-    unserved,
-    usable_context,
-)
+from siri.policies.slots import Held, SlotRow, Slots
+from siri.policies.template import TemplateReport
 from siri.policies.uncached import generate_plain
 from siri.protocols import WeightSource
 from siri.types import Completion, Request, Sampling
@@ -51,10 +33,6 @@ __all__ = ["HFPolicy"]
 
 _log = logging.getLogger(__name__)
 
-_Ints = NDArray[np.int64]
-
-_KEEP = 0.6
-"""Finished rows are computed (and ignored) as long as at least this share of the batch is active."""
 _REMEMBERED = 16
 """Transcripts kept, in multiples of the slots; the oldest beyond that are forgotten."""
 
@@ -64,9 +42,7 @@ class _Session:
     """What is known of an episode, and where its keys and values are."""
 
     transcript: Transcript | None = None
-    slot: int | None = None
-    cached: list[int] | None = None
-    """Token ids whose keys and values the slot holds."""
+    held: Held = field(default_factory=Held)
 
 
 @dataclass(slots=True)
@@ -77,8 +53,6 @@ class _Row:
     request: Request
     prompt: Prompt
     session: _Session
-    slot: int = -1
-    cached: int = 0
 
 
 class HFPolicy:
@@ -99,6 +73,10 @@ class HFPolicy:
         slots: sessions whose keys and values are kept, and the largest batch.
         max_context: longest prompt plus completion, in tokens; by default what the model was made for.
         device: where to move the model; by default it stays where it is.
+        chat_template_kwargs: variables of the chat template, such as ``enable_thinking``.
+
+    Raises:
+        ConfigError: a chat template or vocabulary that cannot be served; the sentence says why.
     """
 
     elsewhere: bool = False
@@ -111,6 +89,7 @@ class HFPolicy:
         slots: int = 128,
         max_context: int | None = None,
         device: str | torch.device | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         if slots < 1:
             raise ConfigError(f"got slots={slots}, expected at least 1")
@@ -123,9 +102,14 @@ class HFPolicy:
         reason = unserved(model)
         self.max_context = usable_context(model.config.get_text_config(), max_context)
         self._slot_context = slot_context(model.config.get_text_config(), self.max_context)
-        self._encoder = Encoder(tokenizer, stop_ids(model, tokenizer))
-        self._split_head: bool | None = None
+        self._encoder = Encoder(
+            tokenizer,
+            stop_ids(model, tokenizer),
+            arguments=chat_template_kwargs,
+            embedded=embedded(model),
+        )
         self._tried = False
+        self._slots = Slots(self.model, slots, self.max_context)
         self.reset_cache()
         if reason is not None:
             self._give_up(reason)
@@ -139,25 +123,27 @@ class HFPolicy:
         device: str | torch.device | None = None,
         slots: int = 128,
         max_context: int | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Load a transformers checkpoint or an adapter of PEFT: a folder, or a name on the Hub.
+        """Load a transformers checkpoint, a GGUF file or an adapter of PEFT: a path, or a name on the Hub.
 
         Raises:
-            ConfigError: it cannot be loaded, or its tensors are not exactly those of the model.
+            ConfigError: it cannot be found, read or served.
         """
-        from transformers import AutoConfig
+        path = located(path_or_id)
+        return cls(
+            load_model(path, dtype=dtype),
+            load_tokenizer(path),
+            slots=slots,
+            max_context=max_context,
+            device=device,
+            chat_template_kwargs=chat_template_kwargs,
+        )
 
-        base = base_of(path_or_id)
-        with as_config_errors(base):
-            config = AutoConfig.from_pretrained(base)
-        if getattr(config, "is_encoder_decoder", False):
-            raise ConfigError(encoder_decoder(config))
-        model = load_causal_lm(base, dtype=dtype)
-        if base is not path_or_id:
-            model = load_adapter(model, Path(path_or_id))
-        with as_config_errors(path_or_id):
-            tokenizer = load_tokenizer(path_or_id)
-        return cls(model, tokenizer, slots=slots, max_context=max_context, device=device)
+    @property
+    def template(self) -> TemplateReport:
+        """What the chat template does, as the probe found it."""
+        return self._encoder.report
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write model and tokenizer as a transformers checkpoint; ``folder`` never is half written.
@@ -188,7 +174,8 @@ class HFPolicy:
         for parameter in model.parameters():
             parameter.grad = None
         other = HFPolicy.__new__(HFPolicy)
-        other.__dict__.update(self.__dict__, model=model)
+        slots = Slots(model, self.slots, self.max_context)
+        other.__dict__.update(self.__dict__, model=model, _slots=slots)
         other.reset_cache()
         return other
 
@@ -231,15 +218,13 @@ class HFPolicy:
     def reset_cache(self) -> None:
         """Forget every session; must be called when the weights changed."""
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
-        self._free = list(range(self.slots))
-        layers = getattr(self.model.config.get_text_config(), "num_hidden_layers", 0)
-        self._cache = SlotCache(layers, self.slots)
+        self._slots.reset()
 
     def end(self, session: str) -> None:
         """Forget one session and free its slot; unknown names are ignored."""
         record = self._sessions.pop(session, None)
         if record is not None:
-            self._release(record)
+            self._slots.release(record.held)
 
     def end_sessions(self, sessions: Iterable[str]) -> None:
         """Forget several sessions."""
@@ -267,10 +252,11 @@ class HFPolicy:
         """Generate for at most ``slots`` requests."""
         known = [self._sessions.get(r.session) if r.session is not None else None for r in requests]
         prompts = self._encoder.encode(requests, [s.transcript if s else None for s in known])
-        done = [Completion(text="", finished=False)] * len(requests)
+        room = self.max_context - sampling.max_tokens
+        done = [Completion(text="", finished=False, too_long=(len(p.ids), room)) for p in prompts]
         rows = []
         for index, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
-            if prompt.ids and len(prompt.ids) + sampling.max_tokens <= self.max_context:
+            if prompt.ids and len(prompt.ids) <= room:
                 session = known[index] or _Session()
                 if request.session is not None:
                     self._sessions[request.session] = session
@@ -282,11 +268,13 @@ class HFPolicy:
             finished = ids[-1] in self._encoder.stop_ids
             shown = tuple(prompt.ids)
             plain = shown if prompt.plain_ids is prompt.ids else tuple(prompt.plain_ids)
-            done[row.index] = Completion(text, shown, plain, ids, logprobs, finished)
+            done[row.index] = Completion(
+                text, shown, plain, ids, logprobs, finished, opened=self._encoder.opened
+            )
             if row.request.session is not None:
                 row.session.transcript = Transcript(row.request, prompt, text, ids)
-                if row.session.slot is not None:
-                    row.session.cached = [*prompt.ids, *ids[:-1]]
+                if row.session.held.slot is not None:
+                    row.session.held.cached = [*prompt.ids, *ids[:-1]]
         return done
 
     def _served(
@@ -301,7 +289,7 @@ class HFPolicy:
             if self.fallback is None:
                 self._fall_back(f"prompts beyond the sliding window of {self._slot_context} tokens")
             for row in long:
-                self._release(row.session)
+                self._slots.release(row.session.held)
             tokens, logprobs = generate_plain(
                 self.model,
                 [row.prompt.ids for row in long],
@@ -310,14 +298,18 @@ class HFPolicy:
                 stop_ids=self._encoder.stop_ids,
             )
         if short:
-            self._place(short)
-            short.sort(key=lambda row: row.slot)
+            placed = {
+                id(row): SlotRow(row.prompt.ids, row.request.seed, row.session.held, row.prompt.continued)
+                for row in short
+            }
+            self._slots.place(list(placed.values()), [s.held for s in self._sessions.values()])
+            short.sort(key=lambda row: placed[id(row)].slot)
             try:
-                more = self._sample_rows(short, sampling)
+                more = self._slots.sample([placed[id(r)] for r in short], sampling, self._encoder.stop_ids)
             finally:
                 for row in short:
                     if row.request.session is None:
-                        self._release(row.session)
+                        self._slots.release(row.session.held)
             tokens, logprobs = tokens + more[0], logprobs + more[1]
         return long + short, (tokens, logprobs)
 
@@ -337,132 +329,7 @@ class HFPolicy:
     def _try(self) -> None:
         """Give up the slots where they compute something else than the model does."""
         self._tried = True
-        fault = slot_fault(self.model, self._forward, rows=min(self.slots, 2))
+        fault = slot_fault(self.model, self._slots.forward, rows=min(self.slots, 2))
         self.reset_cache()
         if fault is not None:
             self._give_up(fault)
-
-    def _place(self, rows: Sequence[_Row]) -> None:
-        """Give every row a slot and find how much of its prompt the slot already holds."""
-        busy = {id(row.session) for row in rows}
-        idle = (s for s in list(self._sessions.values()) if s.slot is not None and id(s) not in busy)
-        for row in rows:
-            session = row.session
-            if session.slot is None:
-                if not self._free:
-                    self._release(next(idle))
-                session.slot, session.cached = self._free.pop(0), None
-            row.slot = session.slot
-            if session.cached:
-                # the last token always is computed anew: its logits are needed
-                limit = min(len(session.cached), len(row.prompt.ids) - 1)
-                continued = row.prompt.continued
-                row.cached = limit if continued else common_prefix(session.cached, row.prompt.ids, limit)
-                # what follows is overwritten from here on, even if the model then fails
-                session.cached = session.cached[: row.cached]
-
-    def _release(self, session: _Session) -> None:
-        if session.slot is not None:
-            self._free.append(session.slot)
-            self._free.sort()
-            session.slot, session.cached = None, None
-
-    def _sample_rows(
-        self, rows: Sequence[_Row], sampling: Sampling
-    ) -> tuple[list[tuple[int, ...]], list[tuple[float, ...]]]:
-        """Prefill and decode; ``rows`` are in the order of their slots."""
-        count, longest = len(rows), sampling.max_tokens
-        slots = np.array([row.slot for row in rows])
-        seeds = [row.request.seed for row in rows]
-        tokens = np.zeros((count, longest), dtype=np.int64)
-        logprobs = np.zeros((count, longest), dtype=np.float64)
-        lengths = np.full(count, longest)
-        active = np.ones(count, dtype=bool)
-        work = np.arange(count)
-        starts = np.array([len(row.prompt.ids) for row in rows])
-        logits = self._prefill(rows)
-        for step in range(longest):
-            ids, scores = sample(
-                logits,
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                uniforms=uniforms([seeds[n] for n in work], step).to(logits.device),
-            )
-            tokens[work, step], logprobs[work, step] = ids.cpu().numpy(), scores.cpu().numpy()
-            stopped = active & np.isin(tokens[:, step], list(self._encoder.stop_ids))
-            lengths[stopped] = step + 1
-            active &= ~stopped
-            if step + 1 == longest or not active.any():
-                break
-            if active[work].mean() < _KEEP:
-                work = work[active[work]]
-            logits = self._forward(tokens[work, step, None], slots[work], starts[work] + step)
-        return (
-            [tuple(t[:n].tolist()) for t, n in zip(tokens, lengths, strict=True)],
-            [tuple(p[:n].tolist()) for p, n in zip(logprobs, lengths, strict=True)],
-        )
-
-    def _prefill(self, rows: Sequence[_Row]) -> Tensor:
-        """Compute the new part of every prompt, what rows share but once; logits at its end, [B, V]."""
-        leaders, followers = same_prompts([row.prompt.ids for row in rows], [row.cached for row in rows])
-        for shared in common_starts([rows[n].prompt.ids for n in leaders], [rows[n].cached for n in leaders]):
-            first, *others = [rows[leaders[n]] for n in shared.members]
-            start = np.array([first.prompt.ids[: shared.length]])
-            self._forward(start, np.array([first.slot]), np.zeros(1, dtype=np.int64))
-            self._cache.copy(first.slot, [row.slot for row in others], shared.length)
-            for row in (first, *others):
-                row.cached = shared.length
-        logits = self._prefill_each([rows[n] for n in leaders])
-        if not followers:
-            return logits
-        for leader, same in followers.items():
-            self._cache.copy(rows[leader].slot, [rows[n].slot for n in same], len(rows[leader].prompt.ids))
-        place = {n: k for k, leader in enumerate(leaders) for n in (leader, *followers.get(leader, ()))}
-        return logits[torch.tensor([place[n] for n in range(len(rows))], device=logits.device)]
-
-    def _prefill_each(self, rows: Sequence[_Row]) -> Tensor:
-        """Compute the new part of every prompt; logits after its last token, [B, V]."""
-        parts, orders = [], []
-        needs = [len(row.prompt.ids) - row.cached for row in rows]
-        for group in buckets(needs, max(len(row.prompt.ids) for row in rows)):
-            news = [rows[n].prompt.ids[rows[n].cached :] for n in group]
-            ends = np.array([len(new) for new in news])
-            ids = np.zeros((len(group), int(ends.max())), dtype=np.int64)
-            for line, new in zip(ids, news, strict=True):
-                line[: len(new)] = new
-            slots = np.array([rows[n].slot for n in group])
-            parts.append(self._forward(ids, slots, np.array([rows[n].cached for n in group]), ends - 1))
-            orders += group
-        if len(parts) == 1:
-            return parts[0]
-        return torch.cat(parts)[torch.from_numpy(np.argsort(orders)).to(parts[0].device)]
-
-    def _forward(self, ids: _Ints, slots: _Ints, starts: _Ints, last: _Ints | None = None) -> Tensor:
-        """Logits [B, V] at query ``last`` of each row (0 by default), for ids [B, q]."""
-        device, dtype = self.model.device, self.model.dtype
-        queries = ids.shape[1]
-        visible = -(-(int(starts.max()) + queries) // 8) * 8
-        where = torch.from_numpy(slots), torch.from_numpy(starts)
-        positions = self._cache.address(*where, queries, visible, device)
-        hidden_keys = torch.arange(visible, device=device) > positions[:, None, :, None]
-        mask = torch.zeros(hidden_keys.shape, dtype=dtype, device=device)
-        mask.masked_fill_(hidden_keys, torch.finfo(dtype).min)
-        inputs = {
-            "input_ids": torch.from_numpy(ids).to(device),
-            "attention_mask": mask,
-            # padding may lie beyond the last position that the model knows
-            "position_ids": positions.clamp(max=self.max_context - 1),
-            cache_argument(self.model): self._cache,
-            "use_cache": True,
-        }
-        if self._split_head is None:
-            self._split_head = head_is_linear(self.model, torch.zeros(1, 1, dtype=torch.long, device=device))
-        pick = torch.zeros(len(ids), dtype=torch.long) if last is None else torch.from_numpy(last)
-        batch, pick = torch.arange(len(ids), device=device), pick.to(device)
-        logits: Tensor
-        if self._split_head:
-            hidden = self.model.base_model(**inputs).last_hidden_state[batch, pick]
-            logits = self.model.get_output_embeddings()(hidden)
-        else:
-            logits = self.model(**inputs).logits[batch, pick]
-        return logits

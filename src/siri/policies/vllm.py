@@ -17,9 +17,8 @@ import numpy as np
 import torch
 
 from siri.errors import MissingExtra, PolicyFault
-from siri.models.loading import load_causal_lm
+from siri.policies.checkpoints import load_model, load_tokenizer, located
 from siri.policies.engine import NO_SLEEP, EnginePolicy, Sampled, named_weights
-from siri.policies.support import load_tokenizer
 from siri.policies.widening import WideHeads, head_size
 from siri.types import Sampling
 
@@ -46,6 +45,7 @@ class VLLMPolicy(EnginePolicy):
         max_context: longest prompt plus completion, in tokens; by default what the model was made for.
         sleep: whether ``sleep`` will be called: vLLM must know it from the start.
         options: further arguments of ``vllm.LLM``, such as ``gpu_memory_utilization``.
+        chat_template_kwargs: variables of the chat template, such as ``enable_thinking``.
     """
 
     def __init__(
@@ -58,8 +58,15 @@ class VLLMPolicy(EnginePolicy):
         max_context: int | None = None,
         sleep: bool = False,
         options: Mapping[str, Any] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(model, tokenizer, slots=slots, max_context=max_context)
+        super().__init__(
+            model,
+            tokenizer,
+            slots=slots,
+            max_context=max_context,
+            chat_template_kwargs=chat_template_kwargs,
+        )
         # weights are handed over as tensors, which needs the engine in this process
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -106,12 +113,20 @@ class VLLMPolicy(EnginePolicy):
         max_context: int | None = None,
         sleep: bool = False,
         options: Mapping[str, Any] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> VLLMPolicy:
         """Load a transformers checkpoint twice: as the model to train, and into the engine."""
-        model = load_causal_lm(path, dtype=dtype)
-        tokenizer = load_tokenizer(path)
+        path = located(path)
+        model, tokenizer = load_model(path, dtype=dtype), load_tokenizer(path)
         return cls(
-            model, tokenizer, path=path, slots=slots, max_context=max_context, sleep=sleep, options=options
+            model,
+            tokenizer,
+            path=path,
+            slots=slots,
+            max_context=max_context,
+            sleep=sleep,
+            options=options,
+            chat_template_kwargs=chat_template_kwargs,
         )
 
     def _cache_bytes(self) -> int:

@@ -17,9 +17,8 @@ from typing import Any
 from safetensors.torch import save_file
 
 from siri.errors import ConfigError, MissingExtra, PolicyFault
-from siri.models.loading import load_causal_lm
+from siri.policies.checkpoints import load_model, load_tokenizer, located
 from siri.policies.engine import NO_SLEEP, EnginePolicy, Sampled, named_weights
-from siri.policies.support import load_tokenizer
 from siri.types import Sampling
 
 __all__ = ["VLLMServerPolicy"]
@@ -46,6 +45,7 @@ class VLLMServerPolicy(EnginePolicy):
         max_context: longest prompt plus completion; by default what model and server both take.
         timeout: seconds for one request.
         exchange: folder for the checkpoints; by default a temporary one (``TMPDIR`` says where).
+        chat_template_kwargs: variables of the chat template, such as ``enable_thinking``.
 
     Raises:
         ConfigError: no plain address, or a server without the development endpoints.
@@ -62,8 +62,15 @@ class VLLMServerPolicy(EnginePolicy):
         max_context: int | None = None,
         timeout: float = 600.0,
         exchange: str | os.PathLike[str] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(model, tokenizer, slots=slots, max_context=max_context)
+        super().__init__(
+            model,
+            tokenizer,
+            slots=slots,
+            max_context=max_context,
+            chat_template_kwargs=chat_template_kwargs,
+        )
         try:
             import httpx
         except ImportError as error:
@@ -97,11 +104,20 @@ class VLLMServerPolicy(EnginePolicy):
         slots: int = 128,
         max_context: int | None = None,
         exchange: str | os.PathLike[str] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> VLLMServerPolicy:
         """Load a transformers checkpoint as the model to train, for a server that serves its architecture."""
-        model = load_causal_lm(path, dtype=dtype)
-        tokenizer = load_tokenizer(path)
-        return cls(model, tokenizer, url=url, slots=slots, max_context=max_context, exchange=exchange)
+        path = located(path)
+        model, tokenizer = load_model(path, dtype=dtype), load_tokenizer(path)
+        return cls(
+            model,
+            tokenizer,
+            url=url,
+            slots=slots,
+            max_context=max_context,
+            exchange=exchange,
+            chat_template_kwargs=chat_template_kwargs,
+        )
 
     def close(self) -> None:
         """Leave the server awake, with the newest weights; close the connections and remove the checkpoint.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from siri.errors import ConfigError, EnvironmentFault, PolicyFault
 from siri.protocols import Environment, Policy, Prompter
 from siri.rollout.clock import Clock
 from siri.rollout.faults import FailFast, FaultPolicy, call
+from siri.rollout.spans import shifted, tokens_of_span
 from siri.seeds import derive_seed
 from siri.skills.safety import SkillGuard
 from siri.types import (
@@ -227,15 +227,16 @@ class Rollout:
             episode.stop = StopReason.CONTEXT_LIMIT
             return
         before = _known(episode.info)
-        action, well_formed, span = self.prompter.parse(completion.text)
+        said = completion.opened + completion.text
+        action, well_formed, span = self.prompter.parse(said)
         if not self.keep_tokens:
-            completion = Completion(completion.text, finished=completion.finished)
+            completion = Completion(completion.text, finished=completion.finished, opened=completion.opened)
         episode.turns.append(
             Turn(
                 observation=episode.observation,
                 admissible=tuple(before["admissible"]),
                 action=action,
-                text=completion.text,
+                text=said,
                 valid=well_formed,
                 reward=0.0,
                 anchor=before["anchor"],
@@ -244,6 +245,8 @@ class Rollout:
                 completion_ids=completion.completion_ids,
                 logprobs=completion.logprobs,
                 action_mask=self._mask(completion, span),
+                well_formed=well_formed,
+                finished=completion.finished,
             )
         )
         episode.pending = _begin(episode.env, "step", action)
@@ -269,16 +272,13 @@ class Rollout:
             return ()
         words = len(ids) - completion.finished
         decode = getattr(self.policy, "decode", None)
-        if span == (0, len(completion.text)) or decode is None:
+        said = completion.opened + completion.text
+        if span == (0, len(said)) or decode is None:
             return tuple(n < words for n in range(len(ids)))
-
-        def end(token: int) -> int:
-            return len(decode(ids[: token + 1]))
-
-        # the text only grows with every token, so a bisection finds the span in a few decodes
-        first = bisect_right(range(words), span[0], key=end)
-        last = bisect_left(range(words), span[1], key=end)
-        return tuple(first <= n <= last and n < words for n in range(len(ids)))
+        first, last = tokens_of_span(
+            ids[:words], decode, completion.text, shifted(span, -len(completion.opened))
+        )
+        return tuple(first <= n < last for n in range(len(ids)))
 
     def _fault(self, episode: _Episode, fault: EnvironmentFault) -> None:
         """A broken environment is not used again."""
@@ -320,6 +320,8 @@ def _begin(env: Any, name: str, *arguments: Any, **named: Any) -> Callable[[], A
 
 def _unfit(completion: Completion) -> bool:
     """Whether the prompt did not fit the context."""
+    if completion.too_long is not None:
+        return True
     return not completion.finished and not completion.completion_ids and not completion.text
 
 

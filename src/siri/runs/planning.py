@@ -90,7 +90,7 @@ def shape_of(policy: str) -> Shape:
     Raises:
         ConfigError: it is neither.
     """
-    from siri.policies.support import base_of
+    from siri.policies.checkpoints import base_of
 
     policy = str(base_of(policy))
     if (Path(policy) / "config.json").is_file():

@@ -1,0 +1,146 @@
+"""Models on disk: which folder a name means, what is read from it, and how one is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from siri.errors import ConfigError
+from siri.models.adapters import has_adapter, load_adapter, require_peft, save_adapter
+from siri.models.loading import as_config_errors, load_causal_lm
+from siri.policies.serving import encoder_decoder
+
+__all__ = ["base_of", "load_model", "load_tokenizer", "located", "save_checkpoint"]
+
+_PART = re.compile(
+    r"(generation_|adapter_|tokenizer_|preprocessor_|processor_)?config\.json|tokenizer\.(json|model)|spiece\.model"
+    r"|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)|merges\.txt|chat_template\.(jinja|json)"
+    r"|additional_chat_templates|(adapter_)?model(-[0-9]+-of-[0-9]+)?\.safetensors"
+    r"|model\.safetensors\.index\.json|README\.md"
+)
+"""Names of what transformers and PEFT write into the folder of a model."""
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+
+
+def located(name: str | os.PathLike[str]) -> str:
+    """The absolute folder or file that ``name`` means, or the name of a model on the Hub as it is.
+
+    A name is a path when it exists, when it is written like one (``./x``, ``~/x``, ``a/b/c``), and when its
+    first part is a folder here: a slip in a path never becomes a question to a hub.
+
+    Raises:
+        ConfigError: it is a path, and nothing is there.
+    """
+    text = os.fspath(name)
+    path = Path(text).expanduser()
+    if path.exists():
+        return str(path.resolve())
+    parts = Path(text).parts
+    written = text.startswith((".", "/", "~")) or len(parts) > 2 or "\\" in text
+    if written or text.endswith(".gguf") or (len(parts) > 1 and os.path.isdir(parts[0])):
+        raise ConfigError(f"got model {text!r}, expected a folder that exists; fix: its path")
+    return text
+
+
+def base_of(path_or_id: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """The base that an adapter folder refers to; others as they are.
+
+    A relative base is looked for next to the adapter as well, so that both may be moved together.
+
+    Raises:
+        MissingExtra: it is an adapter, and peft is not installed.
+        ConfigError: the base is a folder that does not exist.
+    """
+    file = Path(path_or_id) / "adapter_config.json"
+    if not file.is_file():
+        return path_or_id
+    require_peft()
+    base = str(json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    beside = file.parent / base
+    if not os.path.isdir(base) and beside.is_dir():
+        return str(beside.resolve())
+    try:
+        return located(base)
+    except ConfigError:
+        raise ConfigError(
+            f"got an adapter whose base {base} does not exist, expected the folder of the model it was "
+            f"trained on; fix: base_model_name_or_path in {file}"
+        ) from None
+
+
+def load_model(path: str, *, dtype: str = "float32") -> Any:
+    """The causal language model of a checkpoint, or of an adapter's base with the adapter on it.
+
+    Args:
+        path: what ``located`` returns.
+        dtype: name of a floating dtype of torch.
+
+    Raises:
+        ConfigError: it is another kind of model, or it cannot be loaded whole.
+    """
+    from transformers import AutoConfig
+
+    base = base_of(path)
+    with as_config_errors(base):
+        config = AutoConfig.from_pretrained(base)
+    if getattr(config, "is_encoder_decoder", False):
+        raise ConfigError(encoder_decoder(config))
+    model = load_causal_lm(base, dtype=dtype)
+    return model if base is path else load_adapter(model, Path(path))
+
+
+def load_tokenizer(path_or_id: str | os.PathLike[str]) -> Any:
+    """The tokenizer that was saved, even where AutoTokenizer would rebuild the one usual for the model.
+
+    transformers 5 replaces the pre-tokenizer of a generic fast tokenizer by that of the model's family.
+
+    Raises:
+        ConfigError: a folder without a tokenizer, for which transformers would make up an empty one, or one
+            that cannot be read.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
+
+    folder = Path(path_or_id)
+    if folder.is_dir() and not any((folder / name).is_file() for name in _TOKENIZERS):
+        raise ConfigError(
+            f"got model folder {str(folder)[-80:]!r} without a tokenizer, expected one of "
+            f"{', '.join(_TOKENIZERS)}; fix: download it again"
+        )
+    with as_config_errors(path_or_id):
+        kind = get_tokenizer_config(str(path_or_id)).get("tokenizer_class")
+        if kind in ("TokenizersBackend", "PreTrainedTokenizerFast"):
+            return PreTrainedTokenizerFast.from_pretrained(path_or_id)
+        return AutoTokenizer.from_pretrained(path_or_id)
+
+
+def save_checkpoint(model: Any, tokenizer: Any, target: Path) -> None:
+    """Write a transformers checkpoint (of an adapter: PEFT's) aside, then rename it.
+
+    Raises:
+        ConfigError: ``target`` exists and is not a checkpoint; it is as before.
+    """
+    names = sorted(path.name for path in target.iterdir()) if target.is_dir() else []
+    foreign = "a file" if target.is_file() else next((n for n in names if not _PART.fullmatch(n)), None)
+    if foreign is not None:
+        raise ConfigError(
+            f"got {target} to save a model in, which holds {foreign!r}, expected a new or empty folder or "
+            "one with a model; fix: another folder"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name(f".{target.name}.{os.getpid()}.new")
+    stale = target.with_name(f".{target.name}.{os.getpid()}.old")
+    shutil.rmtree(fresh, ignore_errors=True)
+    if has_adapter(model):
+        save_adapter(model, fresh)
+    else:
+        model.save_pretrained(fresh)
+    tokenizer.save_pretrained(fresh)
+    if target.exists():
+        os.replace(target, stale)
+    os.replace(fresh, target)
+    shutil.rmtree(stale, ignore_errors=True)

@@ -1,0 +1,391 @@
+"""What a chat template does, asked once, before anything depends on it.
+
+Templates differ in more than wording: some refuse a system role, some open the assistant's thought
+themselves, some rewrite what was said before. Each is asked with a short conversation of known texts. What
+can be served is served, and the rest is refused in one sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import TemplateError
+
+from siri.errors import ConfigError
+from siri.types import Message
+
+__all__ = ["ChatTemplate", "TemplateReport", "after_reply"]
+
+_RULES, _ASKED, _SAID, _NEXT = "Probe rules.", "First question?", "First reply.", "Second question?"
+_FAILS = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+"""What a template raises: its own complaint, or an operation that its values do not have."""
+_OURS = {
+    "add_generation_prompt", "continue_final_message", "conversation", "max_length", "padding",
+    "return_assistant_tokens_mask", "return_dict", "return_tensors", "tokenize", "tokenizer_kwargs",
+    "truncation",
+}  # fmt: skip
+"""Arguments of ``apply_chat_template`` that are not the template's."""
+_THOUGHT = re.compile(r"</?(?:think|thinking|thought|reasoning)>|\[/?THINK\]|◁/?think▷")
+_OPEN_THOUGHT = re.compile(rf"(?:(?:{_THOUGHT.pattern})\s*)+$")
+_MARKER = re.compile(r"<\|[^|<>\s]{1,60}\|>|</?[A-Za-z_]{1,40}>|<</?[A-Z]{2,20}>>|\[/?[A-Z_]{2,30}\]")
+"""What looks like a piece of a template's scaffolding, whether or not it is a token."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateReport:
+    """What the probe found; ``siri run --dry-run`` shows it."""
+
+    system: str
+    """``own`` role, or ``folded`` into the first user turn where the template refuses or drops it."""
+    content: str
+    """``text``, or ``parts`` where the template reads a list of parts."""
+    opened: str
+    """What the prompt itself writes of the assistant's reply, such as the opening tag of a thought."""
+    closing: str | None
+    """The token that closes an assistant's turn; None where no single token does."""
+    continues: bool
+    """Whether the prompt of the next turn begins with this turn's prompt and reply."""
+    keeps_thoughts: bool
+    """The same for a reply that holds a thought."""
+    appended: str = ""
+    """What is written after the prompt, because the template does not open the assistant's turn."""
+    written: str = ""
+    """Control tokens before a past reply which the prompt lacks: the model has to write them itself."""
+    dated: bool = False
+    """Whether prompts hold today's date."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know, one sentence each."""
+        found = []
+        if self.system == "folded":
+            found.append("the template takes no system role: rules go into the first user turn")
+        if self.appended:
+            found.append(
+                f"the template does not open the assistant's turn: {self.appended!r} is appended to prompts"
+            )
+        if self.opened:
+            found.append(f"prompts open the reply with {self.opened!r}, which counts as part of it")
+        if self.closing is None:
+            found.append("no single token closes a turn: replies end at the end-of-text token")
+        if self.written:
+            found.append(
+                f"past replies are shown after {self.written!r}, which the model has to write itself"
+            )
+        if not self.continues:
+            found.append("past turns are rewritten: every prompt of a conversation is computed in full")
+        elif not self.keeps_thoughts:
+            found.append("past thoughts are removed: prompts after one are computed in full")
+        if self.dated:
+            found.append(
+                "prompts hold today's date: equal seeds repeat a run on the same day only; fix: "
+                "rollout.chat_template_kwargs={strftime_now: '26 Jul 2024'}"
+            )
+        return tuple(found)
+
+
+class ChatTemplate:
+    """Renders conversations with a tokenizer's chat template, the way that the template can take them.
+
+    Control tokens in what a message says (an observation, a product's title) are parted by a space, so that
+    only the template itself opens and closes turns.
+
+    Args:
+        tokenizer: any transformers tokenizer with a chat template.
+        arguments: further variables of the template, such as ``enable_thinking``; ``chat_template`` names one
+            of several templates, and ``strftime_now`` may be a date as text.
+
+    Raises:
+        ConfigError: there is no template, or it cannot be served; the sentence says why.
+    """
+
+    def __init__(self, tokenizer: Any, arguments: Mapping[str, Any] | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.arguments = _checked(dict(arguments or {}))
+        self._parts = self._folds = False
+        self._append = ""
+        _require_template(tokenizer, self.arguments.get("chat_template"))
+        self._dated = self._pin_date()
+        self._added: dict[str, int] = {str(t): int(i) for t, i in tokenizer.get_added_vocab().items()}
+        self._breaks: re.Pattern[str] | None = None
+        self._breaks_replies: re.Pattern[str] | None = None
+        self.control_ids: frozenset[int] = frozenset()
+        """Ids that mark turns or ends: never part of a reply's text."""
+        self.scaffold_ids: frozenset[int] = frozenset()
+        """Ids of every added token that the template itself writes."""
+        self.report = self._probe()
+        self.closing_id = None if self.report.closing is None else self._added[self.report.closing]
+        self.guard(())
+
+    def guard(self, stop_ids: Collection[int], *, embedded: int | None = None) -> None:
+        """Note which ids end a completion and how many ids the model embeds: messages yield none of them."""
+        roles = ("bos_token", "eos_token", "pad_token", "sep_token", "cls_token", "mask_token")
+        named = {getattr(self.tokenizer, role, None) for role in roles}
+        special = {t for t, i in self._added.items() if self._is_special(i)}
+        control = {t for t, i in self._added.items() if i in stop_ids or t in named}
+        control |= {t for t in self._scaffold if t in special or _MARKER.fullmatch(t)}
+        control -= {t for t in control if _THOUGHT.fullmatch(t)}
+        unknown = getattr(self.tokenizer, "unk_token_id", None)
+        self.control_ids = frozenset(self._added[t] for t in control)
+        self.control_ids |= frozenset() if unknown is None else {int(unknown)}
+        lost = {t for t in special if embedded is not None and self._added[t] >= embedded}
+        unsaid = {t for t in special if re.fullmatch(r"<\|.*\|>", t)}
+        breaks = control | lost | unsaid
+        self._breaks = _any_of(breaks | self._markers)
+        self._breaks_replies = _any_of(breaks)
+
+    def render(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> list[str]:
+        """Each prompt as text, up to where the assistant speaks.
+
+        Args:
+            conversations: of one or more messages each.
+            tools: JSON schemas of the tools that all of them may call.
+
+        Raises:
+            ConfigError: the template refuses a conversation.
+        """
+        if not conversations:
+            return []
+        try:
+            shown = self._apply([self._shaped(c) for c in conversations], tools=tools)
+            return [text + self._append for text in shown]
+        except _FAILS as error:
+            roles = sorted({" ".join(m["role"][0] for m in c) for c in conversations})[:3]
+            raise ConfigError(
+                f"got a chat template that refuses a conversation ({_first_line(error)}; roles "
+                f"{', '.join(roles)}), expected a prompt; fix: tokenizer.chat_template"
+            ) from error
+
+    def quoted(self, role: str, content: str) -> str:
+        """What a message says, with control tokens parted."""
+        pattern = self._breaks_replies if role == "assistant" else self._breaks
+        if pattern is None:
+            return content
+        return pattern.sub(lambda found: f"{found[0][0]} {found[0][1:]}", content)
+
+    def closes_with(self, text: str) -> tuple[str, int] | None:
+        """The added token that ``text`` begins with, and its id."""
+        found = [t for t in self._added if text.startswith(t)]
+        if not found:
+            return None
+        token = max(found, key=len)
+        return token, self._added[token]
+
+    def added(self, token_id: int) -> str | None:
+        """The text of an added token."""
+        return next((t for t, i in self._added.items() if i == token_id), None)
+
+    def _shaped(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        """The conversation in the form that the template takes."""
+        shaped: list[dict[str, Any]] = [
+            {**m, "content": self.quoted(m["role"], m["content"])} for m in messages
+        ]
+        if self._folds and shaped and shaped[0]["role"] == "system":
+            rules = str(shaped.pop(0)["content"])
+            if shaped and shaped[0]["role"] == "user":
+                shaped[0]["content"] = f"{rules}\n\n{shaped[0]['content']}"
+            else:
+                shaped.insert(0, {"role": "user", "content": rules})
+        if self._parts:
+            for message in shaped:
+                message["content"] = [{"type": "text", "text": message["content"]}]
+        return shaped
+
+    def _apply(
+        self,
+        shaped: Sequence[Sequence[Mapping[str, Any]]],
+        *,
+        prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> list[str]:
+        more = self.arguments if tools is None else {**self.arguments, "tools": list(tools)}
+        found = self.tokenizer.apply_chat_template(
+            [list(messages) for messages in shaped], add_generation_prompt=prompt, tokenize=False, **more
+        )
+        return [str(text) for text in found]
+
+    def _try(self, *messages: tuple[str, str], prompt: bool = True) -> str | Exception:
+        """The rendering of a conversation, or what the template raised."""
+        conversation: list[Message] = [{"role": role, "content": content} for role, content in messages]
+        try:
+            return self._apply([self._shaped(conversation)], prompt=prompt)[0]
+        except _FAILS as error:
+            return error
+
+    def _pin_date(self) -> bool:
+        """Whether prompts hold today's date, after a date that the arguments give has been set."""
+        name = self.arguments.get("chat_template", "default")
+        known = self.tokenizer.chat_template
+        source = str(known.get(name, name) if isinstance(known, Mapping) else known)
+        date = self.arguments.pop("strftime_now", None)
+        if date is None or "strftime_now" not in source:
+            return "strftime_now" in source
+        shown = str(date).replace("{", "").replace("}", "")
+        self.arguments["chat_template"] = f"{{% macro strftime_now(form) %}}{shown}{{% endmacro %}}{source}"
+        return False
+
+    def _probe(self) -> TemplateReport:
+        one = self._one_question()
+        talk = self._try(("user", _ASKED), ("assistant", _SAID), ("user", _NEXT))
+        if isinstance(talk, Exception):
+            raise ConfigError(
+                f"got a chat template that fails on a second turn ({_first_line(talk)}), expected one for "
+                "conversations; fix: tokenizer.chat_template"
+            )
+        places = [talk.find(text) for text in (_ASKED, _SAID, _NEXT)]
+        if min(places) < 0 or places != sorted(places):
+            names = ("the first question", "the reply", "the second question")
+            lost = next((n for n, place in zip(names, places, strict=True) if place < 0), "their order")
+            raise ConfigError(
+                f"got a chat template that loses {lost} of a conversation of three messages, expected all "
+                "of them in order; fix: tokenizer.chat_template"
+            )
+        self._folds = not self._has_system_role()
+        tail = one[one.index(_ASKED) + len(_ASKED) :]
+        head = talk[places[0] + len(_ASKED) : places[1]]
+        opened = written = ""
+        if tail.startswith(head):
+            opened = tail[len(head) :]
+        elif head.startswith(tail):
+            more = head[len(tail) :]
+            if self._try(("user", _ASKED), prompt=False) == one and more.strip():
+                self._append = more.rstrip(" ")
+            elif any(self._is_special(i) and t in _THOUGHT.sub("", more) for t, i in self._added.items()):
+                written = more
+        if not opened.strip():
+            found = _OPEN_THOUGHT.search(tail)
+            opened = "" if found is None else found[0]
+        self._note_scaffold(one, tail, opened)
+        gap = talk[places[1] + len(_SAID) : places[2]].lstrip()
+        closing = self.closes_with(gap)
+        said = f"{opened}{_SAID}"
+        return TemplateReport(
+            system="folded" if self._folds else "own",
+            content="parts" if self._parts else "text",
+            opened=opened,
+            closing=closing[0] if closing else None,
+            continues=self._continues(one, said, opened),
+            keeps_thoughts=self._continues(one, _with_thought(opened), opened),
+            appended=self._append,
+            written=written,
+            dated=self._dated,
+        )
+
+    def _one_question(self) -> str:
+        """The prompt for one question, in the form of content that shows it."""
+        shown = self._try(("user", _ASKED))
+        if isinstance(shown, str) and _ASKED in shown:
+            return shown
+        self._parts = True
+        parts = self._try(("user", _ASKED))
+        if isinstance(parts, str) and _ASKED in parts:
+            return parts
+        if isinstance(shown, str):
+            raise ConfigError(
+                "got a chat template that leaves out what the user says, expected it in the prompt; fix: "
+                "tokenizer.chat_template"
+            )
+        raise ConfigError(
+            f"got a chat template that fails on one user message ({_first_line(shown)}), expected a prompt; "
+            "fix: tokenizer.chat_template, or rollout.chat_template_kwargs for what it asks for"
+        )
+
+    def _has_system_role(self) -> bool:
+        """Whether rules stand before the first question, in a first turn and in a later one."""
+        rules, asked = ("system", _RULES), ("user", _ASKED)
+        for more in ((), (("assistant", _SAID), ("user", _NEXT))):
+            shown = self._try(rules, asked, *more)
+            if isinstance(shown, Exception) or not 0 <= shown.find(_RULES) < shown.find(_ASKED):
+                return False
+        return True
+
+    def _note_scaffold(self, one: str, tail: str, opened: str) -> None:
+        """Which markers the template itself writes, in prompts and around past turns."""
+        talks = [one[: one.index(_ASKED)], tail.removesuffix(opened) if opened else tail, self._append]
+        system = [] if self._folds else [("system", _RULES)]
+        more = [("assistant", _SAID), ("user", _NEXT), ("assistant", _SAID)]
+        shown = self._try(*system, ("user", _ASKED), *more, prompt=False)
+        if isinstance(shown, str):
+            talks += re.split("|".join(map(re.escape, (_RULES, _ASKED, _SAID, _NEXT))), shown)
+        text = "\n".join(talks)
+        self._scaffold = {t for t in self._added if t in text}
+        self._markers = {m for m in _MARKER.findall(text) if _THOUGHT.fullmatch(m) is None}
+        written = self._scaffold | {t for t in self._added if t in opened}
+        self.scaffold_ids = frozenset(self._added[t] for t in written)
+
+    def _continues(self, one: str, said: str, opened: str) -> bool:
+        """Whether the next prompt begins with this one and the reply."""
+        shown = self._try(("user", _ASKED), ("assistant", said), ("user", _NEXT))
+        before = one + self._append
+        return isinstance(shown, str) and after_reply(shown, before, said.removeprefix(opened)) is not None
+
+    def _is_special(self, token_id: int) -> bool:
+        known = self.tokenizer.added_tokens_decoder.get(token_id)
+        return known is not None and bool(known.special)
+
+
+def after_reply(text: str, before: str, said: str) -> str | None:
+    """What ``text`` says after a prompt and a reply; None when it does not begin with both.
+
+    Templates differ in the white space around a reply: some trim it, some put a space on either side.
+    """
+    if not text.startswith(before):
+        return None
+    rest, core = text[len(before) :].lstrip(), said.strip()
+    return rest[len(core) :] if rest.startswith(core) else None
+
+
+def _checked(arguments: dict[str, Any]) -> dict[str, Any]:
+    wrong = sorted(_OURS & set(arguments))
+    if wrong:
+        raise ConfigError(
+            f"got chat_template_kwargs with {wrong[0]!r}, which siri sets itself, expected variables of the "
+            "template such as enable_thinking; fix: leave it out"
+        )
+    return arguments
+
+
+def _require_template(tokenizer: Any, name: str | None) -> None:
+    """There is a template, and it is clear which."""
+    found = getattr(tokenizer, "chat_template", None)
+    if not found and name is None:
+        raise ConfigError(
+            "got a tokenizer without chat template, expected one to render messages; fix: set "
+            "tokenizer.chat_template"
+        )
+    if isinstance(found, Mapping) and (name or "default") not in found:
+        names = ", ".join(sorted(map(str, found)))
+        raise ConfigError(
+            f"got a tokenizer with the chat templates {names} and no {name or 'default'!r}, expected to know "
+            "which; fix: rollout.chat_template_kwargs={chat_template: NAME}"
+        )
+
+
+def _with_thought(opened: str) -> str:
+    """A reply that holds a thought, its opening tag among what the prompt opened where that has one."""
+    if _THOUGHT.search(opened) and "</" not in opened and "[/" not in opened:
+        closing = "</think>" if "<think>" in opened else _closed(_THOUGHT.findall(opened)[-1])
+        return f"{opened}Probe thought.\n{closing}\n\n{_SAID}"
+    return f"{opened}<think>\nProbe thought.\n</think>\n\n{_SAID}"
+
+
+def _closed(tag: str) -> str:
+    return f"{tag[0]}/{tag[1:]}"
+
+
+def _any_of(texts: Collection[str]) -> re.Pattern[str] | None:
+    """Matches any of them, the longest first; None for none."""
+    long = sorted((text for text in texts if len(text) > 1), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, long))) if long else None
+
+
+def _first_line(error: Exception) -> str:
+    said = (str(error).splitlines() or [""])[0][:100]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -1,0 +1,57 @@
+"""From characters of a text to the tokens that it was decoded from. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+
+__all__ = ["shifted", "tokens_of_span"]
+
+
+def tokens_of_span(
+    ids: Sequence[int], decode: Callable[[Sequence[int]], str], text: str, span: tuple[int, int]
+) -> tuple[int, int]:
+    """The tokens that hold a character of ``text[span[0]:span[1]]``, as a half-open range of ``ids``.
+
+    A character of several bytes may lie in several tokens, of which all but the last decode to replacement
+    characters; each of them holds it. A bisection needs few decodes, since the text only grows with every
+    token.
+
+    Args:
+        ids: token ids, T of them.
+        decode: ids in words.
+        text: ``decode(ids)``.
+        span: characters, from and to; empty spans hold no token.
+
+    Returns:
+        (first, end) with 0 <= first <= end <= T.
+    """
+    if span[0] >= span[1]:
+        return 0, 0
+
+    def whole(count: int) -> int:
+        """Characters that the first ``count`` tokens say in full."""
+        return _shared(decode(ids[:count]), text) if count else 0
+
+    def begun(token: int) -> int:
+        """Characters that the tokens up to ``token`` say in full or in part."""
+        said = decode(ids[: token + 1])
+        full = _shared(said, text)
+        return full + (len(said) > full)
+
+    first = bisect_right(range(len(ids)), span[0], key=begun)
+    # the tokens before which the span has not been said in full
+    end = bisect_left(range(len(ids)), span[1], key=whole)
+    return first, max(first, end)
+
+
+def shifted(span: tuple[int, int], by: int) -> tuple[int, int]:
+    """A span in a text that begins ``-by`` characters later; what lies before its start is left out."""
+    return max(0, span[0] + by), max(0, span[1] + by)
+
+
+def _shared(a: str, b: str) -> int:
+    """Characters that both begin with."""
+    if b.startswith(a):
+        return len(a)
+    return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
