@@ -7,12 +7,13 @@ while it heats or cools, a lamp in a closed drawer can be used, and only what is
 from __future__ import annotations
 
 from bisect import bisect
-from typing import TYPE_CHECKING
+from collections.abc import Set
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from siri.envs.alfworld.engine import State
+from siri.envs.alfworld.game import Game
+from siri.envs.alfworld.pddl import Fact
 
-__all__ = ["STATIONS", "Move", "find_moves"]
+__all__ = ["STATIONS", "Move", "Situation", "find_moves"]
 
 Move = tuple[str, str, str]
 """(verb, object, receptacle or tool); unused places are empty."""
@@ -23,8 +24,29 @@ _ABLE = {"clean": "cleanable", "heat": "heatable", "cool": "coolable"}
 _KNIVES = frozenset({"knifetype", "butterknifetype"})
 
 
-def find_moves(state: State) -> tuple[list[str], dict[str, Move]]:
-    """The admissible commands in plain string order, and the meaning of those that are no "go to"."""
+class Situation(Protocol):
+    """What is asked of a state to say which commands are admissible."""
+
+    game: Game
+    location: str
+    held: str | None
+
+    @property
+    def facts(self) -> Set[Fact]:
+        """The facts that hold now, of those that actions change."""
+        ...
+
+    def here(self) -> tuple[str, ...]:
+        """Receptacles where the agent stands."""
+        ...
+
+    def contents(self, receptacle: str) -> tuple[str, ...]:
+        """Objects in ``receptacle``."""
+        ...
+
+
+def find_moves(state: Situation) -> tuple[list[str], dict[str, Move]]:
+    """The admissible commands in plain string order, and the meaning of those that are not "go to"."""
     game, facts, held = state.game, state.facts, state.held
     names, able = game.names, game.able
     found: dict[str, Move] = {"inventory": ("inventory", "", ""), "look": ("look", "", "")}
@@ -57,7 +79,7 @@ def find_moves(state: State) -> tuple[list[str], dict[str, Move]]:
     return commands, found
 
 
-def _treating(state: State, held: str, receptacle: str, found: dict[str, Move]) -> None:
+def _treating(state: Situation, held: str, receptacle: str, found: dict[str, Move]) -> None:
     game = state.game
     types = game.receptacle_types.get(receptacle, frozenset())
     for verb, able in _ABLE.items():
@@ -67,7 +89,7 @@ def _treating(state: State, held: str, receptacle: str, found: dict[str, Move]) 
             found[command] = (verb, held, receptacle)
 
 
-def _slicing(state: State, knife: str, found: dict[str, Move]) -> None:
+def _slicing(state: Situation, knife: str, found: dict[str, Move]) -> None:
     game = state.game
     if _KNIVES.isdisjoint(game.object_types.get(knife, ())):
         return
