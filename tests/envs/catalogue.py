@@ -6,8 +6,10 @@ import hashlib
 import random
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 
 from siri.envs.alfworld import alfworld_suite
+from siri.envs.babyai import babyai_suite
 from siri.envs.textcraft import textcraft_suite
 from siri.envs.tools import tools_suite
 from siri.envs.webshop import webshop_suite
@@ -24,8 +26,15 @@ OTHERS: dict[str, Callable[..., Suite]] = {
     "compact webshop": lambda: webshop_suite(size="tiny", valid_goals=8),
 }
 """Worlds whose own tests ask for the same laws."""
-STYLES = {"textcraft": ("transcript", "window"), "tools": ("transcript", "window", "calls")}
 NAMES = {"textcraft": "siri/TextCraft-v0", "tools": "siri/Tools-v0"}
+if find_spec("minigrid"):
+    WORLDS["babyai"] = lambda **settings: babyai_suite(**_SMALL | settings)
+    NAMES["babyai"] = "siri/BabyAI-v0"
+STYLES = {
+    "babyai": ("transcript", "window"),
+    "textcraft": ("transcript", "window"),
+    "tools": ("transcript", "window", "calls"),
+}
 
 
 def digest(name: str, **settings: object) -> str:

@@ -19,7 +19,8 @@ from siri.testing import check_environment, check_prompter
 from tests.envs.catalogue import NAMES, OTHERS, STYLES, WORLDS, digest
 
 ALL = sorted(WORLDS)
-EPISODES = {"default": 1000}
+FEW = {"train_tasks": 10, "valid_tasks": 4}
+EPISODES = {"default": 1000, "babyai": 100}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -49,12 +50,22 @@ def test_splits_are_disjoint(name: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
+def test_random_episodes(name: str) -> None:
+    play_at_random(name, EPISODES.get(name, EPISODES["default"]))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ALL)
 def test_a_thousand_random_episodes(name: str) -> None:
+    play_at_random(name, 1000)
+
+
+def play_at_random(name: str, episodes: int) -> None:
     suite = WORLDS[name]()
     rng = random.Random(name)
     env = suite.make_env()
     tasks = [task for tasks in suite.tasks.values() for task in tasks]
-    for number in range(EPISODES.get(name, EPISODES["default"])):
+    for number in range(episodes):
         _, info = env.reset(seed=number, options={"task": rng.choice(tasks)})
         assert not info["success"]
         steps, terminated, truncated = 0, False, False
@@ -107,16 +118,23 @@ def test_every_process_says_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_gymnasium_checks_it(name: str) -> None:
-    check_env(gymnasium.make(NAMES[name]).unwrapped, skip_render_check=True)
+    check_env(gymnasium.make(NAMES[name], **FEW).unwrapped, skip_render_check=True)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["siri/ALFWorld-v0", "siri/WebShop-v0", *NAMES.values()])
-def test_vector_environments_agree(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("siri/ALFWorld-v0", {}),
+        ("siri/WebShop-v0", {"size": "tiny"}),
+        *((name, FEW) for name in NAMES.values()),
+    ],
+)
+def test_vector_environments_agree(name: str, options: dict) -> None:
     """In this process and in others: with gymnasium's own ``Text``, the second says nothing."""
     told = []
     for mode in ("sync", "async"):
-        envs = gymnasium.make_vec(name, num_envs=2, vectorization_mode=mode)
+        envs = gymnasium.make_vec(name, num_envs=2, vectorization_mode=mode, **options)
         observations, info = envs.reset(seed=3)
         said = [observations]
         for _ in range(3):
