@@ -66,7 +66,6 @@ def make_batch(arguments: argparse.Namespace) -> TokenBatch:
         weights=zeros,
         rl_tokens=float(mask.sum()),
         int_tokens=0.0,
-        response_tokens=float(mask.sum()),
     )
     return batch.to(arguments.device)
 

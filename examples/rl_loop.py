@@ -24,8 +24,10 @@ from siri.rollout.evaluation import evaluate
 from siri.rollout.suite import Suite
 from siri.seeds import derive_seed
 from siri.skills import PairedValidator, Retriever, SelfMiner, SkillBank
+from siri.training.credit import advantages
 from siri.training.learner import Learner
-from siri.training.rows import Row, beneficial, build_rows, compute_advantages
+from siri.training.lessons import Gate, Standing
+from siri.training.rows import Row, build_rows
 from siri.types import Group, Sampling, SkillStatus, Task, Trajectory
 
 
@@ -79,7 +81,7 @@ def train(suite: Suite, policy: HFPolicy, config: RunConfig) -> Iterator[dict[st
 
         # Section 3.1: GiGPO on both arms, each under the prompt it was played with
         # Section 3.3: L_int on the turns of winning skill rollouts, under the plain prompt, with weight λ(k)
-        rows, scale = rows_of(groups, bank, c), 0.0
+        rows, scale = rows_of(groups, bank, suite, c), 0.0
         if phase == "internalization":
             i = c.internalization
             scale = linear_warmup(k, start=since, length=i.warmup, peak=i.peak)
@@ -124,11 +126,11 @@ def outcomes(group: Group, arm: str) -> list[bool]:
     return [episode.success for episode in group.trajectories if episode.arm == arm]
 
 
-def rows_of(groups: list[Group], bank: SkillBank, config: RunConfig) -> list[Row]:
+def rows_of(groups: list[Group], bank: SkillBank, suite: Suite, config: RunConfig) -> list[Row]:
     """GiGPO's rows, and those of L_int of skill rollouts that helped."""
-    advantages = compute_advantages(groups, invalid_penalty=config.advantage.invalid_penalty)
-    active = {record.skill.id for record in bank.records(SkillStatus.ACTIVE)}
-    return build_rows(groups, advantages=advantages, internalize=beneficial(active))
+    credit = advantages(groups, config.advantage, max_return=suite.max_return)
+    proven = {record.skill.id: record.evidence.utility for record in bank.records(SkillStatus.ACTIVE)}
+    return build_rows(groups, credit, Gate().lessons(groups, credit, Standing(proven)))
 
 
 SETTINGS = load_config(preset("smoke"), assignments=["rollout.group_size=8", "seed=3"])

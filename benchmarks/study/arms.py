@@ -17,7 +17,7 @@ from siri.policies.tiny import CONDITIONS, base_path
 from siri.protocols import Objective, Policy, SkillMiner, Validator
 from siri.skills.bank import skill_id
 from siri.testing.fakes import ScriptedMiner
-from siri.training.rows import Internalize
+from siri.training.lessons import Internalize
 from siri.types import Group, Skill, SkillStatus, Trajectory
 
 __all__ = ["ARMS", "PAIRS", "REGIMES", "SMALL", "Arm", "Budget", "Regime"]

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from siri.algos import (
     episode_advantages,
     gigpo_advantages,
     grpo_advantages,
+    labels,
     rloo_advantages,
     similarity_anchors,
     step_advantages,
@@ -39,6 +42,8 @@ class Rows:
         self.group = [owner[e] for e in self.episode]
         self.anchor = [rng.randint(0, 2) for _ in self.episode]
         self.rewards = [rng.choice([0.0, 0.0, 10.0, rng.uniform(-3, 3)]) for _ in self.episode]
+        if rng.random() < 0.3:  # a group in which nobody gets anything
+            self.rewards = [0.0 if g == 0 else r for g, r in zip(self.group, self.rewards, strict=True)]
         self.invalid = [rng.random() < 0.3 for _ in self.episode]
 
     def ids(self) -> dict[str, Tensor]:
@@ -51,6 +56,11 @@ class Rows:
     @property
     def values(self) -> Tensor:
         return torch.tensor(self.rewards, dtype=torch.float64)
+
+    @property
+    def lost(self) -> list[bool]:
+        totals = oracle.scores(self.rewards, self.episode, self.invalid, 0.0)
+        return oracle.lost(totals, self.group)
 
 
 rows = st.integers(0, 10**6).map(Rows)
@@ -76,8 +86,8 @@ def test_returns_by_hand() -> None:
 
 
 @fast
-@given(data=rows, **rules)
-def test_gigpo_is_the_equation(data: Rows, normalize: str, statistics: str) -> None:
+@given(data=rows, failed=st.sampled_from(["bounded", "verl-agent"]), **rules)
+def test_gigpo_is_the_equation(data: Rows, failed: str, normalize: str, statistics: str) -> None:
     got = gigpo_advantages(
         data.values,
         **data.ids(),
@@ -88,12 +98,14 @@ def test_gigpo_is_the_equation(data: Rows, normalize: str, statistics: str) -> N
         statistics=statistics,  # type: ignore[arg-type]
         invalid=torch.tensor(data.invalid),
         invalid_penalty=0.25,
+        failed_groups=failed,  # type: ignore[arg-type]
     )
     scores = oracle.scores(data.rewards, data.episode, data.invalid, 0.25)
-    returns = oracle.returns(data.rewards, data.episode, 0.9)
-    returns = [g - 0.25 * bad for g, bad in zip(returns, data.invalid, strict=True)]
-    whole = oracle.episode_part(scores, data.group, data.episode, normalize, statistics)
-    step = oracle.step_part(returns, data.group, data.anchor, normalize)
+    free = oracle.returns(data.rewards, data.episode, 0.9)
+    returns = [g - 0.25 * bad for g, bad in zip(free, data.invalid, strict=True)]
+    lost = data.lost if failed == "bounded" else None
+    whole = oracle.episode_part(scores, data.group, data.episode, normalize, statistics, bounded=lost)
+    step = oracle.step_part(returns, data.group, data.anchor, normalize, bounded=lost, free=free)
     close(got, [a + 0.7 * b for a, b in zip(whole, step, strict=True)])
 
 
@@ -109,7 +121,8 @@ def test_grpo_and_rloo_are_their_equations(data: Rows, normalize: str, statistic
         normalize=normalize,  # type: ignore[arg-type]
         statistics=statistics,  # type: ignore[arg-type]
     )
-    close(grpo, oracle.episode_part(scores, data.group, data.episode, normalize, statistics))
+    whole = oracle.episode_part(scores, data.group, data.episode, normalize, statistics, bounded=data.lost)
+    close(grpo, whole)
     rloo = rloo_advantages(data.values, **data.ids(), invalid=bad)
     close(rloo, oracle.leave_one_out(scores, data.group, data.episode))
 
@@ -307,3 +320,121 @@ def test_episodes_may_be_numbered_within_their_group(data: Rows, normalize: str,
         want = function(data.values, **data.ids(), **options)  # type: ignore[operator]
         got = function(data.values, group=data.ids()["group"], episode=local, **options)  # type: ignore[operator]
         close(got, want)
+
+
+class Lost:
+    """One group in which every rollout failed, some of its actions invalid."""
+
+    def __init__(self, seed: int, share: float) -> None:
+        rng = random.Random(seed)
+        sizes = [rng.randint(1, 6) for _ in range(rng.randint(2, 8))]
+        self.episode = torch.tensor([e for e, size in enumerate(sizes) for _ in range(size)])
+        self.group = torch.zeros_like(self.episode)
+        self.anchor = torch.tensor([rng.randint(0, 3) for _ in self.episode])
+        self.invalid = torch.tensor([rng.random() < share for _ in self.episode])
+        self.rewards = torch.zeros(len(self.episode), dtype=torch.float64)
+
+    def labels(self) -> dict[str, Tensor]:
+        return {"group": self.group, "episode": self.episode, "anchor": self.anchor}
+
+
+@fast
+@given(
+    data=st.builds(Lost, st.integers(0, 10**6), st.floats(0.05, 0.95)),
+    cost=st.floats(0.0, 2.0),
+    omega=st.floats(0.0, 2.0),
+    ceiling=st.sampled_from([0.01, 1.0, 10.0]),
+    **rules,
+)
+def test_a_penalty_alone_gives_no_advantage_of_full_size(
+    data: Lost, cost: float, omega: float, ceiling: float, normalize: str, statistics: str
+) -> None:
+    """Where every rollout failed, |A_E| and |A_S| are at most 2c/R_max, and an invalid turn never gains."""
+    cost *= ceiling / 10
+    rule = {"statistics": statistics, "normalize": normalize}
+    got = gigpo_advantages(
+        data.rewards,
+        **data.labels(),
+        omega=omega,
+        invalid=data.invalid,
+        invalid_penalty=cost,
+        max_return=ceiling,
+        **rule,  # type: ignore[arg-type]
+    )
+    largest = cost / (ceiling / 2) if normalize == "mean_std" else cost
+    assert float(got.abs().max()) <= (1 + omega) * largest + 1e-12
+    assert not (got[data.invalid] > 1e-12).any()
+    if statistics == "per_turn":
+        assert not (got[~data.invalid] < -1e-12).any()
+
+
+@fast
+@given(data=rows, omega=st.floats(0.0, 2.0), **rules)
+def test_other_groups_are_those_of_verl_agent_to_the_bit(
+    data: Rows, omega: float, normalize: str, statistics: str
+) -> None:
+    kwargs = {"invalid": torch.tensor(data.invalid), "omega": omega, "anchor": data.anchors}
+    kwargs |= {"normalize": normalize, "statistics": statistics}
+    bounded = gigpo_advantages(data.values, **data.ids(), **kwargs)  # type: ignore[arg-type]
+    old = gigpo_advantages(data.values, **data.ids(), **kwargs, failed_groups="verl-agent")  # type: ignore[arg-type]
+    other = ~torch.tensor(data.lost)
+    assert torch.equal(bounded[other], old[other])
+
+
+def test_eight_failures_and_one_invalid_action_by_hand() -> None:
+    # c = .1 in one of 8 turns: σ = .1/√8 = .0354, so verl-agent gives −.0875/.0354 = −2.47.
+    ids = {"group": torch.zeros(8, dtype=torch.int64), "episode": torch.arange(8)}
+    bad = torch.arange(8) == 3
+    loud = grpo_advantages(torch.zeros(8), **ids, invalid=bad, failed_groups="verl-agent")
+    calm = grpo_advantages(torch.zeros(8), **ids, invalid=bad)
+    close(loud[3], -2.4748, 1e-3)
+    close(calm, [-0.0175 if n == 3 else 0.0025 for n in range(8)], 1e-6)
+    # a group that won everywhere keeps it: there the penalty is what is left to learn
+    won = torch.full((8,), 10.0)
+    assert torch.equal(
+        grpo_advantages(won, **ids, invalid=bad),
+        grpo_advantages(won, **ids, invalid=bad, failed_groups="verl-agent"),
+    )
+
+
+@fast
+@given(data=rows, unit=st.sampled_from([0.001, 0.1, 64.0]), statistics=rules["statistics"])
+def test_the_unit_of_rewards_changes_nothing(data: Rows, unit: float, statistics: str) -> None:
+    """Rewards × .001 with max_return .01 learn as before."""
+    rewards = torch.tensor(data.rewards, dtype=torch.float64).round()  # far from where σ begins to count
+    common = {"anchor": data.anchors, "invalid": torch.tensor(data.invalid), "statistics": statistics}
+    want = gigpo_advantages(rewards, **data.ids(), **common)  # type: ignore[arg-type]
+    got = gigpo_advantages(
+        unit * rewards,
+        **data.ids(),
+        **common,  # type: ignore[arg-type]
+        invalid_penalty=0.1 * unit,
+        max_return=10.0 * unit,
+    )
+    close(got, want, 1e-6)
+
+
+def test_a_largest_return_of_nothing_is_refused() -> None:
+    ids = torch.zeros(2, dtype=torch.int64)
+    with pytest.raises(ConfigError, match=r"max_return=0\.0"):
+        grpo_advantages(torch.zeros(2), group=ids, episode=ids, max_return=0.0)
+
+
+@given(st.lists(st.one_of(st.text(), st.integers(), st.tuples(st.text(), st.integers())), max_size=20))
+def test_labels_are_equal_where_names_are(names: list[Any]) -> None:
+    got = labels(names)
+    assert got.dtype is torch.int64
+    assert got.shape == (len(names),)
+    for i, a in enumerate(names):
+        for j, b in enumerate(names):
+            assert bool(got[i] == got[j]) == (a == b)
+    assert sorted(set(got.tolist())) == list(range(len(set(names))))
+
+
+def test_labels_of_arrays_tensors_and_what_cannot_be_hashed() -> None:
+    assert labels(np.array(["b", "a", "b"], dtype=object)).tolist() == [0, 1, 0]
+    assert labels(torch.tensor([7, 7, 3])).tolist() == [0, 0, 1]
+    with pytest.raises(ShapeError, match="labels"):
+        labels([["a"], ["b"]])  # type: ignore[list-item]
+    with pytest.raises(ShapeError, match="int64"):
+        labels(torch.zeros(3))

@@ -129,6 +129,8 @@ def test_negative_labels_and_wrong_numbers_are_refused(name: str) -> None:
         ("discounted_returns", "gamma", -0.1),
         ("gigpo_advantages", "gamma", 1.1),
         ("gigpo_advantages", "normalize", "std"),
+        ("gigpo_advantages", "failed_groups", "ignored"),
+        ("gigpo_advantages", "max_return", 0.0),
         ("gigpo_advantages", "statistics", "per_token"),
         ("episode_advantages", "statistics", "per_token"),
         ("grpo_advantages", "statistics", "per_token"),
@@ -158,7 +160,7 @@ def test_an_option_out_of_range_is_refused(name: str, option: str, value: Any) -
 def test_the_table_is_complete() -> None:
     """A new public function must come with its cases."""
     functions = {n for n in algos.__all__ if n[0].islower()}
-    assert functions == {*ALL, "token_entropy", "linear_warmup", "linear_decay", "cosine_decay"}
+    assert functions == {*ALL, "labels", "token_entropy", "linear_warmup", "linear_decay", "cosine_decay"}
 
 
 @pytest.mark.parametrize("schedule", [algos.linear_warmup, algos.linear_decay, algos.cosine_decay])
@@ -180,6 +182,7 @@ DEFAULTS = {
     "omega": 1.0,
     "invalid_penalty": 0.1,
     "clip_low": 0.2,
+    "failed_groups": "bounded",
     "clip_high": 0.2,
     "dual_clip": 3.0,
     "ratio": "token",

@@ -75,7 +75,7 @@ def test_records_refuse_what_does_not_fit() -> None:
     )
     good = TokenBatch(
         input_ids=mask.long(), attention_mask=mask, rl_mask=mask, int_mask=mask,
-        rl_tokens=2, int_tokens=2, response_tokens=2, **fields,
+        rl_tokens=2, int_tokens=2, **fields,
     )  # fmt: skip
     names = ("input_ids", "attention_mask", "rl_mask", "int_mask", *fields)
     with pytest.raises(ShapeError, match="expected rank 2"):

@@ -66,7 +66,6 @@ def example(
         weights=2 * rand() * gated,
         rl_tokens=float(rl.sum()),
         int_tokens=float(gated.sum()),
-        response_tokens=float(rl.sum()),
         int_scale=int_scale,
     )
     scores = TokenScores((-2 * rand() * sampled).requires_grad_(), rand().requires_grad_())
@@ -215,7 +214,6 @@ def test_metrics_by_hand() -> None:
         weights=torch.tensor([[2.0, 0.0]]),
         rl_tokens=8.0,
         int_tokens=2.0,
-        response_tokens=8.0,
         int_scale=0.5,
     )
     loss = Internalization()(batch, TokenScores(torch.tensor([[-1.0, -3.0]]), torch.zeros(1, 2)))
@@ -254,9 +252,7 @@ def test_without_a_kl_coefficient_the_reference_is_not_read() -> None:
 def test_a_batch_without_tokens_gives_zero(dtype: torch.dtype) -> None:
     batch, scores = example()
     nothing = torch.zeros_like(batch.rl_mask)
-    empty = replace(
-        batch, rl_mask=nothing, int_mask=nothing, rl_tokens=0.0, int_tokens=0.0, response_tokens=0.0
-    )
+    empty = replace(batch, rl_mask=nothing, int_mask=nothing, rl_tokens=0.0, int_tokens=0.0)
     loss = SiriObjective()(empty, TokenScores(scores.logprobs.to(dtype), scores.entropy.to(dtype)))
     loss.value.backward()
     assert float(loss.value.detach()) == 0.0

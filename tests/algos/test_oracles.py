@@ -42,6 +42,8 @@ class Rows:
         self.anchor = [rng.randint(0, 2) for _ in self.episode]
         # Quarters are exact in float32, so both dtypes see the same numbers.
         self.rewards = [rng.choice([0.0, 0.0, 10.0, rng.randint(-12, 12) / 4]) for _ in self.episode]
+        if rng.random() < 0.3:  # a group in which nobody gets anything
+            self.rewards = [0.0 if g == 0 else r for g, r in zip(self.group, self.rewards, strict=True)]
         self.invalid = [rng.random() < 0.3 for _ in self.episode]
         self.features = [[float(rng.randint(0, 2)) for _ in range(3)] for _ in self.episode]
         self.normalize = rng.choice(["mean_std", "mean"])
@@ -86,7 +88,10 @@ def test_advantages(part: int) -> None:
             close(got, steps, dtype)
 
             common: dict[str, Any] = {**data.labels, "invalid": bad, "invalid_penalty": 0.25}
-            close(algos.grpo_advantages(rewards, **common, **rule), want, dtype)
+            close(algos.grpo_advantages(rewards, **common, **rule, failed_groups="verl-agent"), want, dtype)
+            lost = rows_oracle.lost(data.scores(0.0), data.group)
+            calm = rows_oracle.episode_part(scores, *whole, bounded=lost)
+            close(algos.grpo_advantages(rewards, **common, **rule), calm, dtype)
             mean_only = rows_oracle.episode_part(scores, data.group, data.episode, "mean", "per_trajectory")
             close(algos.dr_grpo_advantages(rewards, **common), mean_only, dtype)
             left_out = rows_oracle.leave_one_out(scores, data.group, data.episode)
@@ -96,7 +101,13 @@ def test_advantages(part: int) -> None:
             steps = rows_oracle.step_part(fined, data.group, data.anchor, data.normalize)
             options: dict[str, Any] = {**common, **rule, "anchor": anchor, "gamma": data.gamma, "omega": 0.7}
             both = [a + 0.7 * b for a, b in zip(want, steps, strict=True)]
+            close(algos.gigpo_advantages(rewards, **options, failed_groups="verl-agent"), both, dtype)
+            steps = rows_oracle.step_part(
+                fined, data.group, data.anchor, data.normalize, bounded=lost, free=returns
+            )
+            both = [a + 0.7 * b for a, b in zip(calm, steps, strict=True)]
             close(algos.gigpo_advantages(rewards, **options), both, dtype)
+            baselined = rows_oracle.episode_part(scores, *whole, baseline=plain, bounded=lost)
             both = [a + 0.7 * b for a, b in zip(baselined, steps, strict=True)]
             close(algos.gigpo_advantages(rewards, **options, baseline=~skill), both, dtype)
 

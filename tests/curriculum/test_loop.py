@@ -22,7 +22,9 @@ from siri.policies.tiny import base_path
 from siri.rollout.suite import Suite
 from siri.runs import checkpoint, compose
 from siri.skills import SelfMiner
-from siri.training.rows import build_rows, collate, compute_advantages
+from siri.training.batches import collate
+from siri.training.credit import advantages
+from siri.training.rows import build_rows
 from siri.types import Skill, SkillStatus, Task
 
 LOOK = "look_at_obj_in_light"
@@ -245,7 +247,7 @@ def test_logprobs_of_the_learner_are_those_of_sampling(style: str) -> None:
     groups = run.rollout.play(run._plans(0))
     trajectories = [t for g in groups for t in g.trajectories]
     assert {t.arm for t in trajectories} == {"plain", "skill"}
-    rows = build_rows(groups, advantages=compute_advantages(groups))
+    rows = build_rows(groups, advantages(groups, run.config.advantage, max_return=10.0))
     turns = sum(len(t.turns) for t in trajectories)
     assert len(rows) == (len(trajectories) if style == "transcript" else turns)
     for start in range(0, len(rows), 8):
@@ -360,3 +362,37 @@ def test_internalisation_closes_the_gap_between_the_prompts() -> None:
 def test_without_internalisation_the_gap_stays() -> None:
     assert sum(gaps(0.0)[-2:]) > 0.5 * sum(gaps(0.0)[:2])
     assert sum(gaps(0.0)[-2:]) > 2 * sum(gaps(3.0)[-2:])
+
+
+class Cents:
+    """A world whose rewards are a thousandth of what they were."""
+
+    def __init__(self, world):
+        self.world = world
+
+    def reset(self, **options):
+        return self.world.reset(**options)
+
+    def step(self, action):
+        text, reward, *rest = self.world.step(action)
+        return text, 0.001 * reward, *rest
+
+
+def test_small_rewards_learn_as_large_ones_where_the_suite_says_the_largest() -> None:
+    whole = suite()
+    cents = replace(whole, make_env=lambda: Cents(whole.make_env()))
+
+    def learn(games: Suite) -> tuple[list[Iteration], float]:
+        run = compose(games, HFPolicy.load(base_path(), slots=16), None, SMOKE)
+        iterations = record(run, 3)
+        return iterations, float(sum(p.detach().double().sum() for p in run.policy.model.parameters()))
+
+    (large, before), (small, after) = learn(whole), learn(replace(cents, max_return=0.01))
+    assert after == pytest.approx(before, abs=1e-3)
+    for one, other in zip(large, small, strict=True):
+        assert other.metrics["arm/plain/success"] == one.metrics["arm/plain/success"]
+        assert other.metrics["policy/loss"] == pytest.approx(one.metrics["policy/loss"], abs=1e-4)
+    unsaid, _ = learn(cents)
+    assert all(i.metrics["policy/loss"] == 0 for i in unsaid)
+    assert any("every advantage is 0" in event for i in unsaid for event in i.events)
+    assert not any("every advantage" in event for i in large + small for event in i.events)

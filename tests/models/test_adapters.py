@@ -20,8 +20,9 @@ from siri.policies import HFPolicy
 from siri.policies.tiny import base_path
 from siri.runs import checkpoint, compose
 from siri.runs.planning import plan, shape_of
+from siri.training.credit import advantages
 from siri.training.learner import Learner
-from siri.training.rows import build_rows, compute_advantages
+from siri.training.rows import build_rows
 from siri.types import Request, Sampling
 from tests.curriculum.test_loop import SMOKE, numbers, record, suite
 from tests.policies._tiny import tiny_model, user
@@ -146,7 +147,7 @@ def test_a_run_trains_the_adapter_alone_and_resumes_to_the_same_bits(tmp_path: P
 def test_the_reference_is_the_base() -> None:
     run = run_of()
     groups = run.step().groups
-    rows = build_rows(groups, advantages=compute_advantages(groups))
+    rows = build_rows(groups, advantages(groups, run.config.advantage, max_return=10.0))
     metrics = []
     for reference in (run.policy.model, policy().model):
         learner = Learner(run.policy.model, SiriObjective(kl=0.5), lr=1e-12, reference=reference)

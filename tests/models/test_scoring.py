@@ -11,7 +11,8 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from siri.algos import TokenBatch
 from siri.errors import ConfigError, ShapeError
 from siri.models.scoring import logprobs_only, score
-from siri.training.rows import Row, Span, collate
+from siri.training.batches import collate
+from siri.training.rows import Row, Span
 
 
 @pytest.fixture(scope="module")

@@ -25,12 +25,28 @@ def scores(rewards: Rows, episode: Ids, invalid: Sequence[bool], cost: float) ->
 
 
 def normalized(
-    x: float, sample: Rows, alone: bool, normalize: str, ceiling: float, centre: Rows = ()
+    x: float,
+    sample: Rows,
+    alone: bool,
+    normalize: str,
+    ceiling: float,
+    centre: Rows = (),
+    least: float = 0.0,
 ) -> float:
-    """(x − μ) / (σ + 1e-6), 0 without a peer or without spread; μ of ``centre`` where there is one."""
+    """(x − μ) / (max(σ, least) + 1e-7·R_max); 0 without a peer or spread; μ of ``centre`` if there is one."""
     if alone or len(sample) < 2 or stdev(sample) < 1e-3 * ceiling:
         return 0.0
-    return (x - fmean(centre or sample)) / (stdev(sample) + 1e-6 if normalize == "mean_std" else 1.0)
+    deviation = max(stdev(sample), least) + 1e-7 * ceiling
+    return (x - fmean(centre or sample)) / (deviation if normalize == "mean_std" else 1.0)
+
+
+def lost(totals: Rows, group: Ids, ceiling: float = 10.0) -> list[bool]:
+    """Whether every rollout of the row's group failed: equal returns, below R_max."""
+    out = []
+    for g in group:
+        own = [total for total, other in zip(totals, group, strict=True) if other == g]
+        out.append(max(own) - min(own) < 1e-3 * ceiling and max(own) < 0.999 * ceiling)
+    return out
 
 
 def episode_part(
@@ -41,10 +57,12 @@ def episode_part(
     statistics: str,
     ceiling: float = 10.0,
     baseline: Sequence[bool] | None = None,
+    bounded: Sequence[bool] | None = None,
 ) -> list[float]:
-    """A_E; with a baseline, μ over its rows (or its episodes)."""
+    """A_E; with a baseline, μ over its rows (or its episodes). σ is R_max/2 at least in bounded groups."""
     out = []
-    for x, g in zip(values, group, strict=True):
+    for position, (x, g) in enumerate(zip(values, group, strict=True)):
+        least = ceiling / 2 if bounded is not None and bounded[position] else 0.0
         rows = [n for n in range(len(values)) if group[n] == g]
         members = sorted({episode[n] for n in rows})
         kept = [n for n in rows if baseline is not None and baseline[n]]
@@ -55,17 +73,29 @@ def episode_part(
             mean = {m: fmean(values[n] for n in rows if episode[n] == m) for m in members}
             sample = list(mean.values())
             centre = [mean[m] for m in sorted({episode[n] for n in kept})]
-        out.append(normalized(x, sample, len(members) < 2, normalize, ceiling, centre))
+        out.append(normalized(x, sample, len(members) < 2, normalize, ceiling, centre, least))
     return out
 
 
-def step_part(values: Rows, group: Ids, anchor: Ids, normalize: str, ceiling: float = 10.0) -> list[float]:
-    """A_S."""
+def step_part(
+    values: Rows,
+    group: Ids,
+    anchor: Ids,
+    normalize: str,
+    ceiling: float = 10.0,
+    bounded: Sequence[bool] | None = None,
+    free: Rows = (),
+) -> list[float]:
+    """A_S; σ is R_max/2 at least in bounded groups where ``free``, returns without penalties, are equal."""
     out = []
     for n in range(len(values)):
         peers = [m for m in range(len(values)) if group[m] == group[n] and anchor[m] == anchor[n]]
         sample = [values[m] for m in peers]
-        out.append(normalized(values[n], sample, len(peers) < 2, normalize, ceiling))
+        least = 0.0
+        if bounded is not None and bounded[n]:
+            env = [free[m] for m in peers]
+            least = ceiling / 2 if max(env) - min(env) < 1e-3 * ceiling else 0.0
+        out.append(normalized(values[n], sample, len(peers) < 2, normalize, ceiling, least=least))
     return out
 
 

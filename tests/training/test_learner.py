@@ -17,8 +17,9 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from siri.algos import SiriObjective, TokenBatch
 from siri.errors import CheckpointError, ConfigError
 from siri.models.scoring import logprobs_only, score
+from siri.training.batches import Totals, collate, micro_batches
 from siri.training.learner import Learner
-from siri.training.rows import Row, Span, Totals, collate, micro_batches
+from siri.training.rows import Row, Span
 
 OBJECTIVE = SiriObjective(kl=0.0, entropy=0.001)
 
@@ -247,8 +248,8 @@ def test_two_processes_take_the_step_of_one(tmp_path: Path) -> None:
     metrics = Learner(model, OBJECTIVE, lr=1e-4, minibatches=2).update(make_rows(model), int_scale=0.1)
     (tmp_path / "worker.py").write_text(WORKER)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    root = str(Path(__file__).parents[2])
-    environment = os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*command, str(tmp_path / "worker.py"), str(tmp_path / "out.pt")],
         env=environment,

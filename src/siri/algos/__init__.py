@@ -32,6 +32,7 @@ from siri.algos.internalization import (
     treatment_utility,
 )
 from siri.algos.masked import masked_mean, masked_sum
+from siri.algos.numbering import labels
 from siri.algos.objectives import (
     ClippedSurrogate,
     CrossEntropy,
@@ -84,6 +85,7 @@ __all__ = [
     "internalization_weights",
     "kl_divergence",
     "kl_estimate",
+    "labels",
     "linear_decay",
     "linear_warmup",
     "masked_mean",

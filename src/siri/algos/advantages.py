@@ -16,10 +16,19 @@ import torch
 from torch import Tensor
 
 from siri.algos._checks import require_choice, require_dtype, require_rows, require_same_shape, require_share
-from siri.algos.masked import segment_count, segment_ids, segment_mean, segment_moments, segment_sum
+from siri.algos.masked import (
+    segment_count,
+    segment_ids,
+    segment_mean,
+    segment_moments,
+    segment_range,
+    segment_sum,
+)
 from siri.algos.returns import discounted_returns, precise, returns_of
+from siri.errors import ConfigError
 
 __all__ = [
+    "FailedGroups",
     "Normalize",
     "Statistics",
     "discounted_returns",
@@ -29,11 +38,20 @@ __all__ = [
 ]
 
 Normalize = Literal["mean_std", "mean"]
-"""``mean_std``: (x − μ) / (σ + 1e-6). ``mean``: x − μ."""
+"""``mean_std``: (x − μ) / (σ + ε). ``mean``: x − μ."""
 Statistics = Literal["per_turn", "per_trajectory"]
 """Whether μ and σ of a group weigh every turn alike or every trajectory alike."""
+FailedGroups = Literal["bounded", "verl-agent"]
+"""What an invalid-action penalty c is worth where every rollout failed. Nothing else tells the turns of such
+a group apart, so their σ is the penalty's own, however small c is.
 
-EPSILON = 1e-6
+``bounded``: σ of such a group counts as R_max/2 at least, the largest deviation that returns in 0…R_max can
+have. A penalty then weighs no more than in a group that won half of its rollouts: |A| ≤ 2c/R_max.
+``verl-agent``: σ as it is. One invalid action among n turns has A ≈ −√n, whatever c is.
+"""
+
+EPSILON = 1e-7
+"""ε = EPSILON · R_max: 1e-6 for returns of 10, as in verl-agent."""
 FLAT = 1e-3
 """σ below FLAT · R_max is noise (float rounding, or one lone penalty) and counts as 0."""
 
@@ -45,10 +63,28 @@ class Scaling:
     normalize: Normalize = "mean_std"
     statistics: Statistics = "per_turn"
     max_return: float = 10.0
+    failed_groups: FailedGroups = "bounded"
 
     def __post_init__(self) -> None:
         require_choice(self.normalize, ("mean_std", "mean"), "normalize")
         require_choice(self.statistics, ("per_turn", "per_trajectory"), "statistics")
+        require_choice(self.failed_groups, ("bounded", "verl-agent"), "failed_groups")
+        if not 0.0 < self.max_return < float("inf"):
+            raise ConfigError(
+                f"got max_return={self.max_return}, expected the largest return of the task, above 0; "
+                f"fix: e.g. 10.0"
+            )
+
+    def flat(self, values: Tensor, index: Tensor, size: int) -> Tensor:
+        """Segments whose values differ by noise only: [N], [N] → bool [K]."""
+        low, high = segment_range(values, index, size)
+        return high - low < FLAT * self.max_return
+
+    def lost(self, returns: Tensor, episodes: Episodes) -> Tensor:
+        """Groups in which every rollout failed: equal returns, below R_max. [N] → bool [G]."""
+        high = segment_range(returns, episodes.groups, episodes.group_count)[1]
+        same = self.flat(returns, episodes.groups, episodes.group_count)
+        return same & (high < (1 - FLAT) * self.max_return)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +132,7 @@ def episode_advantages(
 ) -> Tensor:
     """Group-relative advantage of whole episodes (GRPO, arXiv 2402.03300; GiGPO Eq. 3, arXiv 2505.10978).
 
-        A_E[i,t] = (S[i,t] − μ_group) / (σ_group + 1e-6)
+        A_E[i,t] = (S[i,t] − μ_group) / (σ_group + ε),   ε = 1e-7·R_max
 
     A group of one episode, or with σ < 1e-3·R_max, has A_E = 0. σ is unbiased (n − 1).
 
@@ -130,7 +166,7 @@ def step_advantages(
 ) -> Tensor:
     """Advantage of a turn among the turns of its group in the same state (GiGPO Eq. 6–7, arXiv 2505.10978).
 
-        A_S[i,t] = (G[i,t] − μ_cluster) / (σ_cluster + 1e-6),   cluster = same group and equal anchor
+        A_S[i,t] = (G[i,t] − μ_cluster) / (σ_cluster + ε),   cluster = same group and equal anchor
 
     A cluster of one turn, or with σ < 1e-3·R_max, has A_S = 0. σ is unbiased (n − 1).
 
@@ -163,12 +199,14 @@ def gigpo_advantages(
     invalid_penalty: float = 0.1,
     baseline: Tensor | None = None,
     max_return: float = 10.0,
+    failed_groups: FailedGroups = "bounded",
 ) -> Tensor:
     """Group-in-group advantage (GiGPO, arXiv 2505.10978).
 
         A = A_E + ω·A_S,   S[i,t] = Σ_t r[i,t] − c·invalid[i,t],   G[i,t] = Σ_k γᵏ r[i,t+k] − c·invalid[i,t]
 
     The penalty comes after summing and discounting: it touches the invalid turn alone, never another one.
+    Rewards, c and R_max in another unit give the same A (with ``mean_std``).
 
     Args:
         rewards: float [N], the environment's rewards; the turns of an episode in time order.
@@ -183,6 +221,8 @@ def gigpo_advantages(
         invalid_penalty: c, in reward units.
         baseline: see ``episode_advantages``; used for A_E only.
         max_return: R_max in reward units.
+        failed_groups: see ``FailedGroups``. It reaches groups of equal returns below R_max only; in a group
+            that won everywhere the penalty is what is left to learn.
 
     Returns:
         float [N], the same value for every token of the turn.
@@ -190,18 +230,26 @@ def gigpo_advantages(
     require_rows("rewards", rewards, group=group, episode=episode, anchor=anchor)
     require_share(gamma=gamma)
     _require_flags(rewards, invalid=invalid, baseline=baseline)
-    scaling = Scaling(normalize, statistics, max_return)
+    scaling = Scaling(normalize, statistics, max_return, failed_groups)
     episodes = Episodes.of(group, episode)
     values = precise(rewards)
     cost = penalty(values, invalid, invalid_penalty)
-    whole = episode_part(episodes.totals(values) - cost, episodes, scaling, baseline)
-    returns = returns_of(values, episodes.rows, episodes.count, gamma) - cost
-    step = step_part(returns, *segment_ids(episodes.groups, anchor), scaling)
+    totals = episodes.totals(values)
+    lost = scaling.lost(totals, episodes)
+    whole = episode_part(totals - cost, episodes, scaling, baseline, lost)
+    returns = returns_of(values, episodes.rows, episodes.count, gamma)
+    clusters, count = segment_ids(episodes.groups, anchor)
+    # in a failed group, returns that came at different times still tell the turns of a cluster apart
+    idle = lost.new_zeros(count).index_copy(0, clusters, lost[episodes.groups])
+    idle = idle & scaling.flat(returns, clusters, count)
+    step = step_part(returns - cost, clusters, count, scaling, idle)
     return (whole + omega * step).to(rewards.dtype)
 
 
-def episode_part(values: Tensor, episodes: Episodes, scaling: Scaling, baseline: Tensor | None) -> Tensor:
-    """``episode_advantages`` of checked rows."""
+def episode_part(
+    values: Tensor, episodes: Episodes, scaling: Scaling, baseline: Tensor | None, lost: Tensor | None = None
+) -> Tensor:
+    """``episode_advantages`` of checked rows; in the groups that are ``lost``, bool [G], by ``Scaling``."""
     sample, segment = values, episodes.groups
     if scaling.statistics == "per_trajectory":
         sample, segment = episodes.means(values), episodes.parents
@@ -212,13 +260,15 @@ def episode_part(values: Tensor, episodes: Episodes, scaling: Scaling, baseline:
             chosen = segment_count(episodes.rows[baseline], episodes.count) > 0
         other, _, found = segment_moments(sample[chosen], segment[chosen], episodes.group_count)
         mean = torch.where(found > 0, other, mean)
-    return _standardize(values, episodes.groups, mean, std, episodes.sizes() < 2, scaling)
+    return _standardize(values, episodes.groups, mean, std, episodes.sizes() < 2, scaling, lost)
 
 
-def step_part(values: Tensor, index: Tensor, size: int, scaling: Scaling) -> Tensor:
-    """``step_advantages`` of checked rows in numbered clusters."""
+def step_part(
+    values: Tensor, index: Tensor, size: int, scaling: Scaling, idle: Tensor | None = None
+) -> Tensor:
+    """``step_advantages`` of checked rows in numbered clusters, of which some are ``idle``, bool [K]."""
     mean, std, count = segment_moments(values, index, size)
-    return _standardize(values, index, mean, std, count < 2, scaling)
+    return _standardize(values, index, mean, std, count < 2, scaling, idle)
 
 
 def penalty(values: Tensor, invalid: Tensor | None, cost: float) -> Tensor:
@@ -237,8 +287,17 @@ def _require_flags(values: Tensor, **flags: Tensor | None) -> None:
 
 
 def _standardize(
-    values: Tensor, index: Tensor, mean: Tensor, std: Tensor, alone: Tensor, scaling: Scaling
+    values: Tensor,
+    index: Tensor,
+    mean: Tensor,
+    std: Tensor,
+    alone: Tensor,
+    scaling: Scaling,
+    lost: Tensor | None,
 ) -> Tensor:
-    scale = 1.0 / (std + EPSILON) if scaling.normalize == "mean_std" else torch.ones_like(std)
-    scale = torch.where(alone | (std < FLAT * scaling.max_return), 0.0, scale)
-    return (values - mean[index]) * scale[index]
+    nothing = alone | (std < FLAT * scaling.max_return)
+    if lost is not None and scaling.failed_groups == "bounded":
+        std = torch.where(lost, std.clamp(min=scaling.max_return / 2), std)
+    epsilon = EPSILON * scaling.max_return
+    scale = 1.0 / (std + epsilon) if scaling.normalize == "mean_std" else torch.ones_like(std)
+    return (values - mean[index]) * torch.where(nothing, 0.0, scale)[index]

@@ -22,7 +22,7 @@ def similarity_anchors(features: Tensor, *, group: Tensor, threshold: float = 0.
     (ties: the smaller features), so that a permutation of the rows changes no cluster.
 
     Args:
-        features: float [N, D], e.g. word counts of the observation (``siri.training.rows.word_counts``).
+        features: float [N, D], e.g. word counts of the observation (``siri.training.credit.word_counts``).
         group: int64 [N] ≥ 0.
         threshold: least cosine in 0…1; at 1, and with distinct directions, equal features only.
 

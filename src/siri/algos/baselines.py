@@ -6,7 +6,15 @@ import torch
 from torch import Tensor
 
 from siri.algos._checks import require_rows
-from siri.algos.advantages import Episodes, Normalize, Scaling, Statistics, episode_part, penalty
+from siri.algos.advantages import (
+    Episodes,
+    FailedGroups,
+    Normalize,
+    Scaling,
+    Statistics,
+    episode_part,
+    penalty,
+)
 from siri.algos.masked import segment_mean
 from siri.algos.returns import precise
 
@@ -23,10 +31,11 @@ def grpo_advantages(
     invalid: Tensor | None = None,
     invalid_penalty: float = 0.1,
     max_return: float = 10.0,
+    failed_groups: FailedGroups = "bounded",
 ) -> Tensor:
     """Group-relative advantage (GRPO, arXiv 2402.03300): GiGPO without its step-level part.
 
-        A[i,t] = A_E[i,t] = (S[i,t] − μ_group) / (σ_group + 1e-6)
+        A[i,t] = A_E[i,t] = (S[i,t] − μ_group) / (σ_group + ε)
 
     Args:
         rewards: float [N], the environment's rewards.
@@ -37,16 +46,18 @@ def grpo_advantages(
         invalid: bool [N], True where the action was invalid; None when all were valid.
         invalid_penalty: c, in reward units, from the invalid turn's own score.
         max_return: R_max in reward units.
+        failed_groups: see ``gigpo_advantages``.
 
     Returns:
         float [N].
     """
     require_rows("rewards", rewards, group=group, episode=episode)
-    scaling = Scaling(normalize, statistics, max_return)
+    scaling = Scaling(normalize, statistics, max_return, failed_groups)
     episodes = Episodes.of(group, episode)
     values = precise(rewards)
-    scores = episodes.totals(values) - penalty(values, invalid, invalid_penalty)
-    return episode_part(scores, episodes, scaling, None).to(rewards.dtype)
+    totals = episodes.totals(values)
+    scores = totals - penalty(values, invalid, invalid_penalty)
+    return episode_part(scores, episodes, scaling, None, scaling.lost(totals, episodes)).to(rewards.dtype)
 
 
 def dr_grpo_advantages(

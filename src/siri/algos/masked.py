@@ -19,6 +19,7 @@ __all__ = [
     "segment_ids",
     "segment_mean",
     "segment_moments",
+    "segment_range",
     "segment_std",
     "segment_sum",
     "widen",
@@ -125,6 +126,15 @@ def segment_moments(values: Tensor, index: Tensor, size: int) -> tuple[Tensor, T
     mean = top + segment_sum(values - top[index], index, size) / count.clamp(min=1)
     spread = segment_sum((values - mean[index]).square(), index, size)
     return mean, (spread / (count - 1).clamp(min=1)).sqrt(), count
+
+
+def segment_range(values: Tensor, index: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """(least, largest) of each segment. [N], [N] → [K] each; 0 for an empty segment."""
+    low, high = (
+        values.new_zeros(size).scatter_reduce(0, index, values, reduce=which, include_self=False)
+        for which in ("amin", "amax")
+    )
+    return low, high
 
 
 def segment_mean(values: Tensor, index: Tensor, size: int) -> Tensor:

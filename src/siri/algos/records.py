@@ -39,11 +39,9 @@ class TokenBatch:
     weights: Tensor
     """float; internalisation weight w, constant, 0 outside ``int_mask``."""
     rl_tokens: float
-    """``rl_mask`` tokens of the global mini-batch."""
+    """``rl_mask`` tokens of the global mini-batch: all that were sampled."""
     int_tokens: float
     """Gated tokens of the global mini-batch."""
-    response_tokens: float
-    """All sampled response tokens of the global mini-batch."""
     int_scale: float = 1.0
     """λ(k) of this iteration; 0 switches the internalisation loss off, its metrics stay."""
     rl_turns: float = 0.0

@@ -135,7 +135,7 @@ class Internalization(Term):
             floor=self.floor,
             gate=batch.int_mask,
             gate_tokens=batch.int_tokens,
-            response_tokens=batch.response_tokens,
+            response_tokens=batch.rl_tokens,
             token_clip=self.token_clip,
             old_logprobs=batch.old_logprobs,
         )

@@ -138,6 +138,8 @@ class AdvantageConfig(_Section):
     """Mean and deviation over the turns of a group (verl-agent) or over its trajectories (the paper's)."""
     invalid_penalty: NotNegative = 0.1
     """c, taken from a turn's own score when its action was refused."""
+    failed_groups: Literal["bounded", "verl-agent"] = "bounded"
+    """Where every rollout failed, a penalty keeps the size it has next to a success, or fills σ alone."""
     similarity: Share | None = None
     """Least cosine of word counts at which two observations are one anchor; None: the environment's."""
 

@@ -39,17 +39,12 @@ from siri.skills import (
     admit,
     propose,
 )
+from siri.training.batches import collate, micro_batches
+from siri.training.credit import advantages
 from siri.training.learner import Learner, start_processes
+from siri.training.lessons import Gate, Internalize, Lesson, Standing
 from siri.training.replay import Replay
-from siri.training.rows import (
-    Internalize,
-    Row,
-    beneficial,
-    build_rows,
-    collate,
-    compute_advantages,
-    micro_batches,
-)
+from siri.training.rows import Row, build_rows
 from siri.types import Group, Sampling, SkillStatus, Task, Trajectory
 
 __all__ = ["Curriculum", "Iteration", "Phase", "State"]
@@ -105,8 +100,8 @@ class Curriculum:
     and of how many minings in a row failed, and lets the run go on without new skills (the default, with a
     warning) or raises. A ``screen`` judges new candidates before rollouts are spent on them. ``gate``
     picks the rollouts that may be distilled: now if their skills are active, in later iterations (replay) if
-    they are proven by then; a plain rollout has none to ask for. The default is ``beneficial``, as
-    ``config.internalization.level`` has it. L_int needs phase 2, so a run without a miner has no use for it.
+    they are proven by then; a plain rollout has none to ask for. The default is that of
+    ``siri.training.lessons.Gate``. L_int needs phase 2, so a run without a miner has no use for it.
     """
 
     def __init__(
@@ -130,7 +125,8 @@ class Curriculum:
         self.validator = validator or make_validator(config.validation)
         if isinstance(self.validator, PairedValidator):
             self.validator.bind(self.bank)
-        self.gate = gate
+        i = config.internalization
+        self.gate = Gate(i.level, i.scope, i.max_weight, chosen=gate)
         self.retriever = retriever or make_retriever(config.validation, self.validator)
         self.screen, self.on_miner_fault = screen, on_miner_fault or ContinueWithout()
         if r.sleep and not hasattr(policy, "sleep"):
@@ -204,7 +200,9 @@ class Curriculum:
         events += said
         self._remember(groups)
         events += self._observe(groups, k)
-        metrics = {**self._outcomes(groups), **faults, **self._learn(groups, k)}
+        learned, said = self._learn(groups, k)
+        events += said
+        metrics = {**self._outcomes(groups), **faults, **learned}
         metrics |= {f"bank/{name}": float(count) for name, count in self.bank.counts().items()}
         state.env_steps += int(metrics["env/steps"])
         metrics["env/total_steps"] = float(state.env_steps)
@@ -305,42 +303,33 @@ class Curriculum:
                     events.append(f"skill {name} {after.value}: {record.skill.text}")
         return events
 
-    def _rows(self, groups: Sequence[Group]) -> list[Row]:
+    def _rows(self, groups: Sequence[Group], standing: Standing) -> tuple[list[Row], str | None]:
         """RL rows; and rows of L_int, where they are of use, of what helped whatever its skill's status."""
-        a, i = self.config.advantage, self.config.internalization
-        advantages = compute_advantages(
-            groups,
-            estimator=a.estimator,
-            gamma=a.gamma,
-            omega=a.omega,
-            normalize=a.normalize,
-            statistics=a.statistics,
-            invalid_penalty=a.invalid_penalty,
-            similarity=a.similarity,
-        )
-        gate = None
-        if i.replay or self.state.phase is Phase.INTERNALIZATION:
-            utilities = {record.skill.id: record.evidence.utility for record in self.bank.records()}
-            gate = self.gate or beneficial(utilities, level=i.level, utilities=utilities)
-        return build_rows(
-            groups, advantages=advantages, internalize=gate, scope=i.scope, max_weight=i.max_weight
-        )
+        credit = advantages(groups, self.config.advantage, max_return=self.suite.max_return)
+        lessons: list[Lesson] = []
+        if self.config.internalization.replay or self.state.phase is Phase.INTERNALIZATION:
+            lessons = self.gate.lessons(groups, credit, standing)
+        return build_rows(groups, credit, lessons), credit.warning
 
-    def _learn(self, groups: Sequence[Group], k: int) -> dict[str, float]:
+    def _learn(self, groups: Sequence[Group], k: int) -> tuple[dict[str, float], list[str]]:
+        """Train on an iteration; metrics, and what was wrong with its rewards."""
         scale, i = 0.0, self.config.internalization
-        rows = self._rows(groups)
+        records = self.bank.records()
+        standing = Standing(
+            {record.skill.id: record.evidence.utility for record in records},
+            active=frozenset(r.skill.id for r in records if r.status is SkillStatus.ACTIVE),
+            proven=frozenset(r.skill.id for r in records if r.status in PROVEN),
+        )
+        rows, warning = self._rows(groups, standing)
         chosen = [row for row in rows if row.kind == "rl"]
         if self.config.rollout.sleep:
             self.policy.sleep()
         gap: dict[str, float] = {}
         if self.state.phase is Phase.INTERNALIZATION:
             scale = linear_warmup(k, start=self.state.since, length=i.warmup, peak=i.peak)
-            active = {record.skill.id for record in self.bank.records(SkillStatus.ACTIVE)}
-            fresh = [row for row in rows if row.kind == "int" and active.issuperset(row.skills)]
+            fresh = [row for row in rows if row.kind == "int" and standing.teaches(row.skills)]
             gap = self._prompt_gap(fresh)
-            chosen += fresh + self.replay.rows(
-                [r.skill.id for r in self.bank.records() if r.status in PROVEN]
-            )
+            chosen += fresh + self.replay.rows(standing.proven)
         # a skill is proved by the groups it wins in: what it won before is kept, and taken once it is proven
         self.replay.add(k, rows)
         if not hasattr(self.policy, "engine"):
@@ -356,7 +345,7 @@ class Curriculum:
             if self.learner.model is not self.policy.model:
                 self.policy.model.load_state_dict(self.learner.weights(), strict=False)
             self.policy.reset_cache()
-        return {**metrics, **gap, "int/scale": scale}
+        return {**metrics, **gap, "int/scale": scale}, [warning] if warning else []
 
     def _prompt_gap(self, rows: Sequence[Row]) -> dict[str, float]:
         """Of this iteration's rows, before the update. The learner's number is of replayed rows too, amid its

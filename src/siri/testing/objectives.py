@@ -163,7 +163,7 @@ class _Laws:
     def empty(self, case: Case) -> str | None:
         batch, scores = case
         nothing = {name: torch.zeros_like(getattr(batch, name)) for name in MASKS}
-        counts = dict.fromkeys(("rl_tokens", "int_tokens", "response_tokens"), 0.0)
+        counts = dict.fromkeys(("rl_tokens", "int_tokens"), 0.0)
         got = self.run(_with(batch, **nothing, **counts), scores)
         if got.value == 0 and not got.logprobs.any() and not got.entropy.any():
             return None

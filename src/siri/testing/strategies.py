@@ -66,7 +66,6 @@ def scored_batches(
         weights=uniform(0, 2) * gated,
         rl_tokens=float(rl.sum()),
         int_tokens=float(gated.sum()),
-        response_tokens=float(rl.sum()),
         rl_turns=float(run_ids(rl).max()),
         int_scale=draw(st.sampled_from([1.0, 0.1])),
     )

@@ -20,7 +20,8 @@ from siri.models.adapters import adapter_off, has_adapter
 from siri.models.scoring import logprobs_only, score
 from siri.processes import Processes, started
 from siri.protocols import Objective
-from siri.training.rows import Row, Totals, collate, micro_batches, minibatches
+from siri.training.batches import Totals, collate, micro_batches, minibatches
+from siri.training.rows import Row
 
 __all__ = ["Learner", "start_processes"]
 

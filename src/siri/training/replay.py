@@ -66,10 +66,14 @@ def _row(data: Mapping[str, Any]) -> Row:
             start=int(span["start"]),
             logprobs=tuple(span["logprobs"]),
             advantage=float(span["advantage"]),
-            weight=float(span["weight"]),
+            weight=_weight(span["weight"]),
             mask=None if span["mask"] is None else tuple(span["mask"]),
             rollout=None if span["rollout"] is None else tuple(span["rollout"]),
         )
         for span in data["spans"]
     )
     return Row(data["kind"], tuple(data["ids"]), spans, tuple(data["skills"]))
+
+
+def _weight(value: float | Sequence[float]) -> float | tuple[float, ...]:
+    return tuple(map(float, value)) if isinstance(value, Sequence) else float(value)

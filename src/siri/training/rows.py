@@ -1,4 +1,4 @@
-"""From trajectories to padded token batches.
+"""Rows of tokens for the model: what was sampled, and the lessons drawn from it.
 
 A turn whose prompt continues the previous turn's prompt and completion shares its row (prefix merge): a
 transcript becomes one row per episode, a windowed prompt one row per turn, through the same code.
@@ -6,45 +6,19 @@ transcript becomes one row per episode, a windowed prompt one row per turn, thro
 
 from __future__ import annotations
 
-import random
-import re
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from itertools import groupby
+from typing import Literal
 
-import torch
-from torch import Tensor
-
-from siri.algos.advantages import Normalize, Statistics, gigpo_advantages
-from siri.algos.anchors import similarity_anchors
-from siri.algos.objectives import TokenBatch
 from siri.errors import ConfigError, ShapeError
+from siri.training.credit import Advantages
+from siri.training.lessons import Lesson
 from siri.types import Group, Trajectory, Turn
 
-__all__ = [
-    "Internalize",
-    "Row",
-    "Span",
-    "Totals",
-    "TurnArrays",
-    "beneficial",
-    "build_rows",
-    "collate",
-    "compute_advantages",
-    "micro_batches",
-    "minibatches",
-    "turn_arrays",
-    "utility",
-    "word_counts",
-]
+__all__ = ["Row", "Span", "build_rows", "lesson_rows"]
 
 Kind = Literal["rl", "int"]
-Baseline = Literal["joint", "per_arm", "plain_baseline"]
-GateLevel = Literal["episode", "group", "skill"]
-"""Whose benefit opens the gate: that of the rollout (U_i), of its group (Δ), or of the skill (u)."""
-Scope = Literal["response", "action_span"]
-Internalize: TypeAlias = Callable[[Group, Trajectory], bool]
-"""Whether a rollout of a group is to be distilled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +30,8 @@ class Span:
     logprobs: tuple[float, ...]
     """At sampling time, one per token: under the skill prompt for a skill turn, whatever the row."""
     advantage: float
-    weight: float = 0.0
-    """Internalisation weight w; 0 in RL rows."""
+    weight: float | tuple[float, ...] = 0.0
+    """Weight w of what is taught, or that of each token; 0 in RL rows."""
     mask: tuple[bool, ...] | None = None
     """Tokens that count; None means all."""
     rollout: tuple[float, ...] | None = None
@@ -85,262 +59,75 @@ class Row:
         return sum(span.tokens for span in self.spans)
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Normalisers of a mini-batch; those of its parts add up."""
-
-    rl_tokens: float
-    int_tokens: float
-    rl_turns: float = 0.0
-    """Completions in RL rows."""
-
-    @classmethod
-    def of(cls, rows: Sequence[Row]) -> Totals:
-        """Count the tokens of both kinds, and the completions."""
-        rl = sum(row.tokens for row in rows if row.kind == "rl")
-        turns = sum(span.tokens > 0 for row in rows if row.kind == "rl" for span in row.spans)
-        return cls(float(rl), float(sum(row.tokens for row in rows) - rl), float(turns))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TurnArrays:
-    """Every turn of a list of groups, flat, in the order groups → trajectories → turns; all [N]."""
-
-    rewards: Tensor
-    group: Tensor
-    episode: Tensor
-    anchor: Tensor
-    """int64; equal for turns of one group that were taken in the same state."""
-    skill: Tensor
-    """bool; the turn belongs to the skill arm."""
-    invalid: Tensor
-
-
-def turn_arrays(groups: Sequence[Group]) -> TurnArrays:
-    """Flatten ``groups`` into the tensors that ``siri.algos.advantages`` takes."""
-    rewards: list[float] = []
-    labels: list[tuple[int, int, int]] = []
-    flags: list[tuple[bool, bool]] = []
-    anchors: dict[tuple[int, Hashable], int] = {}
-    episode = -1
-    for number, group in enumerate(groups):
-        for trajectory in group.trajectories:
-            episode += 1
-            for turn in trajectory.turns:
-                rewards.append(float(turn.reward))
-                anchor = anchors.setdefault((number, turn.anchor), len(anchors))
-                labels.append((number, episode, anchor))
-                flags.append((trajectory.arm == "skill", not turn.valid))
-    numbers = torch.tensor(labels, dtype=torch.int64).reshape(-1, 3).unbind(1)
-    switches = torch.tensor(flags, dtype=torch.bool).reshape(-1, 2).unbind(1)
-    return TurnArrays(torch.tensor(rewards, dtype=torch.float32), *numbers, *switches)
-
-
-def compute_advantages(
-    groups: Sequence[Group],
-    *,
-    estimator: Baseline = "joint",
-    gamma: float = 0.95,
-    omega: float = 1.0,
-    normalize: Normalize = "mean_std",
-    statistics: Statistics = "per_turn",
-    invalid_penalty: float = 0.1,
-    max_return: float = 10.0,
-    similarity: float | None = None,
-) -> Tensor:
-    """GiGPO advantages of every turn, [N] in the order of ``turn_arrays``; empty without a turn.
-
-    ``joint`` compares all rollouts of a task with each other; ``per_arm`` only those of the same arm, which
-    gives 0 exactly where every skill rollout wins; ``plain_baseline`` all with the mean of the plain arm, so
-    that a skill rollout's A_E is its treatment effect in units of the joint σ. ``similarity`` is the cosine
-    of word counts from which on two observations are one anchor; None takes the environment's anchors.
-    """
-    if estimator not in get_args(Baseline):
-        raise ConfigError(
-            f"got estimator={estimator!r}, expected one of {get_args(Baseline)}; fix: use 'joint'"
-        )
-    turns = turn_arrays(groups)
-    if not turns.rewards.numel():
-        return turns.rewards
-    group = 2 * turns.group + turns.skill.long() if estimator == "per_arm" else turns.group
-    anchor = turns.anchor
-    if similarity is not None:
-        seen = [turn.observation for g in groups for t in g.trajectories for turn in t.turns]
-        anchor = similarity_anchors(word_counts(seen), group=group, threshold=similarity)
-    return gigpo_advantages(
-        turns.rewards,
-        group=group,
-        episode=turns.episode,
-        anchor=anchor,
-        gamma=gamma,
-        omega=omega,
-        normalize=normalize,
-        statistics=statistics,
-        invalid=turns.invalid,
-        invalid_penalty=invalid_penalty,
-        baseline=~turns.skill if estimator == "plain_baseline" else None,
-        max_return=max_return,
-    )
-
-
-def word_counts(texts: Sequence[str]) -> Tensor:
-    """How often each word of ``texts`` occurs in each of them: float32 [N, D], lower case, words in order."""
-    words = [re.findall(r"\w+", text.lower()) for text in texts]
-    column = {word: n for n, word in enumerate(sorted({word for some in words for word in some}))}
-    counts = torch.zeros(len(texts), max(len(column), 1))
-    places = [(row, column[word]) for row, some in enumerate(words) for word in some]
-    where = torch.tensor(places, dtype=torch.int64).reshape(-1, 2).unbind(1)
-    return counts.index_put(where, torch.ones(len(places)), accumulate=True)
-
-
-def utility(group: Group, trajectory: Trajectory, *, level: Literal["episode", "group"] = "episode") -> float:
-    """U_i = s_i − mean_plain(s), or Δ = mean_skill(s) − mean_plain(s) at the level of the group.
-
-    0 for a plain trajectory or a group without a plain arm.
-    """
-    plain = group.arm("plain")
-    if trajectory.arm != "skill" or not plain:
-        return 0.0
-    treated = (trajectory,) if level == "episode" else group.arm("skill")
-    return _success(treated) - _success(plain)
-
-
-def beneficial(
-    active: Collection[str],
-    *,
-    level: GateLevel = "episode",
-    utilities: Mapping[str, float] | None = None,
-) -> Internalize:
-    """The gate on trajectories: the skill helped, and every skill shown is in ``active``.
-
-    Args:
-        active: ids of the active skills.
-        level: helped this rollout (U_i > 0), its group (Δ > 0), or so far (u > 0 of every skill shown).
-        utilities: u by skill, for the last of these; a skill that is missing has u = 0.
-    """
-    if level not in get_args(GateLevel) or (level == "skill" and utilities is None):
-        raise ConfigError(
-            f"got level={level!r} and utilities={utilities!r}, expected one of {get_args(GateLevel)}, and "
-            f"utilities with 'skill'; fix: use 'episode'"
-        )
-
-    def internalize(group: Group, trajectory: Trajectory) -> bool:
-        if not trajectory.skills or not all(skill in active for skill in trajectory.skills):
-            return False
-        if level == "skill" and utilities is not None:
-            return all(utilities.get(skill, 0.0) > 0 for skill in trajectory.skills)
-        return utility(group, trajectory, level="group" if level == "group" else "episode") > 0
-
-    return internalize
-
-
-def _success(trajectories: Sequence[Trajectory]) -> float:
-    return sum(trajectory.success for trajectory in trajectories) / len(trajectories)
-
-
-def build_rows(
-    groups: Sequence[Group],
-    *,
-    advantages: Sequence[float] | Tensor,
-    internalize: Internalize | None = None,
-    scope: Scope = "response",
-    max_weight: float = 2.0,
-) -> list[Row]:
-    """RL rows of every trajectory, and rows of L_int for those that ``internalize`` picks.
+def build_rows(groups: Sequence[Group], advantages: Advantages, lessons: Sequence[Lesson] = ()) -> list[Row]:
+    """RL rows of every trajectory, in rollout order, then the rows of ``lessons``.
 
     Args:
         groups: rollouts.
-        advantages: one per turn, in the order of ``turn_arrays``.
-        internalize: gate on trajectories, e.g. ``beneficial(active)``, which picks skill trajectories only;
-            None builds no rows of L_int.
-        scope: internalise every completion token, or only those of ``Turn.action_mask``.
-        max_weight: w_max of w = clip(A, 0, w_max). A gated token with w = 0 still counts in Z.
+        advantages: of these groups.
+        lessons: what is to be distilled, e.g. ``Gate().lessons(groups, advantages, standing)``.
 
     Returns:
-        Rows in rollout order; none for turns without token ids.
+        Rows; none for turns without token ids.
+
+    Raises:
+        ShapeError: advantages of other groups, log-probs or weights that do not fit the tokens, or tokens
+            without a prompt.
+        ConfigError: a lesson under the skill prompt of a turn that had none.
     """
-    if scope not in ("response", "action_span"):
-        raise ConfigError(f"got scope={scope!r}, expected 'response' or 'action_span'; fix: use 'response'")
-    values: list[float] = advantages.tolist() if isinstance(advantages, Tensor) else list(advantages)
-    expected = sum(len(trajectory.turns) for group in groups for trajectory in group.trajectories)
-    if len(values) != expected:
-        raise ShapeError(f"got {len(values)} advantages, expected one for each of {expected} turns")
-    rows, left = list[Row](), iter(values)
-    for group in groups:
-        for trajectory in group.trajectories:
-            turns = [(turn, a) for turn in trajectory.turns for a in [next(left)] if turn.completion_ids]
-            rows += _merge("rl", [(t.prompt_ids, t, _span(t, a)) for t, a in turns])
-            if internalize is not None and internalize(group, trajectory):
-                skilled = trajectory.arm == "skill"
-                gated = [
-                    (t.plain_prompt_ids, t, _plain_span(t, a, scope, max_weight, skilled)) for t, a in turns
-                ]
-                merged = _merge("int", gated, trajectory.skills)
-                rows += [row for row in merged if row.tokens]
-    return rows
+    values: list[float] = advantages.values.tolist()
+    rows = list[Row]()
+    for _, trajectory, start in advantages.turns.walk(groups):
+        turns = [(turn, n) for n, turn in enumerate(trajectory.turns, start) if turn.completion_ids]
+        rows += _merge("rl", [(t.prompt_ids, t, _span(t, values[n])) for t, n in turns])
+    return rows + lesson_rows(groups, advantages, lessons)
 
 
-def minibatches(rows: Sequence[Row], *, count: int, seed: int) -> list[list[Row]]:
-    """Shuffle and deal into at most ``count`` non-empty parts, each with its share of both kinds of rows."""
-    if count < 1:
-        raise ConfigError(f"got count={count}, expected at least 1; fix: use 1 for a single step")
-    shuffler = random.Random(seed)
-    kinds = [[row for row in rows if row.kind == kind] for kind in ("rl", "int")]
-    for part in kinds:
-        shuffler.shuffle(part)
-    count = min(count, max(len(part) for part in kinds))
-    return [[row for part in kinds for row in part[start::count]] for start in range(count)]
+def lesson_rows(groups: Sequence[Group], advantages: Advantages, lessons: Sequence[Lesson]) -> list[Row]:
+    """Rows of kind ``int``: each lesson's completion after its prompt. The order of the lessons is of no use.
 
-
-def micro_batches(rows: Sequence[Row], *, max_tokens: int) -> list[list[Row]]:
-    """Rows of similar length together, at most ``max_tokens`` padded tokens each (one row at the least)."""
-    parts: list[list[Row]] = []
-    width = 0
-    for row in sorted(rows, key=lambda row: len(row.ids), reverse=True):
-        if not parts or (len(parts[-1]) + 1) * width > max_tokens:
-            parts.append([])
-            width = len(row.ids)
-        parts[-1].append(row)
-    return parts
-
-
-def collate(
-    rows: Sequence[Row], *, pad_id: int, totals: Totals | None = None, int_scale: float = 1.0
-) -> TokenBatch:
-    """Pad rows to the right into a batch; ``totals`` are those of the mini-batch that the rows belong to."""
-    totals = totals or Totals.of(rows)
-    shape = (len(rows), max((len(row.ids) for row in rows), default=0))
-    ids = torch.full(shape, pad_id, dtype=torch.int64)
-    masks = {name: torch.zeros(shape, dtype=torch.bool) for name in ("attention_mask", "rl_mask", "int_mask")}
-    names = ("old_logprobs", "rollout_logprobs", "advantages", "weights")
-    floats = {name: torch.zeros(shape) for name in names}
-    for number, row in enumerate(rows):
-        ids[number, : len(row.ids)] = torch.tensor(row.ids, dtype=torch.int64)
-        masks["attention_mask"][number, : len(row.ids)] = True
-        for span in row.spans:
-            where = (number, slice(span.start, span.start + len(span.logprobs)))
-            mask = torch.tensor(True if span.mask is None else span.mask)
-            masks[f"{row.kind}_mask"][where] = mask
-            floats["old_logprobs"][where] = torch.tensor(span.logprobs)
-            floats["rollout_logprobs"][where] = torch.tensor(span.rollout or span.logprobs)
-            floats["advantages"][where] = span.advantage
-            floats["weights"][where] = span.weight * mask
-    return TokenBatch(
-        input_ids=ids,
-        reference_logprobs=torch.zeros(shape),
-        rl_tokens=totals.rl_tokens,
-        int_tokens=totals.int_tokens,
-        response_tokens=totals.rl_tokens,
-        rl_turns=totals.rl_turns,
-        int_scale=int_scale,
-        attention_mask=masks["attention_mask"],
-        rl_mask=masks["rl_mask"],
-        int_mask=masks["int_mask"],
-        old_logprobs=floats["old_logprobs"],
-        rollout_logprobs=floats["rollout_logprobs"],
-        advantages=floats["advantages"],
-        weights=floats["weights"],
+    Lessons of a trajectory under its own prompts share rows as its turns do; any other is a row of its own.
+    Arguments and errors are those of ``build_rows``; rows without a token that counts are left out.
+    """
+    turns = advantages.turns.list(groups)
+    episode: list[int] = advantages.turns.episode.tolist()
+    values: list[float] = advantages.values.tolist()
+    for lesson in lessons:
+        if not (0 <= lesson.response < len(turns) and 0 <= lesson.prompt < len(turns)):
+            raise ShapeError(
+                f"got a lesson of turn {lesson.response} under the prompt of {lesson.prompt}, expected "
+                f"numbers below {len(turns)}; fix: number the turns as TurnArrays does"
+            )
+    told = [lesson for lesson in lessons if turns[lesson.response][1].completion_ids]
+    own = sorted(
+        (lesson for lesson in told if lesson.response == lesson.prompt),
+        key=lambda lesson: (episode[lesson.response], lesson.side, lesson.response),
     )
+    other = sorted(
+        (lesson for lesson in told if lesson.response != lesson.prompt),
+        key=lambda lesson: (lesson.response, lesson.prompt, lesson.side),
+    )
+    parts = [list(part) for _, part in groupby(own, key=lambda x: (episode[x.response], x.side))]
+    parts += [[lesson] for lesson in other]
+    rows = list[Row]()
+    for part in parts:
+        taught = []
+        for lesson in part:
+            prompt, turn = _prompt(*turns[lesson.prompt], lesson), turns[lesson.response][1]
+            taught.append((prompt, turn, _lesson_span(turn, len(prompt), values[lesson.response], lesson)))
+        rows += _merge("int", taught, turns[part[0].response][0].skills)
+    return [row for row in rows if row.tokens]
+
+
+def _prompt(trajectory: Trajectory, turn: Turn, lesson: Lesson) -> tuple[int, ...]:
+    if lesson.side == "plain":
+        return turn.plain_prompt_ids
+    if trajectory.arm != "skill":
+        raise ConfigError(
+            f"got a lesson under the skill prompt of turn {lesson.prompt}, which was played without a skill; "
+            f"fix: side='plain', or the prompt of a skill turn"
+        )
+    return turn.prompt_ids
 
 
 def _span(turn: Turn, advantage: float) -> Span:
@@ -350,16 +137,18 @@ def _span(turn: Turn, advantage: float) -> Span:
     return Span(len(turn.prompt_ids), turn.logprobs, advantage, rollout=turn.logprobs)
 
 
-def _plain_span(turn: Turn, advantage: float, scope: Scope, max_weight: float, skilled: bool) -> Span:
+def _lesson_span(turn: Turn, start: int, advantage: float, lesson: Lesson) -> Span:
     size = len(turn.completion_ids)
-    # a turn of the skill arm whose prompt had no room for the block owes nothing to the skill
-    used = not skilled or turn.prompt_ids != turn.plain_prompt_ids
-    mask = turn.action_mask if scope == "action_span" else (True,) * size
-    if len(mask) != size:
-        raise ShapeError(f"got an action_mask of {len(mask)}, expected one flag for each of {size} tokens")
-    weight = min(max(advantage, 0.0), max_weight)
-    gate = mask if used else (False,) * size
-    return Span(len(turn.plain_prompt_ids), turn.logprobs, advantage, weight, gate)
+    weight = lesson.weight
+    for name, values in (("weights", weight), ("mask", lesson.mask), ("log-probs", turn.logprobs)):
+        if isinstance(values, tuple) and len(values) != size:
+            raise ShapeError(
+                f"got {len(values)} {name} in a lesson of turn {lesson.response}, expected one for each of "
+                f"its {size} tokens; fix: as many as completion_ids"
+            )
+    if isinstance(weight, tuple) and len(set(weight)) == 1:
+        weight = weight[0]
+    return Span(start, turn.logprobs, advantage, weight, lesson.mask)
 
 
 def _merge(

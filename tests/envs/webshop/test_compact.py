@@ -196,6 +196,7 @@ def test_the_suite() -> None:
     assert observation.startswith("buy ")
     window = webshop_suite(size="tiny", style="window", human=True, layout="original", valid_goals=3)
     assert window.name.startswith("siri-shop-tiny-human")
+    assert (suite.max_return, webshop_suite(size="tiny", rewards="score").max_return) == (10.0, 1.0)
     assert [len(window.split(name)) for name in ("valid", "eval")] == [3, 3]
     assert sorted(window.tasks) == ["eval", "train", "valid"]
     positions = split_goals(len(GOALS))["valid"]

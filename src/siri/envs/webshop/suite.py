@@ -99,6 +99,7 @@ def webshop_suite(
         tasks=tasks,
         prompter=prompter,
         expert=ShopExpert(maker),
+        max_return=1.0 if rewards == "score" else 10.0,
     )
 
 

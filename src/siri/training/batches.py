@@ -1,0 +1,94 @@
+"""From rows to padded token batches: mini-batches, their parts, and the normalisers that all parts share."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from siri.algos.objectives import TokenBatch
+from siri.errors import ConfigError
+from siri.training.rows import Row
+
+__all__ = ["Totals", "collate", "micro_batches", "minibatches"]
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Normalisers of a mini-batch; those of its parts add up."""
+
+    rl_tokens: float
+    int_tokens: float
+    rl_turns: float = 0.0
+    """Completions in RL rows."""
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Totals:
+        """Count the tokens of both kinds, and the completions."""
+        rl = sum(row.tokens for row in rows if row.kind == "rl")
+        turns = sum(span.tokens > 0 for row in rows if row.kind == "rl" for span in row.spans)
+        return cls(float(rl), float(sum(row.tokens for row in rows) - rl), float(turns))
+
+
+def minibatches(rows: Sequence[Row], *, count: int, seed: int) -> list[list[Row]]:
+    """Shuffle and deal into at most ``count`` non-empty parts, each with its share of both kinds of rows."""
+    if count < 1:
+        raise ConfigError(f"got count={count}, expected at least 1; fix: use 1 for a single step")
+    shuffler = random.Random(seed)
+    kinds = [[row for row in rows if row.kind == kind] for kind in ("rl", "int")]
+    for part in kinds:
+        shuffler.shuffle(part)
+    count = min(count, max(len(part) for part in kinds))
+    return [[row for part in kinds for row in part[start::count]] for start in range(count)]
+
+
+def micro_batches(rows: Sequence[Row], *, max_tokens: int) -> list[list[Row]]:
+    """Rows of similar length together, at most ``max_tokens`` padded tokens each (one row at the least)."""
+    parts: list[list[Row]] = []
+    width = 0
+    for row in sorted(rows, key=lambda row: len(row.ids), reverse=True):
+        if not parts or (len(parts[-1]) + 1) * width > max_tokens:
+            parts.append([])
+            width = len(row.ids)
+        parts[-1].append(row)
+    return parts
+
+
+def collate(
+    rows: Sequence[Row], *, pad_id: int, totals: Totals | None = None, int_scale: float = 1.0
+) -> TokenBatch:
+    """Pad rows to the right into a batch; ``totals`` are those of the mini-batch that the rows belong to."""
+    totals = totals or Totals.of(rows)
+    shape = (len(rows), max((len(row.ids) for row in rows), default=0))
+    ids = torch.full(shape, pad_id, dtype=torch.int64)
+    masks = {name: torch.zeros(shape, dtype=torch.bool) for name in ("attention_mask", "rl_mask", "int_mask")}
+    names = ("old_logprobs", "rollout_logprobs", "advantages", "weights")
+    floats = {name: torch.zeros(shape) for name in names}
+    for number, row in enumerate(rows):
+        ids[number, : len(row.ids)] = torch.tensor(row.ids, dtype=torch.int64)
+        masks["attention_mask"][number, : len(row.ids)] = True
+        for span in row.spans:
+            where = (number, slice(span.start, span.start + len(span.logprobs)))
+            mask = torch.tensor(True if span.mask is None else span.mask)
+            masks[f"{row.kind}_mask"][where] = mask
+            floats["old_logprobs"][where] = torch.tensor(span.logprobs)
+            floats["rollout_logprobs"][where] = torch.tensor(span.rollout or span.logprobs)
+            floats["advantages"][where] = span.advantage
+            floats["weights"][where] = torch.tensor(span.weight) * mask
+    return TokenBatch(
+        input_ids=ids,
+        reference_logprobs=torch.zeros(shape),
+        rl_tokens=totals.rl_tokens,
+        int_tokens=totals.int_tokens,
+        rl_turns=totals.rl_turns,
+        int_scale=int_scale,
+        attention_mask=masks["attention_mask"],
+        rl_mask=masks["rl_mask"],
+        int_mask=masks["int_mask"],
+        old_logprobs=floats["old_logprobs"],
+        rollout_logprobs=floats["rollout_logprobs"],
+        advantages=floats["advantages"],
+        weights=floats["weights"],
+    )
