@@ -30,6 +30,7 @@ NAMES = {"textcraft": "siri/TextCraft-v0", "tools": "siri/Tools-v0"}
 if find_spec("minigrid"):
     WORLDS["babyai"] = lambda **settings: babyai_suite(**_SMALL | settings)
     NAMES["babyai"] = "siri/BabyAI-v0"
+FEW = {"train_tasks": 10, "valid_tasks": 4}
 STYLES = {
     "babyai": ("transcript", "window"),
     "textcraft": ("transcript", "window"),

@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 
 import siri.envs  # noqa: F401 (registers the names)
 from siri.testing import check_environment, check_prompter
-from tests.envs.catalogue import NAMES, OTHERS, STYLES, WORLDS, digest
+from tests.envs.catalogue import FEW, NAMES, OTHERS, STYLES, WORLDS, digest
 
 ALL = sorted(WORLDS)
-FEW = {"train_tasks": 10, "valid_tasks": 4}
 EPISODES = {"default": 1000, "babyai": 100}
 
 
