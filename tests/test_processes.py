@@ -16,7 +16,7 @@ from siri.config import load_config
 from siri.errors import ConfigError, MissingExtra, SiriError, revived
 from siri.processes import Processes
 from siri.processes import started as started_processes
-from tests.curriculum.test_loop import SMOKE, Writer, fresh, record
+from tests.smoke import SMOKE, Writer, fresh, record
 
 ROOT = Path(__file__).parents[1]
 WORKER = """
@@ -24,7 +24,7 @@ import hashlib, json, sys
 import torch
 from siri.config import load_config
 from siri.training.learner import start_processes
-from tests.curriculum.test_loop import SMOKE, Writer, fresh, record, suite
+from tests.smoke import SMOKE, Writer, fresh, record, suite
 
 processes = start_processes()
 with processes.first_goes_ahead():

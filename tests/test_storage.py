@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,17 +11,7 @@ from hypothesis import strategies as st
 
 from siri.errors import CheckpointError
 from siri.storage import is_sealed, remove_leftovers, sealed_folder, verify, write_atomic
-
-
-@contextmanager
-def file_limit(size: int) -> Iterator[None]:
-    """The disk has room for files of ``size`` bytes, as the kernel enforces it."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+from tests.limits import file_limit
 
 
 def fill(target: Path, **files: str) -> Path:

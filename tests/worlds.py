@@ -8,6 +8,7 @@ import signal
 import time
 
 from siri.errors import EnvironmentFault, EnvironmentTimeout, GameError
+from siri.types import Message, Request
 
 
 class Counter:
@@ -81,3 +82,24 @@ class FlakyWorld:
         if luck > 0.99:
             time.sleep(60)
         return self.env.step(action)
+
+
+class Prompter:
+    """One message with everything; the reply is the action."""
+
+    def messages(self, task, turns, observation, admissible, skills=()) -> list[Message]:
+        past = " ".join(turn.action for turn in turns)
+        return [{"role": "user", "content": f"{past}|{observation}{self.block(skills)}"}]
+
+    def block(self, skills) -> str:
+        return "".join(f"\n{skill.text}" for skill in skills)
+
+    def parse(self, text: str):
+        return text, bool(text), (0, len(text))
+
+
+def reply(request: Request) -> str:
+    """Random by the request's seed, always right under a skill."""
+    if "counting" in request.messages[-1]["content"]:
+        return "up"
+    return random.Random(request.seed).choice(["up", "down"])

@@ -13,7 +13,7 @@ from siri import cli
 from siri.envs.alfworld import load_tasks
 from siri.envs.alfworld.engine import State
 from tests.envs.alfworld import house
-from tests.envs.alfworld.test_parity import live
+from tests.envs.alfworld.cases import live
 
 
 def siri(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:

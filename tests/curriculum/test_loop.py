@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from siri.algos import SiriObjective
-from siri.config import RunConfig, load_config
+from siri.config import load_config
 from siri.config.presets import preset
-from siri.curriculum import Curriculum, Iteration, Phase
+from siri.curriculum import Curriculum, Phase
 from siri.envs.alfworld import WindowPrompter, alfworld_suite
 from siri.errors import MinerFault
 from siri.models.scoring import score
@@ -26,60 +26,7 @@ from siri.training.batches import collate
 from siri.training.credit import advantages
 from siri.training.rows import build_rows
 from siri.types import Skill, SkillStatus, Task
-
-LOOK = "look_at_obj_in_light"
-SMOKE = load_config(
-    preset("smoke"),
-    assignments=[f"env.kinds=[{LOOK}]", "env.max_steps=10", "rollout.tasks=2", "warmup.successes=1"],
-)
-
-
-@cache
-def suite() -> Suite:
-    return alfworld_suite(train_games=8, valid_games=4, max_steps=10, kinds=[LOOK])
-
-
-class Writer:
-    """Writes one right skill, with no model."""
-
-    def mine(self, trajectories):
-        names = tuple(t.id for t in trajectories)
-        return [
-            Skill(
-                "right",
-                LOOK,
-                "the task is to look at an object under a light",
-                "search the desk first, take it, then use the desklamp.",
-                "human",
-                0,
-                names,
-            )
-        ]
-
-
-class Silent:
-    """A miner that is out."""
-
-    def mine(self, trajectories):
-        raise MinerFault("no answer")
-
-
-def fresh(miner, config: RunConfig = SMOKE) -> Curriculum:
-    torch.set_num_threads(1)
-    return compose(suite(), HFPolicy.load(base_path(), slots=16), miner, config)
-
-
-def record(run: Curriculum, count: int = 100) -> list[Iteration]:
-    iterations = []
-    for iteration in run:
-        iterations.append(iteration)
-        if len(iterations) == count:
-            break
-    return iterations
-
-
-def numbers(iterations: list[Iteration]) -> list:
-    return [(i.index, i.phase, dict(i.metrics), i.events) for i in iterations]
+from tests.smoke import LOOK, SMOKE, Silent, Writer, fresh, numbers, record, suite
 
 
 def test_phases_follow_each_other_and_skills_are_internalised() -> None:

@@ -24,8 +24,8 @@ from siri.training.credit import advantages
 from siri.training.learner import Learner
 from siri.training.rows import build_rows
 from siri.types import Request, Sampling
-from tests.curriculum.test_loop import SMOKE, numbers, record, suite
 from tests.policies._tiny import tiny_model, user
+from tests.smoke import SMOKE, numbers, record, suite
 
 LORA = load_config(
     SMOKE,

@@ -13,48 +13,20 @@ from siri.errors import ConfigError, PolicyFault
 from siri.policies.hf import HFPolicy
 from siri.protocols import Policy
 from siri.types import Completion, Request, Sampling
-from tests.policies._tiny import assistant, full_logprobs, tiny_model, tiny_tokenizer, user
-
-SAMPLING = Sampling(temperature=1.0, max_tokens=6)
+from tests.policies._tiny import (
+    SAMPLING,
+    assistant,
+    close,
+    full_logprobs,
+    play,
+    tiny_model,
+    tiny_tokenizer,
+    user,
+)
 
 
 def policy(seed: int = 0, slots: int = 16, **more: Any) -> HFPolicy:
     return HFPolicy(tiny_model(seed), tiny_tokenizer(), slots=slots, **more)
-
-
-def play(
-    agent: Any, episodes: int = 5, turns: int = 4, *, sessions: bool = True, skill: bool = True
-) -> list[list[Completion]]:
-    """Episodes of unequal observations and ends; odd ones carry a skill block in the first message."""
-    talks: list[list[Any]] = [
-        [user(" ".join(f"w{(3 * e + i) % 24}" for i in range(2 + e)))] for e in range(episodes)
-    ]
-    out: list[list[Completion]] = [[] for _ in range(episodes)]
-    for turn in range(turns):
-        live = [e for e in range(episodes) if turn < turns - e % 3]
-        requests = []
-        for e in live:
-            plain = list(talks[e])
-            shown = [user("skill w1 w2 " + plain[0]["content"]), *plain[1:]] if skill and e % 2 else plain
-            requests.append(
-                Request(
-                    shown,
-                    f"s{e}" if sessions else None,
-                    plain if shown is not plain else None,
-                    100 * e + turn,
-                )
-            )
-        for e, c in zip(live, agent.generate(requests, SAMPLING), strict=True):
-            out[e].append(c)
-            words = " ".join(f"w{(7 * e + 5 * turn + i) % 24}" for i in range(1 + (e + turn) % 4))
-            talks[e] += [assistant(c.text), user(words)]
-    return out
-
-
-def close(a: list[list[Completion]], b: list[list[Completion]]) -> None:
-    for x, y in zip(chain(*a), chain(*b), strict=True):
-        assert dataclasses.replace(x, logprobs=()) == dataclasses.replace(y, logprobs=())
-        assert x.logprobs == pytest.approx(y.logprobs, abs=1e-4)
 
 
 def test_is_a_policy() -> None:

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from siri.policies.hf import HFPolicy
 from siri.policies.prefixes import common_starts, same_prompts
 from siri.types import Request, Sampling
-from tests.policies._tiny import tiny_model, tiny_tokenizer, user
-from tests.policies.test_hf import SAMPLING, close
+from tests.policies._tiny import SAMPLING, close, tiny_model, tiny_tokenizer, user
 
 PROMPTS = st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=300), min_size=1, max_size=8)
 

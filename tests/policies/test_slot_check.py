@@ -9,8 +9,7 @@ import torch
 
 from siri.policies.hf import HFPolicy
 from siri.policies.slot_check import slot_fault
-from tests.policies._tiny import tiny_model, tiny_tokenizer
-from tests.policies.test_hf import close, play
+from tests.policies._tiny import close, play, tiny_model, tiny_tokenizer
 
 
 @pytest.mark.parametrize("rows", [1, 2])

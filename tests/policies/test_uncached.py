@@ -28,8 +28,7 @@ from siri.errors import ConfigError
 from siri.policies.hf import HFPolicy
 from siri.policies.uncached import generate_plain
 from siri.types import Request, Sampling
-from tests.policies._tiny import full_logprobs, tiny_model, tiny_tokenizer, user
-from tests.policies.test_hf import SAMPLING, close, play
+from tests.policies._tiny import SAMPLING, close, full_logprobs, play, tiny_model, tiny_tokenizer, user
 
 VOCABULARY = 30
 IDS = {"vocab_size": VOCABULARY, "eos_token_id": 2, "bos_token_id": None, "pad_token_id": 0}

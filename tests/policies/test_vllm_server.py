@@ -15,8 +15,8 @@ from siri.errors import ConfigError, PolicyFault
 from siri.policies.vllm_server import VLLMServerPolicy
 from siri.testing import check_policy
 from siri.types import Request, Sampling
-from tests.cli.test_run import metrics, siri
 from tests.policies._tiny import tiny_model, tiny_tokenizer
+from tests.smoke import metrics, siri
 from tests.vllm_server import random_model, write
 
 GREEDY = Sampling(temperature=0.0, max_tokens=8)

@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
 from siri.errors import ConfigError, EnvironmentFault
 from siri.policies.scripted import ScriptedPolicy
 from siri.rollout import DropEpisode, GroupPlan, Rollout
-from siri.types import Completion, Message, Request, Sampling, Skill, StopReason, Task
-from tests.worlds import Counter
+from siri.types import Completion, Request, Sampling, Skill, StopReason, Task
+from tests.worlds import Counter, Prompter, reply
 
 SKILL = Skill("s", "count", "counting", "say up.", "self", 0)
 TASKS = [Task(f"t{n}", "count", "reach the goal", "train", source=n) for n in range(4)]
-
-
-class Prompter:
-    """One message with everything; the reply is the action."""
-
-    def messages(self, task, turns, observation, admissible, skills=()) -> list[Message]:
-        past = " ".join(turn.action for turn in turns)
-        return [{"role": "user", "content": f"{past}|{observation}{self.block(skills)}"}]
-
-    def block(self, skills) -> str:
-        return "".join(f"\n{skill.text}" for skill in skills)
-
-    def parse(self, text: str):
-        return text, bool(text), (0, len(text))
-
-
-def reply(request: Request) -> str:
-    """Random by the request's seed, always right under a skill."""
-    if "counting" in request.messages[-1]["content"]:
-        return "up"
-    return random.Random(request.seed).choice(["up", "down"])
 
 
 def play(slots: int, plans: list[GroupPlan], answer=reply, **more):

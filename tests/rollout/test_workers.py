@@ -22,9 +22,8 @@ from siri.rollout.suite import Suite
 from siri.rollout.workers import ProcessEnvironment
 from siri.runs import RunDirectory, compose, execute
 from siri.types import Sampling, Task
-from tests.curriculum.test_loop import SMOKE, suite
-from tests.rollout.test_play import Prompter, reply
-from tests.worlds import Flaky, FlakyWorld, Odd
+from tests.smoke import SMOKE, suite
+from tests.worlds import Flaky, FlakyWorld, Odd, Prompter, reply
 
 TASK = Task("t", "count", "count", "train", source=9)
 

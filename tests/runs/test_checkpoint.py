@@ -18,8 +18,8 @@ from siri.errors import CheckpointError
 from siri.policies import HFPolicy
 from siri.policies.tiny import base_path
 from siri.runs import checkpoint, compose
-from tests.curriculum.test_loop import SMOKE, fresh, record, suite
-from tests.test_storage import file_limit
+from tests.limits import file_limit
+from tests.smoke import SMOKE, fresh, record, suite
 
 FILES = {"weights.safetensors", "optimizer.safetensors", "skills.json", "state.json", "manifest.json"}
 

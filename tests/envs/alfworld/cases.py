@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import pytest
 
 from siri.envs.alfworld.generator import generate_games
 from siri.envs.alfworld.rooms import tables
 from siri.envs.alfworld.variants import VARIANTS
 from tests.envs.alfworld import edges
 
+INSTALLED = all(importlib.util.find_spec(name) for name in ("alfworld", "textworld", "fast_downward"))
+live = pytest.mark.skipif(not INSTALLED, reason="alfworld's own engine is not installed: make reference")
 PAIRS = tuple((kind, room) for kind, rooms in tables().kind_rooms.items() for room in sorted(rooms))
 """(kind, room) of all kinds that a room allows."""
 SEED = 7

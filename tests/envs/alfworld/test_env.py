@@ -16,7 +16,7 @@ from siri.protocols import Environment
 from siri.testing import check_environment
 from siri.types import Task
 from tests.envs.alfworld import house
-from tests.envs.alfworld.test_parity import live
+from tests.envs.alfworld.cases import live
 
 
 @pytest.fixture

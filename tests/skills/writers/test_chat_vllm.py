@@ -22,9 +22,9 @@ from siri.skills import (
     WithRules,
 )
 from siri.types import SkillStatus
-from tests.cli.test_run import metrics, siri
 from tests.skills.helpers import make_task, make_trajectory
 from tests.skills.writers.test_hosted_run import SMOKE
+from tests.smoke import metrics, siri
 from tests.vllm_server import REPLY, random_model, writer_model
 
 pytestmark = pytest.mark.vllm

@@ -10,8 +10,8 @@ import pytest
 
 from siri.skills import SkillBank
 from siri.types import SkillStatus
-from tests.cli.test_run import metrics, siri
 from tests.skills.server import Answer, server
+from tests.smoke import metrics, siri
 from tests.writers import BAD, GOOD, writer
 
 KEY = "sk-very-secret-0123456789"
