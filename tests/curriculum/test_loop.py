@@ -13,7 +13,7 @@ import torch
 from siri.algos import SiriObjective
 from siri.config import load_config
 from siri.config.presets import preset
-from siri.curriculum import Curriculum, Phase
+from siri.curriculum import Curriculum, Iteration, Phase
 from siri.envs.alfworld import WindowPrompter, alfworld_suite
 from siri.errors import MinerFault
 from siri.models.scoring import score
