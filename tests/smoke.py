@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from siri import cli
+from siri.build import run as compose
 from siri.config import RunConfig, load_config
 from siri.config.presets import preset
 from siri.curriculum import Curriculum, Iteration
@@ -19,7 +20,6 @@ from siri.errors import MinerFault
 from siri.policies import HFPolicy
 from siri.policies.tiny import base_path
 from siri.rollout.suite import Suite
-from siri.runs import compose
 from siri.types import Skill
 
 LOOK = "look_at_obj_in_light"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.study.writer import serve
+from siri import build
 from siri.algos import Loss, SiriObjective, TokenBatch, TokenScores
-from siri.build import make_miner
 from siri.config import RunConfig
 from siri.config.presets import preset
 from siri.envs.webshop.lexicon import CATEGORIES
@@ -187,15 +187,13 @@ def oracle(config: RunConfig) -> OracleMiner:
 
 def self_miner(config: RunConfig) -> SkillMiner | None:
     """The policy's own words: `siri run --miner self`."""
-    made: SkillMiner | None = make_miner("self", config, embedded=True)
-    return made
+    return build.miner("self", config, embedded=True)
 
 
 def chat_miner(config: RunConfig) -> SkillMiner | None:
     """`siri run --miner openai` with ``benchmarks.study.writer`` on this machine as the endpoint."""
-    endpoint = (serve(STRATEGIES), "strong-writer")
-    made: SkillMiner | None = make_miner("openai", config, embedded=True, endpoint=endpoint)
-    return made
+    url = serve(STRATEGIES)
+    return build.miner("openai", config, embedded=True, base_url=url, model="strong-writer")
 
 
 @dataclass(frozen=True)

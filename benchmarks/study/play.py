@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from statistics import mean
 from typing import Any
@@ -13,16 +13,14 @@ import torch
 
 from benchmarks.study.arms import ARMS, REGIMES, Arm, Budget, Regime
 from benchmarks.study.finished import Finished, Row
-from siri.build import make_suite
+from siri import build
 from siri.config import RunConfig, load_config, parse_config
 from siri.config.presets import preset
 from siri.curriculum import Curriculum, Iteration, Phase
 from siri.policies import HFPolicy
-from siri.rollout.evaluation import evaluate
+from siri.rollout.evaluation import evaluate_arms
 from siri.rollout.suite import Suite
-from siri.runs import shown_skills
 from siri.skills import PROVEN, SkillBank
-from siri.types import Skill, Task
 
 __all__ = ["configured", "play"]
 
@@ -32,7 +30,7 @@ def play(arm_name: str, regime: str, seed: int, budget: Budget) -> Finished:
     torch.set_num_threads(1)
     arm, place = ARMS[arm_name], REGIMES[regime]
     config = configured(arm, place, seed, budget)
-    suite: Suite = make_suite(config, place.env, None)
+    suite = build.suite(place.env, config)
     run = composed(arm, place, suite, config)
     key: dict[str, str | int] = {"arm": arm_name, "regime": regime, "seed": seed}
     measured, training = Measured(run, key, place.split), list[Row]()
@@ -50,7 +48,7 @@ def play(arm_name: str, regime: str, seed: int, budget: Budget) -> Finished:
     data = os.environ.get("ALFWORLD_DATA")
     if budget.real_games and data:
         real = config.model_copy(update={"env": config.env.model_copy(update={"max_steps": 50})})
-        measured.add(make_suite(real, place.env, data), "valid_seen", "real")
+        measured.add(build.suite(place.env, real, data=data), "valid_seen", "real")
     return {
         "arm": arm_name,
         "regime": regime,
@@ -115,14 +113,15 @@ class Measured:
     ) -> None:
         """Play the tasks of a split once; with ``skills``, with those of the bank in the prompt as well."""
         run, split = self.run, split or self.split
-        arms: dict[str, Callable[[Task], Sequence[Skill]] | None] = {"plain": None}
-        if skills and any(record.status in PROVEN for record in run.bank.records()):
-            arms["skill"] = shown_skills(run.bank, run.config.validation)
-        sampling, seed = run.rollout.sampling, run.config.seed
-        found = {
-            name: evaluate(suite, run.policy, split=split, sampling=sampling, seed=seed, skills=shown)
-            for name, shown in arms.items()
-        }
+        proven = skills and any(record.status in PROVEN for record in run.bank.records())
+        found = evaluate_arms(
+            suite,
+            run.policy,
+            split=split,
+            sampling=run.rollout.sampling,
+            seed=run.config.seed,
+            skills=build.shown_skills(run.bank, run.config) if proven else None,
+        )
         for kind in ("all", *sorted(found["plain"].by_kind)):
             row: dict[str, Any] = {
                 **self.key,

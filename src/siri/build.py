@@ -1,24 +1,61 @@
-"""What the options --env, --policy and --miner name, made."""
+"""The parts of a run, made by name and configuration: one door for Python, the command line and the study.
+
+A suite, miner, validator or objective of one's own is named as ``siri.plugins`` says.
+"""
 
 from __future__ import annotations
 
-import os
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from siri.errors import ConfigError, SiriError
+from siri.plugins import make_plugin
 
-__all__ = ["check_engine", "load_policy", "make_miner", "make_suite"]
+if TYPE_CHECKING:
+    from siri.config import RunConfig
+    from siri.curriculum import Curriculum
+    from siri.protocols import Objective, Policy, SkillMiner, TrainablePolicy, Validator
+    from siri.rollout.suite import Suite
+    from siri.skills import Ranking, SkillBank, SkillRetriever, SummaryPrompt
+    from siri.types import Skill, SkillStatus, Task
+
+__all__ = [
+    "check_engine",
+    "check_splits",
+    "miner",
+    "objective",
+    "policy",
+    "retriever",
+    "run",
+    "shown_skills",
+    "suite",
+    "validator",
+]
 
 
-def make_suite(config: Any, env: str, data: str | None) -> Any:
+def suite(name: str, config: RunConfig, *, data: str | Path | None = None) -> Suite:
+    """The benchmark ``name`` as ``config.env`` has it.
+
+    Args:
+        name: ``"alfworld"``, ``"webshop"``, an entry point of ``siri.suites``, or ``module:function``. A
+            function of one's own takes the configuration, and the keyword ``data`` where a folder is given.
+        config: of the run.
+        data: the benchmark's data folder; without it, tasks are generated.
+
+    Raises:
+        ConfigError: there is no such benchmark, or its settings do not fit.
+    """
+    from siri.rollout.suite import Suite
+
     e = config.env
-    if env == "webshop":
+    if name == "webshop":
         from siri.envs.webshop import webshop_suite
 
         return webshop_suite(
             data,
-            style=e.style,
+            style=e.style,  # type: ignore[arg-type]  # it refuses the style of another benchmark
             size=e.catalog,
             products=e.products,
             human=e.human,
@@ -31,93 +68,137 @@ def make_suite(config: Any, env: str, data: str | None) -> Any:
             valid_goals=e.valid_goals,
             rewards=e.rewards,
         )
-    if env != "alfworld":
-        raise ConfigError(f"got --env {env!r}, expected 'alfworld' or 'webshop'; fix: choose one")
-    from siri.envs.alfworld import alfworld_suite
+    if name == "alfworld":
+        from siri.envs.alfworld import alfworld_suite
 
-    return alfworld_suite(
-        data,
-        max_steps=e.max_steps,
-        style=e.style,
-        history=e.history,
-        train_games=e.train_games,
-        valid_games=e.valid_games,
-        scale=e.scale,
-        seed=e.games_seed,
-        kinds=e.kinds,
-    )
+        return alfworld_suite(
+            data,
+            max_steps=e.max_steps,
+            style=e.style,  # type: ignore[arg-type]  # it refuses the style of another benchmark
+            history=e.history,
+            train_games=e.train_games,
+            valid_games=e.valid_games,
+            scale=e.scale,
+            seed=e.games_seed,
+            kinds=e.kinds,
+        )
+    options = {} if data is None else {"data": data}
+    made = make_plugin("env", "siri.suites", name, config, known=("alfworld", "webshop"), **options)
+    if not isinstance(made, Suite):
+        raise ConfigError(
+            f"got env={name!r} that makes a {type(made).__name__}, expected a siri.Suite; fix: return one"
+        )
+    return made
+
+
+def check_splits(suite: Suite, config: RunConfig) -> None:
+    """Refuse a run that names splits to evaluate of which the suite has none; naming none is a choice.
+
+    Raises:
+        ConfigError: none of the splits to evaluate is the suite's.
+    """
+    splits = config.evaluation.splits
+    if splits and not any(split in suite.tasks for split in splits):
+        raise ConfigError(
+            f"got evaluation.splits={list(splits)}, expected some of {sorted(suite.tasks)}; fix: name one"
+        )
 
 
 def check_engine(engine: str) -> None:
     """Refuse what is neither hf, vllm nor the address of a vLLM server."""
     if engine not in ("hf", "vllm") and not engine.startswith(("http://", "https://")):
         raise ConfigError(
-            f"got --engine {engine!r}, expected 'hf', 'vllm' or the address of a vLLM server; fix: choose one"
+            f"got engine={engine!r}, expected 'hf', 'vllm' or the address of a vLLM server; fix: choose one"
         )
 
 
-def load_policy(
-    name: str, slots: int, env: str = "alfworld", engine: str = "hf", *, sleep: bool = False
-) -> Any:
-    import torch
+def policy(name: str, config: RunConfig, *, env: str = "alfworld", engine: str = "hf") -> TrainablePolicy:
+    """The policy ``name``, sampled by ``engine``.
+
+    Args:
+        name: ``"tiny"`` (the embedded policy of ``env``), a model folder, or a name on the hub.
+        config: of the run: ``rollout.slots`` and ``rollout.sleep``.
+        env: the benchmark.
+        engine: ``"hf"``, ``"vllm"``, or the address of a vLLM server.
+
+    Raises:
+        ConfigError: it cannot be loaded, or the engine cannot do what the configuration asks for.
+    """
     from safetensors import SafetensorError
-    from transformers.utils import logging
 
     from siri.policies import HFPolicy
     from siri.policies.tiny import base_path
 
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     path: str | Path = base_path(env) if name == "tiny" else name
     local = name.startswith((".", "/", "~")) or name.count("/") > 1
     if local and not Path(name).is_dir():
         raise ConfigError(f"got model folder {name!r} that does not exist; fix: its path")
     check_engine(engine)
+    slots, sleep = config.rollout.slots, config.rollout.sleep
     if sleep and engine == "hf":
         raise ConfigError(
-            "got rollout.sleep with --engine hf, expected an engine that sleeps; fix: --engine vllm"
+            "got rollout.sleep with engine='hf', expected an engine that sleeps; fix: engine='vllm'"
         )
     try:
-        if engine == "vllm":
-            from siri.policies.vllm import VLLMPolicy
+        with _quiet_transformers():
+            if engine == "vllm":
+                from siri.policies.vllm import VLLMPolicy
 
-            return VLLMPolicy.load(path, slots=slots, sleep=sleep)
-        if engine != "hf":
-            from siri.policies.vllm_server import VLLMServerPolicy
+                return VLLMPolicy.load(path, slots=slots, sleep=sleep)
+            if engine != "hf":
+                from siri.policies.vllm_server import VLLMServerPolicy
 
-            return VLLMServerPolicy.load(path, url=engine, slots=slots)
-        return HFPolicy.load(path, slots=slots)
+                return VLLMServerPolicy.load(path, url=engine, slots=slots)
+            return HFPolicy.load(path, slots=slots)
     except SiriError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"got policy {name!r} that cannot be loaded ({first}); fix: its path") from error
+        raise ConfigError(
+            f"got policy {name!r} that cannot be loaded ({_first_line(error)}); fix: its path"
+        ) from error
 
 
-def make_miner(
+def miner(
     name: str,
-    config: Any,
+    config: RunConfig,
     *,
-    embedded: bool,
-    endpoint: tuple[str | None, str | None] = (None, None),
-    skills: Any = None,
+    embedded: bool = False,
+    base_url: str | None = None,
+    model: str | None = None,
+    skills: str | Path | None = None,
     cache: Path | None = None,
-) -> Any:
-    """The miner that ``--miner`` names; ``self`` and ``openai`` read the same episodes in the same words.
+) -> SkillMiner | None:
+    """Who writes skills; ``self`` and ``openai`` read the same episodes in the same words.
 
     Args:
-        name: self, openai, file or none.
+        name: ``"self"``, ``"openai"``, ``"file"``, ``"none"``, an entry point of ``siri.miners``, or
+            ``module:function``.
         config: of the run.
-        embedded: the policy speaks the language of the embedded one.
-        endpoint: base URL and model of a hosted writer.
-        skills: where the skills of ``file`` are.
+        embedded: the policy speaks the language of the embedded ones, whatever ``env.style`` is.
+        base_url: endpoint of a hosted writer.
+        model: name of a hosted writer.
+        skills: where the skills of ``"file"`` are.
         cache: folder for the answers of a hosted writer.
+
+    Returns:
+        The miner; None for ``"none"``.
+
+    Raises:
+        ConfigError: there is no such miner, or an argument is missing.
     """
     from siri.skills import ChatMiner, FileMiner, SelfMiner, WithRules
 
+    if skills is not None and name != "file":
+        raise ConfigError(f"got skills=... with miner={name!r}, expected none; fix: miner='file'")
+    if name == "none":
+        return None
+    if name == "file":
+        if skills is None:
+            raise ConfigError("got miner='file' without skills, expected their path; fix: skills=PATH")
+        return FileMiner(skills)
     m = config.mining
-    prompt, rules, pattern = _embedded_language(config.env.style) if embedded else (None, "", None)
+    small = embedded or config.env.style in ("transcript", "compact")
+    prompt, rules, pattern = _embedded_language(config.env.style) if small else (None, "", None)
     common: dict[str, Any] = {
         "seed": config.seed,
         "max_skills": m.max_skills,
@@ -126,31 +207,135 @@ def make_miner(
         "temperature": m.temperature,
         "pattern": pattern,
     }
-    if skills is not None and name != "file":
-        raise ConfigError(f"got --skills with --miner {name}; fix: --miner file")
-    if name == "none":
-        return None
-    if name == "file":
-        if skills is None:
-            raise ConfigError("got --miner file without skills; fix: --skills PATH")
-        return FileMiner(skills)
     if name == "self":
         return SelfMiner(prompt=prompt, **common)
-    if name != "openai":
-        raise ConfigError(
-            f"got --miner {name!r}, expected 'self', 'openai', 'file' or 'none'; fix: choose one"
+    if name == "openai":
+        if model is None:
+            raise ConfigError("got miner='openai' without a model, expected its name; fix: model=NAME")
+        if prompt is not None:
+            prompt = WithRules(prompt, rules)
+        return ChatMiner(
+            model, base_url=base_url, prompt=prompt, **common, **config.chat.model_dump(), cache=cache
         )
-    base_url, model = endpoint
-    if model is None:
-        raise ConfigError("got --miner openai without a model; fix: --openai-model NAME")
-    if prompt is not None:
-        prompt = WithRules(prompt, rules)
-    return ChatMiner(
-        model, base_url=base_url, prompt=prompt, **common, **config.chat.model_dump(), cache=cache
+    known = ("self", "openai", "file", "none")
+    made: SkillMiner = make_plugin("miner", "siri.miners", name, config, known=known)
+    return made
+
+
+def validator(config: RunConfig, name: str | None = None) -> Validator:
+    """Who proves skills: what ``validation.rule`` names, or the plug-in ``name``.
+
+    Args:
+        config: of the run.
+        name: an entry point of ``siri.validators``, or ``module:function``.
+
+    Raises:
+        ConfigError: there is no such validator.
+    """
+    if name is None:
+        from siri.curriculum.parts import make_validator
+
+        return make_validator(config.validation)
+    made: Validator = make_plugin("validator", "siri.validators", name, config)
+    return made
+
+
+def retriever(config: RunConfig, validator: Validator | None = None) -> SkillRetriever:
+    """Which skills a group is shown, as ``validation.retrieval`` has it; ``validator`` may set priorities."""
+    from siri.curriculum.parts import make_retriever
+
+    return make_retriever(config.validation, validator)
+
+
+def objective(config: RunConfig, name: str | None = None) -> Objective:
+    """The training loss: SIRI's with the configured coefficients, or the plug-in ``name``.
+
+    Args:
+        config: of the run; sections ``optimizer`` and ``internalization``.
+        name: an entry point of ``siri.objectives``, or ``module:function``.
+
+    Raises:
+        ConfigError: there is no such objective.
+    """
+    if name is not None:
+        made: Objective = make_plugin("objective", "siri.objectives", name, config)
+        return made
+    from siri.algos import SiriObjective
+
+    o, i = config.optimizer, config.internalization
+    return SiriObjective(
+        clip_low=o.clip_low,
+        clip_high=o.clip_high,
+        dual_clip=o.dual_clip,
+        kl=o.kl,
+        entropy=o.entropy,
+        floor=i.floor,
+        token_clip=i.token_clip,
+        ratio=o.ratio,
+        aggregation=o.aggregation,
+        importance_limit=o.importance_limit,
     )
 
 
-def _embedded_language(style: str) -> tuple[Any, str, str]:
+def run(
+    suite: Suite,
+    policy: Policy,
+    miner: SkillMiner | None,
+    config: RunConfig,
+    *,
+    objective: Objective | None = None,
+    validator: Validator | None = None,
+) -> Curriculum:
+    """The parts of a run, put together as configured.
+
+    Args:
+        suite: the benchmark.
+        policy: what is trained.
+        miner: who writes skills; None is GiGPO alone.
+        config: of the run.
+        objective: None makes the configured one.
+        validator: None makes the configured one.
+
+    Raises:
+        ConfigError: none of the splits to evaluate is the suite's, or two parts do not fit together.
+    """
+    from siri.curriculum import Curriculum
+    from siri.skills import StopAfter
+
+    check_splits(suite, config)
+    limit = config.mining.max_failures
+    return Curriculum(
+        suite,
+        policy,
+        miner=miner,
+        objective=globals()["objective"](config) if objective is None else objective,
+        validator=validator,
+        config=config,
+        on_miner_fault=None if limit is None else StopAfter(limit),
+    )
+
+
+def shown_skills(
+    bank: SkillBank, config: RunConfig, statuses: Sequence[SkillStatus] | None = None
+) -> Callable[[Task], Sequence[Skill]]:
+    """The skills that a task is shown when the skill arm is measured; by default the proven ones."""
+    from siri.skills import PROVEN
+
+    v = config.validation
+    ranking, top_k = _ranking(config), None if v.retrieval == "all" else v.top_k
+    records = [
+        record for status in (PROVEN if statuses is None else statuses) for record in bank.records(status)
+    ]
+    return lambda task: tuple(record.skill for record in ranking(task, records)[:top_k])
+
+
+def _ranking(config: RunConfig) -> Ranking:
+    from siri.curriculum.parts import make_ranking
+
+    return make_ranking(config.validation)
+
+
+def _embedded_language(style: str) -> tuple[SummaryPrompt, str, str]:
     """Summary prompt, rules for another writer, and grammar of the embedded policies."""
     if style == "compact":
         from siri.envs.webshop.compact import SHOP_RULES, SHOP_SKILL_GRAMMAR, CompactSummaryPrompt
@@ -159,3 +344,23 @@ def _embedded_language(style: str) -> tuple[Any, str, str]:
     from siri.skills import EMBEDDED_RULES, TINY_SKILL_GRAMMAR, ActionSummaryPrompt
 
     return ActionSummaryPrompt(), EMBEDDED_RULES, TINY_SKILL_GRAMMAR
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """No progress bars and no notes while a model is loaded; the user's settings come back afterwards."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

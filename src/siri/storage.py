@@ -147,5 +147,5 @@ def _manifest(entries: dict[str, Any]) -> str:
 def _unwritable(path: Path, error: OSError) -> CheckpointError:
     return CheckpointError(
         f"got {error.strerror or error} while writing {path}, expected room and permission; what was saved "
-        "before is intact; fix: free the disk or its permissions, then go on with --resume"
+        "before is intact; fix: free the disk or its permissions, then continue with resume=True"
     )

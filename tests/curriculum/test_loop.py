@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from siri.algos import SiriObjective
+from siri.build import run as compose
 from siri.config import load_config
 from siri.config.presets import preset
 from siri.curriculum import Curriculum, Iteration, Phase
@@ -20,7 +21,7 @@ from siri.models.scoring import score
 from siri.policies import HFPolicy
 from siri.policies.tiny import base_path
 from siri.rollout.suite import Suite
-from siri.runs import checkpoint, compose
+from siri.runs import checkpoint
 from siri.skills import SelfMiner
 from siri.training.batches import collate
 from siri.training.credit import advantages

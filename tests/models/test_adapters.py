@@ -13,12 +13,13 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from siri.algos import SiriObjective
+from siri.build import run as compose
 from siri.config import load_config
 from siri.errors import ConfigError
 from siri.models.adapters import adapter_off, add_lora, has_adapter
 from siri.policies import HFPolicy
 from siri.policies.tiny import base_path
-from siri.runs import checkpoint, compose
+from siri.runs import checkpoint
 from siri.runs.planning import plan, shape_of
 from siri.training.credit import advantages
 from siri.training.learner import Learner

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from siri.build import run as compose
 from siri.config import load_config
 from siri.errors import EnvironmentFault, EnvironmentTimeout, GameError
 from siri.policies import HFPolicy
@@ -20,7 +21,7 @@ from siri.rollout.evaluation import evaluate
 from siri.rollout.faults import DropEpisode
 from siri.rollout.suite import Suite
 from siri.rollout.workers import ProcessEnvironment
-from siri.runs import RunDirectory, compose, execute
+from siri.runs import RunDirectory, execute
 from siri.types import Sampling, Task
 from tests.smoke import SMOKE, suite
 from tests.worlds import Flaky, FlakyWorld, Odd, Prompter, reply

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from siri.build import run as compose
 from siri.config import load_config
 from siri.errors import CheckpointError
 from siri.policies import HFPolicy
 from siri.policies.tiny import base_path
-from siri.runs import checkpoint, compose
+from siri.runs import checkpoint
 from tests.limits import file_limit
 from tests.smoke import SMOKE, fresh, record, suite
 
@@ -91,7 +92,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(saved: Path, tmp_path: Path)
     record(run, 1)
     run.state.index = 3
     for size in (100_000, 2_000_000):  # before the weights are written, and before the optimizer is
-        with file_limit(size), pytest.raises(CheckpointError, match=r"000003.*--resume"):
+        with file_limit(size), pytest.raises(CheckpointError, match=r"000003.*resume=True"):
             checkpoint.save(run, tmp_path)
     assert checkpoint.latest(tmp_path) == tmp_path / "000002"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["000001", "000002"]

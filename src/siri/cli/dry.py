@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from siri.build import check_engine, make_suite
+from siri.build import check_engine
 from siri.cli.app import console
 from siri.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from siri.runs import Recipe
 
 __all__ = ["dry_run"]
 
 
-def dry_run(settings: Any, env: str, policy: str, engine: str, data: str | None, processes: int) -> None:
+def dry_run(recipe: Recipe, processes: int) -> None:
     """Print what the run would need; raises what the run would raise."""
     from siri.policies.tiny import base_path
     from siri.runs import versions
     from siri.runs.planning import plan, shape_of
 
-    check_engine(engine)
-    if engine == "vllm" and importlib.util.find_spec("vllm") is None:
+    settings, policy = recipe.config, recipe.policy
+    check_engine(recipe.engine)
+    if recipe.engine == "vllm" and importlib.util.find_spec("vllm") is None:
         raise MissingExtra("vllm", "vllm")
-    shape = shape_of(str(base_path(env)) if policy == "tiny" else policy)
-    found = plan(settings, shape, processes=processes, env=env)
+    shape = shape_of(str(base_path(recipe.env)) if policy == "tiny" else policy)
+    found = plan(settings, shape, processes=processes, env=recipe.env)
     table = Table("memory of a process", "GiB", title=f"{policy}: {found.parameters / 1e9:.3f} B parameters")
     for name, size in found.memory.items():
         table.add_row(name, f"{size:.2f}")
@@ -37,10 +41,10 @@ def dry_run(settings: Any, env: str, policy: str, engine: str, data: str | None,
     if settings.rollout.tasks % processes:
         batches.caption = f"{settings.rollout.tasks} groups do not divide by {processes}: some processes wait"
     console.print(batches)
-    if data is None:
+    if recipe.data is None:
         console.print("tasks: generated, since no --data was given")
     else:
-        suite = make_suite(settings, env, data)
+        suite = recipe.make_suite()
         counts = ", ".join(f"{len(tasks):,} {split}" for split, tasks in suite.tasks.items())
-        console.print(f"tasks: {counts}, from {Path(data)}")
+        console.print(f"tasks: {counts}, from {Path(recipe.data)}")
     console.print(", ".join(f"{name} {version}" for name, version in versions().items() if version))

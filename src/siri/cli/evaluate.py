@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from siri.build import load_policy, make_suite
-from siri.cli.app import app, console
+from siri.cli.app import app, console, use_all_cores
 from siri.cli.show import STAGES, interval
 from siri.cli.skills import open_bank
 from siri.errors import ConfigError
 
+if TYPE_CHECKING:
+    from siri.config import RunConfig
+    from siri.rollout.evaluation import Chooser, Evaluation, Repeated
+    from siri.runs import StageResult
+    from siri.skills import SkillBank
+
 
 @app.command("eval")
 def evaluate_(
-    model: Annotated[str, typer.Argument(help="Model folder (RUN/model), 'tiny', or a name on the hub.")],
-    env: Annotated[str | None, typer.Option(help="Benchmark: alfworld or webshop.")] = None,
+    model: Annotated[
+        str, typer.Argument(help="RUN, RUN/model, another model folder, 'tiny', or a name on the hub.")
+    ],
+    env: Annotated[str | None, typer.Option(help="Benchmark: alfworld, webshop, or module:function.")] = None,
     data: Annotated[str | None, typer.Option(help="The benchmark's data folder.")] = None,
     split: Annotated[list[str], typer.Option(help="Split; may be given again.")] = [],  # noqa: B006
     preset: Annotated[str, typer.Option(help="Settings for a model that is not in a run.")] = "embedded",
     set_: Annotated[list[str], typer.Option("--set", help="section.key=value.")] = [],  # noqa: B006
     greedy: Annotated[bool, typer.Option("--greedy", help="Temperature 0.")] = False,
     seed: Annotated[int | None, typer.Option(help="Sampling seed; by default that of the run.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds to measure with, from --seed on.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     skills: Annotated[
         Path | None,
@@ -33,109 +43,132 @@ def evaluate_(
     ] = None,
     candidates: Annotated[bool, typer.Option("--candidates", help="Show unproven skills as well.")] = False,
 ) -> None:
-    """Measure a policy under the plain prompt, and with skills beside it.
+    """Measure a policy under the plain prompt, and with skills next to it.
 
     Example: siri eval runs/first/model --split valid_unseen --skills runs/first/skills.json
     """
-    from siri.config import load_config, parse_config
+    from siri import build
+    from siri.config import load_config
     from siri.config.presets import preset as named
-    from siri.rollout.evaluation import evaluate
-    from siri.runs import RunDirectory
+    from siri.rollout.evaluation import repeat_evaluation
+    from siri.runs import Recipe, Run, RunDirectory
     from siri.types import Sampling
 
     bank = None if skills is None else open_bank(skills)
-
-    run_folder = RunDirectory(Path(model).parent)
-    if Path(model).is_dir() and run_folder.config.exists():
-        described = run_folder.describe()
-        env, base = env or described["env"], parse_config(described["config"])
-        data = described["data"] if data is None else data
+    use_all_cores()
+    folders = (Path(model), Path(model).parent) if Path(model).is_dir() else ()
+    run = next((Run.open(path) for path in folders if RunDirectory(path).is_run()), None)
+    if run is not None:
+        recipe = run.recipe
+        recipe = replace(recipe, env=env or recipe.env, data=recipe.data if data is None else data)
     else:
-        env = env or "alfworld"
-        base = named(preset, env)
-    settings = load_config(base, assignments=set_)
-    suite = make_suite(settings, env, data)
-    agent = load_policy(model, settings.rollout.slots, env)
+        recipe = Recipe(named(preset, env or "alfworld"), env=env or "alfworld", data=data)
+    recipe = replace(recipe, config=load_config(recipe.config, assignments=set_))
+    settings = recipe.config
+    suite = recipe.make_suite()
+    if run is not None and run.path == Path(model):
+        agent = run.policy()
+    else:
+        agent = build.policy(model, settings, env=recipe.env)
     temperature = 0.0 if greedy else settings.evaluation.temperature
     sampling = Sampling(temperature=temperature, max_tokens=settings.rollout.max_tokens)
-    shown = None if bank is None else _shown(bank, settings.validation, candidates, str(skills))
+    arms: dict[str, Chooser | None] = {"plain": None}
+    if bank is not None:
+        arms["skill"] = _shown(bank, settings, candidates, str(skills))
     if not split and not any(name in suite.tasks for name in settings.evaluation.splits):
         raise ConfigError(f"got no split to evaluate, expected one of {sorted(suite.tasks)}; fix: --split")
-    found = {}
-    for name in split or [s for s in settings.evaluation.splits if s in suite.tasks]:
-        arms = {"plain": None} if shown is None else {"plain": None, "skills": shown}
-        results = {
-            arm: evaluate(
+    first = settings.seed if seed is None else seed
+    found = {
+        name: {
+            arm: repeat_evaluation(
                 suite,
                 agent,
                 split=name,
                 sampling=sampling,
-                seed=settings.seed if seed is None else seed,
+                seeds=range(first, first + seeds),
                 slots=settings.rollout.slots,
                 skills=choose,
-            ).to_json()
+            )
             for arm, choose in arms.items()
         }
-        found[name] = results["plain"]
-        if shown is not None:
-            found[name]["with_skills"] = results["skills"]
+        for name in split or [s for s in settings.evaluation.splits if s in suite.tasks]
+    }
     if as_json:
-        print(json.dumps({"suite": suite.name, "temperature": temperature, "splits": found}))
+        rows = {name: _as_json(of) for name, of in found.items()}
+        print(json.dumps({"suite": suite.name, "temperature": temperature, "splits": rows}))
         return
     decoding = "greedy" if temperature == 0 else f"temperature {temperature:g}"
-    title = f"{model} ({suite.name}, {decoding})"
-    console.print(_table(found, title) if shown is None else _both_arms(found, title, run_folder))
+    title = f"{model} ({suite.name}, {decoding}{f', {seeds} seeds' if seeds > 1 else ''})"
+    if bank is None:
+        console.print(_table({name: of["plain"] for name, of in found.items()}, title))
+    else:
+        stages = run.summary.stages if run is not None and run.state == "finished" else {}
+        console.print(_both_arms(found, title, stages))
 
 
-def _table(found: dict[str, Any], title: str) -> Table:
+def _as_json(arms: Mapping[str, Repeated]) -> dict[str, Any]:
+    rows = {}
+    for arm, found in arms.items():
+        rows[arm] = found.each[0].to_json()
+        if len(found.each) > 1:
+            kinds = {
+                kind: {"success": p, "interval": list(ends)} for kind, (p, ends) in found.by_kind.items()
+            }
+            rows[arm] = {
+                "success": found.rate,
+                "n": found.n,
+                "interval": list(found.interval),
+                "by_kind": kinds,
+                "each": [e.to_json() for e in found.each],
+            }
+    return rows["plain"] | ({"with_skills": rows["skill"]} if "skill" in rows else {})
+
+
+def _table(found: Mapping[str, Repeated], title: str) -> Table:
     table = Table("split", "plain success", "95 % interval", "n", title=title)
     for name, row in found.items():
-        table.add_row(name, f"{row['success']:.3f}", interval(row["interval"]), str(row["n"]))
-        if "task_score" in row:
-            table.add_row("  task score", f"{row['task_score']:.1f}", "", "", style="dim")
-        for kind, part in row["by_kind"].items():
-            table.add_row(f"  {kind}", f"{part['success']:.3f}", "", str(part["n"]), style="dim")
+        table.add_row(name, f"{row.rate:.3f}", interval(row.interval), str(row.n))
+        if row.task_score is not None:
+            table.add_row("  task score", f"{row.task_score:.1f}", "", "", style="dim")
+        for kind, (rate, ends) in row.by_kind.items():
+            n = sum(e.by_kind[kind][1] for e in row.each)
+            table.add_row(f"  {kind}", f"{rate:.3f}", interval(ends), str(n), style="dim")
     return table
 
 
-def _both_arms(found: dict[str, Any], title: str, run: Any) -> Table:
+def _both_arms(
+    found: Mapping[str, Mapping[str, Repeated]], title: str, stages: Mapping[str, StageResult]
+) -> Table:
     """Plain and with skills; before them, the stages of the run that the model belongs to."""
     table = Table(
         "policy", "split", "plain", "95 % interval", "with skills", "95 % interval", "Δ", "n", title=title
     )
-    summary = run.results() if run.summary.exists() else {}
-    for stage, label in STAGES.items():
-        for split, row in summary.get(stage, {}).items():
-            if split not in found:
-                continue
-            cells = [f"{label}, by the run", split, f"{row['plain']:.3f}", interval(row["interval"])]
-            if "skill" in row:
-                details = row["skill_details"]["interval"]
-                cells += [
-                    f"{row['skill']:.3f}",
-                    interval(details),
-                    f"{row['skill'] - row['plain']:+.3f}",
-                ]
-            else:
-                cells += ["–", "–", "–"]
-            table.add_row(*cells, str(row["n"]), style="dim")
-    for split, row in found.items():
-        other = row["with_skills"]
-        table.add_row("measured now", split, *_arms(row, other), str(row["n"]))
-        for kind, part in row["by_kind"].items():
-            cells = _arms(part, other["by_kind"][kind])
-            table.add_row("", f"  {kind}", *cells, str(part["n"]), style="dim")
+    for stage, result in stages.items():
+        for split in result:
+            if split in found:
+                plain, skill = result[split]["plain"], result[split].get("skill")
+                cells = [f"{plain.rate:.3f}", interval(plain.interval), "–", "–", "–"]
+                if skill is not None:
+                    cells = _arms(plain, skill)
+                table.add_row(f"{STAGES[stage]}, by the run", split, *cells, str(plain.n), style="dim")
+    for split, arms in found.items():
+        plain_, skill_ = arms["plain"], arms["skill"]
+        table.add_row("measured now", split, *_arms(plain_, skill_), str(plain_.n))
+        for kind, (rate, ends) in plain_.by_kind.items():
+            other, others = skill_.by_kind[kind]
+            cells = [f"{rate:.3f}", interval(ends), f"{other:.3f}", interval(others), f"{other - rate:+.3f}"]
+            n = sum(e.by_kind[kind][1] for e in plain_.each)
+            table.add_row("", f"  {kind}", *cells, str(n), style="dim")
     return table
 
 
-def _arms(plain: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    bounds = [interval(row["interval"]) if "interval" in row else "" for row in (plain, other)]
-    delta = f"{other['success'] - plain['success']:+.3f}"
-    return [f"{plain['success']:.3f}", bounds[0], f"{other['success']:.3f}", bounds[1], delta]
+def _arms(plain: Evaluation | Repeated, skill: Evaluation | Repeated) -> list[str]:
+    cells = [cell for arm in (plain, skill) for cell in (f"{arm.rate:.3f}", interval(arm.interval))]
+    return [*cells, f"{skill.rate - plain.rate:+.3f}"]
 
 
-def _shown(bank: Any, config: Any, candidates: bool, source: str) -> Any:
-    from siri.runs import shown_skills
+def _shown(bank: SkillBank, config: RunConfig, candidates: bool, source: str) -> Chooser:
+    from siri.build import shown_skills
     from siri.skills import PROVEN
     from siri.types import SkillStatus
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siri.build import make_suite
+from siri import build
 from siri.cli.app import app, console
-from siri.cli.players import player_of
+from siri.cli.players import Player, player_of
 from siri.errors import ConfigError
 from siri.types import Task, Turn
+
+if TYPE_CHECKING:
+    from siri.config import RunConfig
+    from siri.protocols import Environment
+    from siri.rollout.suite import Suite
 
 
 @app.command()
@@ -49,7 +54,7 @@ def play(
             raise ConfigError(f"got a game file with --env {env!r}, expected 'alfworld'; fix: leave it out")
         suite, chosen = None, _of_file(game)
     else:
-        suite = make_suite(settings, env, data)
+        suite = build.suite(env, settings, data=data)
         if html:
             _serve(suite, port)
             return
@@ -58,14 +63,16 @@ def play(
             raise ConfigError(f"got --task {task}, expected 0 to {len(tasks) - 1}; fix: choose one")
         chosen = tasks[task]
     world = _world(suite, settings, engine)
-    player = player_of(policy, env, world, chosen, suite and suite.prompter, temperature, seed)
+    player = player_of(
+        policy, env, world, chosen, None if suite is None else suite.prompter, temperature, seed
+    )
     console.print(f"{suite.name if suite else game}: {chosen.goal}", style="bold")
     if policy == "human":
         console.print("A command or its number; empty or Ctrl-D to stop.", style="dim")
     _loop(world, chosen, player, seed)
 
 
-def _loop(world: Any, task: Task, player: Any, seed: int) -> None:
+def _loop(world: Environment, task: Task, player: Player, seed: int) -> None:
     observation, info = world.reset(seed=seed, options={"task": task})
     turns: list[Turn] = []
     while True:
@@ -106,7 +113,7 @@ def _of_file(path: Path) -> Task:
     return Task(file.parent.name, "", load_game(file).task, "valid_seen", str(file))
 
 
-def _world(suite: Any, settings: Any, engine: str) -> Any:
+def _world(suite: Suite | None, settings: RunConfig, engine: str) -> Environment:
     if suite is not None and engine == "native":
         return suite.make_env()
     from siri.envs.alfworld import ALFWorld
@@ -116,7 +123,7 @@ def _world(suite: Any, settings: Any, engine: str) -> Any:
     return ALFWorld(engine=engine, max_steps=settings.env.max_steps)  # type: ignore[arg-type]
 
 
-def _serve(suite: Any, port: int) -> None:
+def _serve(suite: Suite, port: int) -> None:
     from siri.envs.webshop import WebShop
     from siri.envs.webshop.browser import make_server
 

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-from siri.build import load_policy
-from siri.cli.app import console
-from siri.types import Request, Sampling, Task, Turn
+from siri.cli.app import console, use_all_cores
+from siri.errors import ConfigError
+from siri.types import Info, Request, Sampling, Task, Turn
+
+if TYPE_CHECKING:
+    from siri.protocols import Environment, Prompter
 
 __all__ = ["Player", "player_of"]
 
-Player = Callable[[list[Turn], str, Any], tuple[str, str] | None]
+Player = Callable[[list[Turn], str, Info], tuple[str, str] | None]
 """(turns, observation, info) → (action, whole text), or None to stop."""
 
 
 def player_of(
-    name: str, env: str, world: Any, task: Task, prompter: Any, temperature: float, seed: int
+    name: str,
+    env: str,
+    world: Environment,
+    task: Task,
+    prompter: Prompter | None,
+    temperature: float,
+    seed: int,
 ) -> Player:
     """The player that --policy names."""
     if name == "human":
@@ -26,7 +35,7 @@ def player_of(
     return _model(name, env, task, prompter, temperature, seed)
 
 
-def _ask(turns: list[Turn], observation: str, info: Any) -> tuple[str, str] | None:  # noqa: ARG001
+def _ask(turns: list[Turn], observation: str, info: Info) -> tuple[str, str] | None:  # noqa: ARG001
     """A person at the terminal: a number of the list, or any text."""
     commands = info["admissible"]
     for number, command in enumerate(commands):
@@ -53,7 +62,7 @@ def _expert(task: Task) -> Player:
     game = load_game(task.source)
     expert, shadow = Expert(game), State(game)
 
-    def act(turns: list[Turn], observation: str, info: Any) -> tuple[str, str]:  # noqa: ARG001
+    def act(turns: list[Turn], observation: str, info: Info) -> tuple[str, str]:  # noqa: ARG001
         command = expert.next_command(shadow)
         shadow.step(command)
         return _say(command)
@@ -61,29 +70,43 @@ def _expert(task: Task) -> Player:
     return act
 
 
-def _shopper(world: Any) -> Player:
-    from siri.envs.webshop import oracle
+def _shopper(world: Environment) -> Player:
+    from siri.envs.webshop import WebShop, oracle
+    from siri.envs.webshop.compact import CompactShop
 
-    plan: Any = None
+    shop = world.shop if isinstance(world, CompactShop) else world
+    if not isinstance(shop, WebShop):
+        raise ConfigError("got --policy expert for another world, expected WebShop; fix: --policy human")
+    plan: Iterator[str] | None = None
 
-    def act(turns: list[Turn], observation: str, info: Any) -> tuple[str, str] | None:  # noqa: ARG001
+    def act(turns: list[Turn], observation: str, info: Info) -> tuple[str, str] | None:  # noqa: ARG001
         nonlocal plan
-        plan = oracle(world.session) if plan is None else plan
+        if plan is None:
+            if shop.session is None:
+                return None
+            plan = oracle(shop.session)
         command = next(plan, None)
         return None if command is None else _say(command)
 
     return act
 
 
-def _model(name: str, env: str, task: Task, prompter: Any, temperature: float, seed: int) -> Player:
+def _model(
+    name: str, env: str, task: Task, prompter: Prompter | None, temperature: float, seed: int
+) -> Player:
     if prompter is None:
         from siri.envs.alfworld import TranscriptPrompter, WindowPrompter
 
         prompter = TranscriptPrompter() if name == "tiny" else WindowPrompter()
-    model = load_policy(name, 1, env)
+    from siri import build
+    from siri.config import load_config
+    from siri.config.presets import preset
+
+    use_all_cores()
+    model = build.policy(name, load_config(preset("embedded", env), changes={"rollout.slots": 1}), env=env)
     sampling = Sampling(temperature=temperature, max_tokens=32 if name == "tiny" else 512)
 
-    def act(turns: list[Turn], observation: str, info: Any) -> tuple[str, str] | None:
+    def act(turns: list[Turn], observation: str, info: Info) -> tuple[str, str] | None:
         messages = prompter.messages(task, turns, observation, info["admissible"])
         [answer] = model.generate([Request(messages, seed=seed + len(turns))], sampling)
         if not answer.completion_ids:

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Collection
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siri.build import load_policy, make_miner, make_suite
-from siri.cli.app import app, console
+from siri.cli.app import app, console, use_all_cores
 from siri.cli.dry import dry_run
 from siri.cli.interrupts import Interrupts
 from siri.cli.launcher import join_launcher
 from siri.cli.show import Remaining, show_progress, skills_table, stage_line, summary_table
+from siri.doors import closed
 from siri.errors import ConfigError
+
+if TYPE_CHECKING:
+    from siri.curriculum import Iteration
+    from siri.runs import Recipe
 
 
 @app.command()
 def run(
     context: typer.Context,
-    env: Annotated[str, typer.Option(help="Benchmark: alfworld or webshop.")] = "alfworld",
+    env: Annotated[str, typer.Option(help="Benchmark: alfworld, webshop, or module:function.")] = "alfworld",
     policy: Annotated[str, typer.Option(help="'tiny', a model folder, or a name on the hub.")] = "tiny",
     miner: Annotated[
-        str, typer.Option(help="Who writes skills: self, openai, file or none (GiGPO).")
+        str,
+        typer.Option(help="Who writes skills: self, openai, file, none (GiGPO), or module:function."),
     ] = "self",
     engine: Annotated[str, typer.Option(help="What samples: hf, vllm, or a vLLM server's address.")] = "hf",
     preset: Annotated[str, typer.Option(help="embedded, smoke or paper.")] = "embedded",
@@ -41,7 +44,7 @@ def run(
     match: Annotated[Path | None, typer.Option(help="Stop at the environment steps of this run.")] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on with the run in --out as it was started; its settings stay."),
+        typer.Option("--resume", help="Continue the run in --out as it was started; its settings stay."),
     ] = False,
     track: Annotated[list[str], typer.Option(help="tensorboard or wandb; may be given again.")] = [],  # noqa: B006
     dry: Annotated[
@@ -54,28 +57,30 @@ def run(
     skills: Annotated[
         Path | None, typer.Option(help="With --miner file: a bank, JSON or Agent Skills.")
     ] = None,
+    validator: Annotated[
+        str | None, typer.Option(help="Who proves skills: module:function instead of validation.rule.")
+    ] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="The loss: module:function instead of SIRI's.")
+    ] = None,
 ) -> None:
     """Train. Example: siri run --out runs/first --seed 0"""
-    from siri.config import load_config, parse_config
+    from siri import build
+    from siri.config import load_config
     from siri.config.presets import preset as named
-    from siri.runs import RunDirectory, check_splits, compose, execute
+    from siri.runs import Recipe, RunDirectory, execute, occupied
     from siri.runs.tracking import Trackers, check_trackers
     from siri.training.learner import start_processes
 
     check_trackers(track)
     if resume:
         if out is None:
-            raise ConfigError("got --resume without --out, expected the run to go on with; fix: --out RUN")
+            raise ConfigError("got --resume without --out, expected the run to continue; fix: --out RUN")
         directory = RunDirectory(out)
-        described = directory.describe()
-        settings = parse_config(described["config"])
-        env, policy, miner, data = (described[key] for key in ("env", "policy", "miner", "data"))
-        engine = described.get("engine", "hf")
-        openai_base_url, openai_model = described["openai_base_url"], described["openai_model"]
-        skills = described["skills"]
+        recipe = directory.recipe()
         passed_over = _given(context, besides=("out", "resume", "track", "profile", "dry", "processes"))
         if passed_over:
-            console.print(f"--resume goes on with the settings of {out}; ignored: {', '.join(passed_over)}")
+            console.print(f"--resume keeps the settings of {out}; ignored: {', '.join(passed_over)}")
         if directory.summary.exists():
             console.print(f"{out} is finished; see {directory.summary}")
             return
@@ -84,62 +89,56 @@ def run(
         if seed is not None:
             changes.append(f"seed={seed}")
         if match is not None:
-            changes.append(f"max_env_steps={RunDirectory(match).results()['env_steps']}")
-        settings = load_config(named(preset, env), file=config, assignments=changes)
-        directory = RunDirectory(out or Path("runs") / f"{env}-{miner}-{settings.seed}")
-    write_skills = partial(
-        make_miner,
-        miner,
-        settings,
-        embedded=policy == "tiny" or settings.env.style in ("transcript", "compact"),
-        endpoint=(openai_base_url, openai_model),
-        skills=skills,
-    )
+            changes.append(f"max_env_steps={RunDirectory(match).results().env_steps}")
+        recipe = Recipe(
+            load_config(named(preset, env), file=config, assignments=changes),
+            env=env,
+            policy=policy,
+            engine=engine,
+            miner=miner,
+            data=data,
+            openai_base_url=openai_base_url,
+            openai_model=openai_model,
+            skills=None if skills is None else str(skills),
+            validator=validator,
+            objective=objective,
+        )
+        directory = RunDirectory(out or Path("runs") / _name(recipe))
     if dry:
-        write_skills()
-        dry_run(settings, env, policy, engine, data, processes)
+        recipe.make_miner()
+        dry_run(recipe, processes)
         return
     join_launcher(sys.argv[1:])
     job = start_processes()
     console.quiet = not job.first
+    use_all_cores()
     with job.first_goes_ahead():
-        suite = make_suite(settings, env, data)
-    check_splits(suite, settings)
-    agent = load_policy(policy, settings.rollout.slots, env, engine, sleep=settings.rollout.sleep)
-    writer = write_skills(cache=directory.calls)
-    description = {
-        "env": env,
-        "policy": policy,
-        "engine": engine,
-        "miner": miner,
-        "data": os.path.abspath(data) if data is not None else None,
-        "openai_base_url": openai_base_url,
-        "openai_model": openai_model,
-        "skills": os.path.abspath(skills) if skills is not None else None,
-        "config": settings.model_dump(),
-    }
-    left = Remaining(settings, miner)
+        suite = recipe.make_suite()
+    build.check_splits(suite, recipe.config)
+    agent = recipe.make_policy()
+    writer = recipe.make_miner(cache=directory.calls)
+    left = Remaining(recipe.config)
     with ExitStack() as held, Interrupts() as interrupts:
-        if hasattr(agent, "close"):
-            held.callback(agent.close)
-
-        def occupy() -> None:
-            held.enter_context(directory.locked())
-            if not resume:
-                directory.create(description)
-
-        job.on_first(occupy)
-        trackers = Trackers(track if job.first else [], directory.path, settings.model_dump())
+        held.callback(closed, agent)
+        held.enter_context(occupied(directory, recipe, resume=resume))
+        trackers = Trackers(track if job.first else [], directory.path, recipe.config.model_dump())
         held.callback(trackers.close)
 
-        def report(iteration: Any, seconds: float) -> None:
+        def report(iteration: Iteration, seconds: float) -> None:
             show_progress(iteration, seconds, left)
             times = {f"time/{name}": value for name, value in iteration.times.items()}
             trackers.log({**iteration.metrics, **times, "time/seconds": seconds}, iteration.index)
 
         try:
             summary = execute(
-                compose(suite, agent, writer, settings),
+                build.run(
+                    suite,
+                    agent,
+                    writer,
+                    recipe.config,
+                    objective=recipe.make_objective(),
+                    validator=recipe.make_validator(),
+                ),
                 directory,
                 resume=resume,
                 report=report,
@@ -150,14 +149,20 @@ def run(
             )
         except KeyboardInterrupt:
             console.print(
-                f"stopped; what was done is kept. Go on with: siri run --resume --out {directory.path}"
+                f"stopped; what was done is kept. Continue with: siri run --resume --out {directory.path}"
             )
             raise typer.Exit(130) from None
     console.print(summary_table(summary, title=str(directory.path)))
-    if summary["skills"]:
-        console.print(skills_table(summary["skills"]))
+    if summary.skills:
+        console.print(skills_table(summary.skills))
     else:
         console.print("no skills")
+
+
+def _name(recipe: Recipe) -> str:
+    """Of the folder of a run that was given none."""
+    parts = (recipe.env, recipe.miner, str(recipe.config.seed))
+    return "-".join(part.replace(":", ".").replace("/", ".") for part in parts)
 
 
 def _given(context: typer.Context, *, besides: Collection[str]) -> list[str]:

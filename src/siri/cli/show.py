@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
 from siri.cli.app import console
+
+if TYPE_CHECKING:
+    from siri.config import RunConfig
+    from siri.curriculum import Iteration
+    from siri.rollout.evaluation import Evaluation
+    from siri.runs import StageResult, Summary
+    from siri.runs.records import SkillRow
 
 __all__ = [
     "STAGES",
@@ -32,16 +39,16 @@ STATUSES = ("active", "internalized", "candidate", "retired")
 class Remaining:
     """An upper bound on the iterations that are left; phases may end earlier."""
 
-    def __init__(self, settings: Any, miner: str) -> None:
+    def __init__(self, settings: RunConfig) -> None:
         self.total = (
             settings.warmup.max_iterations
             + settings.mining.max_iterations
             + settings.internalization.iterations
         )
-        self.settings, self.miner, self.seconds = settings, miner, 0.0
+        self.settings, self.seconds = settings, 0.0
 
-    def text(self, iteration: Any, seconds: float) -> str:
-        """At most how long the run goes on."""
+    def text(self, iteration: Iteration, seconds: float) -> str:
+        """At most how long the run still takes."""
         self.seconds = seconds if not self.seconds else 0.7 * self.seconds + 0.3 * seconds
         s, here = self.settings, iteration.index + 1
         left = self.total - here
@@ -55,7 +62,7 @@ class Remaining:
         return f"≤ {max(0, left) * self.seconds / 60:.0f} min left"
 
 
-def show_progress(iteration: Any, seconds: float, left: Remaining) -> None:
+def show_progress(iteration: Iteration, seconds: float, left: Remaining) -> None:
     m = iteration.metrics
     parts = [f"{iteration.index:3d} {iteration.phase.value:15s} plain {m.get('arm/plain/success', 0.0):.3f}"]
     if "arm/skill/success" in m:
@@ -75,28 +82,28 @@ def show_progress(iteration: Any, seconds: float, left: Remaining) -> None:
         console.print(f"    {event}")
 
 
-def stage_line(name: str, result: Mapping[str, Any]) -> Text:
-    cells = "  ".join(f"{split} {cell(row)}" for split, row in result.items())
+def stage_line(name: str, result: StageResult) -> Text:
+    cells = "  ".join(f"{split} {cell(result[split]['plain'])}" for split in result)
     return Text.assemble((STAGES[name], "bold"), f": plain success {cells}")
 
 
-def summary_table(summary: Mapping[str, Any], *, title: str) -> Table:
+def summary_table(summary: Summary, *, title: str) -> Table:
     caption = (
-        f"{summary['env_steps']:,} environment steps, {summary['iterations']} iterations, "
-        f"{summary['seconds'] / 60:.1f} minutes"
+        f"{summary.env_steps:,} environment steps, {summary.iterations} iterations, "
+        f"{summary.seconds / 60:.1f} minutes"
     )
     table = Table("policy", "split", "plain", "95 % interval", "n", "skill arm", "Δ", caption=caption)
     table.title = title
-    for stage, label in STAGES.items():
-        for split, row in summary.get(stage, {}).items():
-            skill = row.get("skill")
-            shown = ("–", "–") if skill is None else (f"{skill:.3f}", f"{skill - row['plain']:+.3f}")
-            bounds = interval(row["interval"])
-            table.add_row(label, split, f"{row['plain']:.3f}", bounds, str(row["n"]), *shown)
+    for stage, result in summary.stages.items():
+        for split in result:
+            plain, skill = result[split]["plain"], result[split].get("skill")
+            shown = ("–", "–") if skill is None else (f"{skill.rate:.3f}", f"{skill.rate - plain.rate:+.3f}")
+            bounds = interval(plain.interval)
+            table.add_row(STAGES[stage], split, f"{plain.rate:.3f}", bounds, str(plain.n), *shown)
     return table
 
 
-def skills_table(skills: Sequence[Mapping[str, Any]]) -> Table:
+def skills_table(skills: Sequence[SkillRow]) -> Table:
     """What became of every skill of a run, best first within a status."""
     counts = Counter(s["status"] for s in skills)
     words = ", ".join(f"{counts[status]} {status}" for status in STATUSES)
@@ -107,9 +114,9 @@ def skills_table(skills: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def cell(row: Mapping[str, Any] | None) -> str:
-    return "" if row is None else f"{row['plain']:.3f} {interval(row['interval'])} n={row['n']}"
+def cell(found: Evaluation | None) -> str:
+    return "" if found is None else f"{found.rate:.3f} {interval(found.interval)} n={found.n}"
 
 
-def interval(interval: Any) -> str:
+def interval(interval: Sequence[float]) -> str:
     return f"[{interval[0]:.3f}, {interval[1]:.3f}]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -13,6 +13,9 @@ from typer.core import TyperGroup
 from siri.cli.app import app, console
 from siri.cli.show import interval
 from siri.errors import ConfigError
+
+if TYPE_CHECKING:
+    from siri.skills import SkillBank, SkillRecord
 
 __all__ = ["open_bank"]
 
@@ -36,20 +39,18 @@ Source = Annotated[
 ]
 
 
-def open_bank(source: Path) -> Any:
+def open_bank(source: Path) -> SkillBank:
     """The bank of a run directory, or the skills of a file or folder."""
-    from siri.runs import RunDirectory
+    from siri.runs import Run, RunDirectory
     from siri.skills import import_skills
 
     directory = RunDirectory(source)
-    if not source.is_dir() and source.exists():
+    if source.exists() and not (source.is_dir() and directory.config.exists()):
         return import_skills(source)
-    if source.is_dir() and not directory.config.exists():
-        return import_skills(source)
-    directory.describe()
+    run = Run.open(source)
     if not directory.skills.exists():
         raise ConfigError(f"got run {source} without skills.json, expected one; fix: let it run an iteration")
-    return import_skills(directory.skills)
+    return run.skills
 
 
 @group.command("list")
@@ -74,13 +75,9 @@ def show(
     Example: siri skills show runs/first 3f2a
     """
     from siri.runs import RunDirectory
+    from siri.runs.run import find_skill
 
-    bank = open_bank(run)
-    found = [record for record in bank.records() if record.skill.id.startswith(skill)]
-    if len(found) != 1:
-        known = ", ".join(record.skill.id for record in found or bank.records()) or "none"
-        raise ConfigError(f"got skill {skill!r}, expected the beginning of one id; there are: {known}")
-    [record] = found
+    record = find_skill(open_bank(run), skill)
     _print_record(record)
     life = [f"born in iteration {record.skill.created}"]
     life += [f"{status.value} in {iteration}" for status, iteration in record.since]
@@ -108,8 +105,8 @@ def show(
         if row is None:
             console.print(f"from {source} (not kept)")
             continue
-        console.print(f"from {source}: {row['goal']}")
-        console.print(f"  {' > '.join(action for _, action in row['turns'])}")
+        console.print(f"from {source}: {row.goal}")
+        console.print(f"  {' > '.join(row.actions)}")
 
 
 @group.command()
@@ -180,13 +177,13 @@ def diff(
     )
 
 
-def _place(records: list[dict[str, Any]], key: str) -> tuple[int, str, str]:
+def _place(records: list[dict[str, SkillRecord]], key: str) -> tuple[int, str, str]:
     """Sort key: shared skills first, then by kind."""
     first = next(rows[key] for rows in records if key in rows)
     return -sum(key in rows for rows in records), first.skill.kind, key
 
 
-def _print_record(record: Any) -> None:
+def _print_record(record: SkillRecord) -> None:
     s = record.skill
     console.print(
         Text.assemble((record.status.value, "bold"), f" {s.id} {s.kind} ({s.origin}, iteration {s.created})")

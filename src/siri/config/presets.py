@@ -102,7 +102,7 @@ def preset(name: str, env: str = "alfworld") -> RunConfig:
         name = f"{env}-{name}"
     other, _, rest = name.partition("-")
     if name in PRESETS and other != env and f"{env}-{rest}" in PRESETS:
-        raise ConfigError(f"got preset {name!r} for {env}, expected {env}-{rest}; fix: it, or --env {other}")
+        raise ConfigError(f"got preset {name!r} for {env}, expected {env}-{rest}; fix: it, or env={other!r}")
     if name not in PRESETS:
         raise ConfigError(f"got preset {name!r}, expected one of {sorted(PRESETS)}; fix: choose one")
     return PRESETS[name]

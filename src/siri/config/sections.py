@@ -231,7 +231,7 @@ class MiningConfig(_Section):
 
 
 class ChatConfig(_Section):
-    """How a hosted model is asked for skills (``--miner openai``)."""
+    """How a hosted model is asked for skills (miner ``openai``)."""
 
     timeout: Positive = 60.0
     """Seconds for one attempt, the whole reply included."""

@@ -1,22 +1,34 @@
-"""Measuring a policy: every task of a split once, in a fixed order, with fixed seeds."""
+"""Measuring a policy: every task of a split once for each seed, in a fixed order."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
 
+from siri.errors import ConfigError
 from siri.processes import Processes
 from siri.protocols import Policy
 from siri.rollout.faults import DropEpisode
 from siri.rollout.play import GroupPlan, Rollout
 from siri.rollout.suite import Suite
 from siri.seeds import derive_seed
-from siri.skills.stats import wilson
+from siri.skills.stats import newcombe, wilson
 from siri.types import Sampling, Skill, Task
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Chooser", "Evaluation", "Outcome", "Repeated", "evaluate", "evaluate_arms", "repeat_evaluation"]
+
+Chooser = Callable[[Task], Sequence[Skill]]
+"""Which skills a task is shown; none for the plain prompt."""
+
+
+class Outcome(NamedTuple):
+    """How one task ended."""
+
+    task: str
+    kind: str
+    success: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +38,15 @@ class Evaluation:
     successes: int
     n: int
     env_steps: int
+    """0 when it was read from a summary, which does not keep them."""
     by_kind: Mapping[str, tuple[int, int]]
     """(successes, n) of each kind."""
     faults: int = 0
     """Episodes whose environment broke; they count as failures, so that every task counts once."""
     task_score: float | None = None
     """100 · mean of the task scores, where the benchmark has them (WebShop); no purchase counts 0."""
+    outcomes: tuple[Outcome, ...] = ()
+    """Of each task, in the split's order; empty when it was read from a summary, which keeps counts."""
 
     @property
     def rate(self) -> float:
@@ -43,11 +58,73 @@ class Evaluation:
         """Wilson 95 % interval of the rate."""
         return wilson(self.successes, self.n)
 
+    def minus(self, other: Evaluation | Repeated) -> tuple[float, tuple[float, float]]:
+        """The difference of the rates, this one's first, with a 95 % interval (Newcombe's)."""
+        return _difference(self, other)
+
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         kinds = {k: {"success": s / n, "n": n} for k, (s, n) in sorted(self.by_kind.items())}
         found = {"success": self.rate, "n": self.n, "interval": list(self.interval), "by_kind": kinds}
         return found if self.task_score is None else {**found, "task_score": self.task_score}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Evaluation:
+        """What ``to_json`` wrote, as far as it tells."""
+        kinds = {k: (round(part["success"] * part["n"]), part["n"]) for k, part in data["by_kind"].items()}
+        won = round(data["success"] * data["n"])
+        return cls(won, data["n"], 0, kinds, task_score=data.get("task_score"))
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """The same split played with several seeds."""
+
+    each: tuple[Evaluation, ...]
+    """One a seed, over the same tasks."""
+
+    @property
+    def rate(self) -> float:
+        """Mean success rate over tasks and seeds."""
+        return fmean(e.rate for e in self.each)
+
+    @property
+    def n(self) -> int:
+        """Episodes in all."""
+        return sum(e.n for e in self.each)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval over tasks and seeds: Wilson's for the effective number of episodes.
+
+        Seeds of one task are not independent, so n·S episodes are worth n·S / (1 + (S - 1)·ρ) of them, where
+        ρ is the share of the variance that lies between tasks (Kish 1965, design effect).
+        """
+        return _interval([e.outcomes for e in self.each])
+
+    @property
+    def by_kind(self) -> dict[str, tuple[float, tuple[float, float]]]:
+        """Mean success rate and its interval, by kind of task."""
+        found = {}
+        for kind in sorted({outcome.kind for outcome in self.each[0].outcomes}):
+            rows = [tuple(o for o in e.outcomes if o.kind == kind) for e in self.each]
+            found[kind] = (fmean(o.success for row in rows for o in row), _interval(rows))
+        return found
+
+    @property
+    def task_score(self) -> float | None:
+        """100 · mean of the task scores, where the benchmark has them."""
+        scores = [e.task_score for e in self.each if e.task_score is not None]
+        return fmean(scores) if scores else None
+
+    def minus(self, other: Evaluation | Repeated) -> tuple[float, tuple[float, float]]:
+        """The difference of the rates, this one's first, with a 95 % interval (Newcombe's)."""
+        return _difference(self, other)
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        seeds = f"{len(self.each)} seed{'s' if len(self.each) > 1 else ''}"
+        return f"{self.rate:.3f} [{low:.3f}, {high:.3f}] ({self.each[0].n} tasks, {seeds})"
 
 
 def evaluate(
@@ -58,7 +135,7 @@ def evaluate(
     sampling: Sampling,
     seed: int = 0,
     slots: int = 128,
-    skills: Callable[[Task], Sequence[Skill]] | None = None,
+    skills: Chooser | None = None,
 ) -> Evaluation:
     """Play every task of ``split`` once; with ``skills``, under the skill prompt where it returns any.
 
@@ -83,13 +160,89 @@ def evaluate(
     groups = processes.gather(rollout.play(processes.share(plans)))
     lost = sum(processes.gather([faults.dropped]))
     episodes = [t for group in groups for t in group.trajectories]
-    total, won = Counter(p.task.kind for p in plans), Counter(t.task.kind for t in episodes if t.success)
+    outcomes = tuple(Outcome(g.task.id, g.task.kind, any(t.success for t in g.trajectories)) for g in groups)
+    kinds: dict[str, tuple[int, int]] = {}
+    for outcome in outcomes:
+        won, n = kinds.get(outcome.kind, (0, 0))
+        kinds[outcome.kind] = (won + outcome.success, n + 1)
     scores = [t.score for t in episodes if t.score is not None]
     return Evaluation(
-        successes=sum(won.values()),
+        successes=sum(outcome.success for outcome in outcomes),
         n=len(plans),
         env_steps=sum(len(t.turns) for t in episodes),
-        by_kind={kind: (won[kind], n) for kind, n in total.items()},
+        by_kind=kinds,
         faults=lost,
         task_score=100 * sum(scores) / len(plans) if scores else None,
+        outcomes=outcomes,
     )
+
+
+def evaluate_arms(
+    suite: Suite,
+    policy: Policy,
+    *,
+    split: str,
+    sampling: Sampling,
+    seed: int = 0,
+    slots: int = 128,
+    skills: Chooser | None = None,
+) -> dict[str, Evaluation]:
+    """The plain policy on ``split``, and the same policy with ``skills`` in its prompts where there are any.
+
+    Returns:
+        ``"plain"``, and ``"skill"`` where ``skills`` is not None.
+    """
+    arms: dict[str, Chooser | None] = {"plain": None}
+    if skills is not None:
+        arms["skill"] = skills
+    return {
+        arm: evaluate(suite, policy, split=split, sampling=sampling, seed=seed, slots=slots, skills=shown)
+        for arm, shown in arms.items()
+    }
+
+
+def repeat_evaluation(
+    suite: Suite,
+    policy: Policy,
+    *,
+    split: str,
+    sampling: Sampling,
+    seeds: Sequence[int],
+    slots: int = 128,
+    skills: Chooser | None = None,
+) -> Repeated:
+    """``evaluate`` with each of ``seeds``.
+
+    Raises:
+        ConfigError: there is no seed, or no such split.
+    """
+    if not seeds:
+        raise ConfigError("got no seed, expected at least one; fix: e.g. seeds=[0]")
+    return Repeated(
+        tuple(
+            evaluate(suite, policy, split=split, sampling=sampling, seed=seed, slots=slots, skills=skills)
+            for seed in seeds
+        )
+    )
+
+
+def _difference(b: Evaluation | Repeated, a: Evaluation | Repeated) -> tuple[float, tuple[float, float]]:
+    return b.rate - a.rate, newcombe(a.rate, a.interval, b.rate, b.interval)
+
+
+def _interval(rows: Sequence[Sequence[Outcome]]) -> tuple[float, float]:
+    """Of the mean of ``rows`` [seeds][tasks], the tasks as clusters."""
+    seeds, tasks = len(rows), len(rows[0])
+    episodes = seeds * tasks
+    won = sum(outcome.success for row in rows for outcome in row)
+    p = won / episodes if episodes else 0.0
+    if seeds == 1 or not 0 < won < episodes:
+        # all alike: nothing is known of how much tasks differ, so seeds add nothing
+        return wilson(p * tasks, tasks)
+    means = [fmean(row[n].success for row in rows) for n in range(tasks)]
+    # one-way analysis of variance with tasks as groups
+    between = seeds * sum((m - p) ** 2 for m in means) / max(1, tasks - 1)
+    within = seeds * sum(m * (1 - m) for m in means) / (tasks * (seeds - 1))
+    shared = max(0.0, min(1.0, (between - within) / (between + (seeds - 1) * within)))
+    effective = episodes / (1 + (seeds - 1) * shared)
+    return wilson(p * effective, effective)

@@ -1,5 +1,24 @@
-"""Runs on the disk: their folder, carrying them to the end, checkpoints, trackers, plans."""
+"""Runs on the disk: carrying them to the end, opening them again; checkpoints, trackers, plans."""
 
-from siri.runs.directory import RunDirectory, check_splits, compose, execute, shown_skills, versions
+from siri.runs.comparison import Comparison, compare
+from siri.runs.directory import RunDirectory, versions
+from siri.runs.execute import execute, iterations, occupied
+from siri.runs.records import EpisodeRow, Recipe, StageResult, Summary
+from siri.runs.run import Columns, Curve, Run
 
-__all__ = ["RunDirectory", "check_splits", "compose", "execute", "shown_skills", "versions"]
+__all__ = [
+    "Columns",
+    "Comparison",
+    "Curve",
+    "EpisodeRow",
+    "Recipe",
+    "Run",
+    "RunDirectory",
+    "StageResult",
+    "Summary",
+    "compare",
+    "execute",
+    "iterations",
+    "occupied",
+    "versions",
+]

@@ -10,7 +10,7 @@ import json
 import math
 import random
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from siri.config import RunConfig, parse_config
 from siri.curriculum import Curriculum, Phase, State
-from siri.errors import CheckpointError
+from siri.errors import CheckpointError, ConfigError
+from siri.protocols import TrainablePolicy
 from siri.skills import SkillBank
 from siri.storage import is_sealed, sealed_folder, verify
 from siri.types import StopReason, Task, Trajectory, Turn
 
-__all__ = ["latest", "restore", "save", "saved", "weights_of"]
+__all__ = ["latest", "load_policy", "progress_of", "restore", "save", "saved", "weights_of"]
 
 SCHEMA = 2
 _STATEFUL = ("validator", "miner", "retriever", "replay")
@@ -81,7 +83,7 @@ def save(
     except SafetensorError as error:
         raise CheckpointError(
             f"got {error} while writing {target}, expected room on the disk; what was saved before is "
-            "intact; fix: free the disk, then go on with --resume"
+            "intact; fix: free the disk, then continue with resume=True"
         ) from error
     _prune(folder, keep)
     return target
@@ -122,17 +124,17 @@ def restore(run: Curriculum, path: Path) -> dict[str, Any]:
         CheckpointError: the checkpoint is damaged, of another schema, of another model or another config.
     """
     verify(path)
+    body = _body(path)
     try:
-        body = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        if body["schema"] != SCHEMA:
-            raise CheckpointError(
-                f"got checkpoint {path} of schema {body['schema']}, expected {SCHEMA}; "
-                "fix: resume with the version of siri that wrote it"
-            )
         tensors = load_file(path / "optimizer.safetensors")
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, SafetensorError) as error:
         raise CheckpointError(f"got checkpoint {path} that cannot be read ({error})") from error
-    _compare(body["config"], run.config.model_dump(mode="json"), path)
+    try:
+        # settings that an older version did not know have their defaults
+        before = parse_config(body["config"])
+    except ConfigError as error:
+        raise CheckpointError(f"got checkpoint {path} of another version: {error}") from error
+    _compare(before.model_dump(mode="json"), run.config.model_dump(mode="json"), path)
     weights = weights_of(path)
     run.learner.load_weights(weights)
     if run.learner.model is not run.policy.model:
@@ -149,6 +151,20 @@ def restore(run: Curriculum, path: Path) -> dict[str, Any]:
     return extra
 
 
+def _body(path: Path) -> dict[str, Any]:
+    """state.json of the checkpoint at ``path``."""
+    try:
+        body: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        if body["schema"] != SCHEMA:
+            raise CheckpointError(
+                f"got checkpoint {path} of schema {body['schema']}, expected {SCHEMA}; "
+                "fix: the version of siri that wrote it"
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"got checkpoint {path} that cannot be read ({error})") from error
+    return body
+
+
 def weights_of(path: Path) -> dict[str, Tensor]:
     """The weights in the checkpoint at ``path``, by parameter name, on the CPU.
 
@@ -159,6 +175,44 @@ def weights_of(path: Path) -> dict[str, Tensor]:
         return load_file(path / "weights.safetensors")
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"got checkpoint {path} that cannot be read ({error})") from error
+
+
+def progress_of(path: Path) -> dict[str, Any]:
+    """What was given to ``save`` as ``extra``, read without a run.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    extra: dict[str, Any] = _body(path)["extra"]
+    return extra
+
+
+def load_policy(policy: TrainablePolicy, path: Path, config: RunConfig) -> None:
+    """Give ``policy``, as the run began with it, the weights of the checkpoint at ``path``.
+
+    Raises:
+        CheckpointError: they cannot be read, or are those of another model.
+    """
+    policy.adapt(config.lora, seed=config.seed)
+    try:
+        policy.sync(_Saved(weights_of(path)))
+    except RuntimeError as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise CheckpointError(
+            f"got checkpoint {path} of another model ({first}), expected the run's; fix: the policy that it "
+            "began with"
+        ) from error
+
+
+class _Saved:
+    """Weights of a checkpoint, as the learner would stream them."""
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        self.weights = weights
+
+    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """One after the other."""
+        yield from self.weights.items()
 
 
 def saved(folder: Path) -> list[Path]:

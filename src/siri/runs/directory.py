@@ -1,13 +1,13 @@
-"""The run directory: what `siri run` writes, and the reference composition behind it.
+"""The files of one run. Refuses to touch what is not a run.
 
 config.json      the resolved configuration, with where data and policy came from
 versions.json    versions of siri, python and the main packages; git commit where there is one
 metrics.jsonl    one line per iteration; everything but "time" is fixed by the seed
 skills.json      the bank (skills.json.previous: the one before the last iteration)
 episodes.jsonl   the episodes that skills came from
-checkpoints/     everything needed to go on
+checkpoints/     everything needed to continue
 model/           the policy, an ordinary transformers checkpoint
-summary.json     the table that ends a run
+summary.json     the table that ends a run (siri.runs.records)
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import json
 import os
 import platform
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
@@ -25,20 +24,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from siri.algos import SiriObjective
-from siri.config import RunConfig, ValidationConfig
-from siri.curriculum import Curriculum, Iteration, Phase
-from siri.curriculum.parts import make_ranking
+from siri.curriculum import Iteration
 from siri.errors import CheckpointError, ConfigError
-from siri.protocols import SkillMiner
-from siri.rollout.evaluation import evaluate
-from siri.rollout.suite import Suite
-from siri.runs import checkpoint
-from siri.skills import PROVEN, SkillBank, SkillRecord, StopAfter
+from siri.runs.records import EpisodeRow, Recipe, Summary
 from siri.storage import flush, leftovers, remove_leftovers, write_atomic
-from siri.types import Sampling, Skill, SkillStatus, Task, Trajectory
+from siri.types import Trajectory
 
-__all__ = ["RunDirectory", "check_splits", "compose", "execute", "shown_skills", "versions"]
+__all__ = ["RunDirectory", "versions"]
 
 _LOCK = ".lock"
 _STARTED = r"config\.json|versions\.json"
@@ -46,14 +38,10 @@ _STARTED = r"config\.json|versions\.json"
 _WRITTEN = rf"{_STARTED}|skills\.json|skills\.json\.previous|metrics\.jsonl|summary\.json|model"
 """What is written aside and renamed into place in the folder of a run; in ``checkpoints``: their numbers."""
 _CHECKPOINT = "[0-9]{6,}"
-_SMOOTHED = 5
-"""Iterations over which the score of a checkpoint is averaged."""
-STAGES = {Phase.WARMUP: "warmup", Phase.MINING: "mining", Phase.INTERNALIZATION: "final"}
-"""Name in the summary of the policy at the end of each phase."""
 
 
 class RunDirectory:
-    """Paths of one run, and refusal to write over another."""
+    """The files of one run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -80,11 +68,12 @@ class RunDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / _LOCK)
-            lock.acquire(timeout=0)
+            # longer than `held` looks
+            lock.acquire(timeout=0.2, poll_interval=0.02)
         except Timeout:
             raise ConfigError(
                 f"got output folder {self.path} that another process trains in, expected a free one; "
-                "fix: wait until it ends, or another --out"
+                "fix: wait until it ends, or another out="
             ) from None
         except OSError as error:
             raise self._unwritable(error) from error
@@ -94,6 +83,22 @@ class RunDirectory:
             yield
         finally:
             lock.release()
+
+    def is_run(self) -> bool:
+        """Whether a run was started here. A model folder has a config.json too, of another kind."""
+        return self.config.exists() and self.versions.exists()
+
+    def held(self) -> bool:
+        """Whether a process trains here now."""
+        if not (self.path / _LOCK).exists():
+            return False
+        try:
+            with FileLock(self.path / _LOCK).acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError:  # not writable for us, so nobody's business
+            return False
 
     def create(self, description: Mapping[str, Any]) -> None:
         """Start a run here.
@@ -105,7 +110,7 @@ class RunDirectory:
         if self.config.exists():
             raise ConfigError(
                 f"got output folder {self.path} that holds a run, expected a new one; "
-                "fix: another --out, or --resume to go on"
+                "fix: another out=, or resume=True to continue it"
             )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -135,12 +140,13 @@ class RunDirectory:
             started.add(self.versions.name)
         if not names <= started:
             raise ConfigError(
-                f"got output folder {self.path} that is not empty, expected a new one; fix: --out"
+                f"got output folder {self.path} that is not empty, expected a new one; fix: another out="
             )
 
     def _unwritable(self, error: OSError) -> ConfigError:
         return ConfigError(
-            f"got output folder {self.path} that cannot be written ({error.strerror}); fix: --out"
+            f"got output folder {self.path} that cannot be written ({error.strerror}), expected a free one; "
+            "fix: another out="
         )
 
     def describe(self) -> dict[str, Any]:
@@ -151,13 +157,27 @@ class RunDirectory:
         """
         return self._read(self.config, ("env", "policy", "miner", "data", "config"))
 
-    def results(self) -> dict[str, Any]:
+    def recipe(self) -> Recipe:
+        """What the run is made of.
+
+        Raises:
+            ConfigError: there is no run here, or a setting of it is unknown to this version.
+        """
+        return Recipe.from_json(self.describe())
+
+    def results(self) -> Summary:
         """What summary.json says.
 
         Raises:
             ConfigError: the run is not finished, or there is none.
         """
-        return self._read(self.summary, ("env_steps", "iterations", "final", "skills"))
+        data = self._read(self.summary, ("env_steps", "iterations", "final", "skills"))
+        try:
+            return Summary.from_json(data)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ConfigError(
+                f"got a damaged {self.summary} ({type(error).__name__}: {error}), expected what siri wrote"
+            ) from error
 
     def truncate_metrics(self, iterations: int) -> None:
         """Drop the lines of iterations that a resumed run will repeat."""
@@ -181,23 +201,44 @@ class RunDirectory:
         except OSError as error:
             raise CheckpointError(
                 f"got {error.strerror} while writing {self.metrics}, expected room and permission; fix: free "
-                "the disk or its permissions, then go on with --resume"
+                "the disk or its permissions, then continue with resume=True"
             ) from error
 
     def append_episodes(self, episodes: Sequence[Trajectory]) -> None:
         """Keep the episodes that skills came from, in words."""
         if episodes:
             with self.episodes.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(_episode_row(episode)) + "\n" for episode in episodes)
+                rows = [EpisodeRow.of(episode).to_json() for episode in episodes]
+                file.writelines(json.dumps(row) + "\n" for row in rows)
 
-    def read_episodes(self) -> dict[str, dict[str, Any]]:
+    def read_episodes(self) -> dict[str, EpisodeRow]:
         """What ``append_episodes`` kept, by id; a line that was cut off is left out."""
         found = {}
         lines = self.episodes.read_text(encoding="utf-8").splitlines() if self.episodes.exists() else []
         for line in lines:
             with suppress(ValueError, KeyError, TypeError):
+                row = EpisodeRow.from_json(json.loads(line))
+                found[row.id] = row
+        return found
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl; a last line that was cut off is left out.
+
+        Raises:
+            ConfigError: another line is damaged.
+        """
+        lines = self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.exists() else []
+        found = []
+        for number, line in enumerate(lines, start=1):
+            try:
                 row = json.loads(line)
-                found[row["id"]] = row
+            except ValueError as error:
+                if number == len(lines):
+                    break
+                raise ConfigError(
+                    f"got a damaged {self.metrics} (line {number}: {error}), expected JSON; fix: restore it"
+                ) from error
+            found.append(row)
         return found
 
     def _read(self, path: Path, needed: Sequence[str]) -> dict[str, Any]:
@@ -216,223 +257,6 @@ class RunDirectory:
             )
         found: dict[str, Any] = data
         return found
-
-
-def check_splits(suite: Suite, config: RunConfig) -> None:
-    """Refuse a run that names splits to evaluate of which the suite has none; naming none is a choice.
-
-    Raises:
-        ConfigError: none of the splits to evaluate is the suite's.
-    """
-    splits = config.evaluation.splits
-    if splits and not any(split in suite.tasks for split in splits):
-        raise ConfigError(
-            f"got evaluation.splits={list(splits)}, expected some of {sorted(suite.tasks)}; fix: name one"
-        )
-
-
-def compose(suite: Suite, policy: Any, miner: SkillMiner | None, config: RunConfig) -> Curriculum:
-    """The parts of a run, put together as configured.
-
-    Raises:
-        ConfigError: none of the splits to evaluate is the suite's.
-    """
-    check_splits(suite, config)
-    o = config.optimizer
-    objective = SiriObjective(
-        clip_low=o.clip_low,
-        clip_high=o.clip_high,
-        dual_clip=o.dual_clip,
-        kl=o.kl,
-        entropy=o.entropy,
-        floor=config.internalization.floor,
-        token_clip=config.internalization.token_clip,
-        ratio=o.ratio,
-        aggregation=o.aggregation,
-        importance_limit=o.importance_limit,
-    )
-    limit = config.mining.max_failures
-    return Curriculum(
-        suite,
-        policy,
-        miner=miner,
-        objective=objective,
-        config=config,
-        on_miner_fault=None if limit is None else StopAfter(limit),
-    )
-
-
-def execute(
-    run: Curriculum,
-    directory: RunDirectory,
-    *,
-    resume: bool = False,
-    report: Callable[[Iteration, float], None] = lambda *_: None,
-    stage: Callable[[str, Mapping[str, Any]], None] = lambda *_: None,
-    interrupted: Callable[[], bool] = lambda: False,
-    damaged: Callable[[str], None] = lambda _: None,
-    profile: bool = False,
-) -> dict[str, Any]:
-    """Carry a composed run to its end in ``directory``; return its summary.
-
-    Killed at any instant, it goes on from the last checkpoint to the same end.
-
-    Args:
-        run: freshly composed; with several processes, in each of them alike. The first one writes.
-        directory: created and held (``locked``), or holding checkpoints when ``resume``.
-        resume: go on from the newest whole checkpoint.
-        report: told of every iteration and its seconds.
-        stage: told of every evaluation: its name and result.
-        interrupted: asked after every iteration; True saves everything and raises ``KeyboardInterrupt``.
-        damaged: told of every checkpoint that was refused when going on.
-        profile: write a trace of the first iteration to trace.json, in Chrome's format.
-    """
-    progress: dict[str, Any] = {"stages": {}, "seconds": 0.0, "due": "base", "recent": []}
-    first = run.processes.first
-
-    def newest() -> Path | None:
-        found = checkpoint.saved(directory.checkpoints) if resume else []
-        return checkpoint.latest(directory.checkpoints, damaged=damaged) if found else None
-
-    path = run.processes.on_first(newest)
-    if path is not None:
-        progress = checkpoint.restore(run, path)
-    if first:
-        directory.truncate_metrics(run.state.index)
-
-    def measure() -> None:
-        """Evaluate the stage that is due. What is due is in the checkpoint, so a kill only repeats it."""
-        if progress["due"] is not None:
-            name, began = progress["due"], time.monotonic()
-            progress["stages"][name] = _evaluate_stage(run, name)
-            progress["seconds"] += time.monotonic() - began
-            progress["due"] = None
-            if first:
-                stage(name, progress["stages"][name])
-
-    def save() -> None:
-        if first:
-            run.bank.save(directory.skills)
-        recent = progress["recent"]
-        score = sum(recent) / len(recent) if recent and run.config.checkpoint.best else None
-        checkpoint.save(
-            run, directory.checkpoints, extra=progress, keep=run.config.checkpoint.keep, score=score
-        )
-
-    measure()
-    began = time.monotonic()
-    for iteration in _profiled(run, directory.path / "trace.json") if profile and first else run:
-        seconds = time.monotonic() - began
-        progress["seconds"] += seconds
-        if first:
-            directory.append_metrics(iteration, seconds)
-            directory.append_episodes(iteration.mined)
-            report(iteration, seconds)
-        plain = iteration.metrics.get("arm/plain/success")
-        progress["recent"] = [*progress["recent"], *([] if plain is None else [plain])][-_SMOOTHED:]
-        if run.state.phase is not iteration.phase:
-            progress["due"] = "final" if run.state.phase is Phase.DONE else STAGES[iteration.phase]
-        stopping = run.processes.any(interrupted())
-        if stopping or progress["due"] is not None or run.state.index % run.config.checkpoint.every == 0:
-            save()
-        if stopping:
-            raise KeyboardInterrupt
-        measure()
-        began = time.monotonic()
-    if first:
-        run.policy.save(directory.model)
-    skills = [_skill_row(record) for record in run.bank.records()]
-    summary = {
-        "suite": run.suite.name,
-        **progress["stages"],
-        "iterations": run.state.index,
-        "env_steps": run.state.env_steps,
-        "seconds": round(progress["seconds"], 1),
-        "skills": skills,
-    }
-    if first:
-        write_atomic(directory.summary, json.dumps(summary, indent=1))
-    return summary
-
-
-def _profiled(run: Curriculum, path: Path) -> Iterator[Iteration]:
-    """The run's iterations; the first of them is traced."""
-    import torch
-    from torch.profiler import ProfilerActivity, profile
-
-    activities = [ProfilerActivity.CPU]
-    if torch.cuda.is_available():
-        activities.append(ProfilerActivity.CUDA)
-    if run.state.phase is not Phase.DONE:
-        with profile(activities=activities) as traced:
-            iteration = run.step()
-        traced.export_chrome_trace(str(path))
-        yield iteration
-    yield from run
-
-
-def shown_skills(
-    bank: SkillBank, config: ValidationConfig, statuses: Sequence[SkillStatus] = PROVEN
-) -> Callable[[Task], Sequence[Skill]]:
-    """The proven skills that a task is shown when the skill arm is measured."""
-    ranking, top_k = make_ranking(config), None if config.retrieval == "all" else config.top_k
-    records = [record for status in statuses for record in bank.records(status)]
-    return lambda task: tuple(record.skill for record in ranking(task, records)[:top_k])
-
-
-def _evaluate_stage(run: Curriculum, name: str) -> dict[str, Any]:
-    """Plain success on every validation split, and the skill arm's where there are proven skills."""
-    config = run.config
-    sampling = Sampling(temperature=config.evaluation.temperature, max_tokens=config.rollout.max_tokens)
-    result: dict[str, Any] = {}
-    arms: dict[str, Callable[[Task], Sequence[Skill]] | None] = {"plain": None}
-    if name != "base" and any(record.status in PROVEN for record in run.bank.records()):
-        arms["skill"] = shown_skills(run.bank, config.validation)
-    for split in config.evaluation.splits:
-        if split not in run.suite.tasks:
-            continue
-        for arm, skills in arms.items():
-            found = evaluate(
-                run.suite,
-                run.policy,
-                split=split,
-                sampling=sampling,
-                seed=config.seed,
-                slots=config.rollout.slots,
-                skills=skills,
-            )
-            result.setdefault(split, {})[arm] = found.rate
-            details = {"n": found.n, "interval": list(found.interval), "by_kind": found.to_json()["by_kind"]}
-            if found.task_score is not None:
-                details["task_score"] = found.task_score
-            result[split][f"{arm}_details"] = details
-            if arm == "plain":
-                result[split] |= {key: value for key, value in details.items() if key != "by_kind"}
-    return result
-
-
-def _episode_row(trajectory: Trajectory) -> dict[str, Any]:
-    return {
-        "id": trajectory.id,
-        "task": trajectory.task.id,
-        "kind": trajectory.task.kind,
-        "goal": trajectory.task.goal,
-        "turns": [[turn.observation, turn.action] for turn in trajectory.turns],
-    }
-
-
-def _skill_row(record: SkillRecord) -> dict[str, Any]:
-    return {
-        "id": record.skill.id,
-        "kind": record.skill.kind,
-        "text": record.skill.text,
-        "status": record.status.value,
-        "reason": record.reason,
-        "origin": record.skill.origin,
-        "utility": record.utility,
-        "interval": list(record.interval),
-        "uses": record.uses,
-    }
 
 
 def versions() -> dict[str, Any]:

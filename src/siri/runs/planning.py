@@ -104,7 +104,7 @@ def shape_of(policy: str) -> Shape:
             return shape
     raise ConfigError(
         f"got policy {policy!r} of unknown shape, expected a model folder or one of {sorted(SHAPES)}; "
-        "fix: --policy FOLDER"
+        "fix: policy=FOLDER"
     )
 
 

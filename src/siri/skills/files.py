@@ -222,7 +222,7 @@ def _from_markdown_files(files: Sequence[Path], kind: str) -> SkillBank:
             raise ConfigError(f"got {file} without a body, expected what to do")
         own = str(metadata.get("kind", kind))
         if not own:
-            raise ConfigError(f"got {file} without a kind, expected metadata.kind in it; fix: --kind")
+            raise ConfigError(f"got {file} without a kind, expected metadata.kind; fix: it, or kind=...")
         fresh.append(_new(own, front["description"], body))
     try:
         bank = (

@@ -18,6 +18,7 @@ __all__ = [
     "empirical_bernstein",
     "hoeffding",
     "log_capital",
+    "newcombe",
     "running_utility",
     "shrink_toward",
     "utilities",
@@ -33,8 +34,8 @@ def _check_confidence(confidence: float) -> None:
         raise ConfigError(f"got confidence={confidence}, expected a number between 0 and 1; fix: e.g. 0.95")
 
 
-def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
-    """Wilson's score interval of a proportion; (0, 1) without trials.
+def wilson(successes: float, n: float, confidence: float = 0.95) -> Interval:
+    """Wilson's score interval of a proportion; (0, 1) without trials. Effective numbers may be fractions.
 
     centre = (p + z²/2n) / (1 + z²/n),  radius = z √(p(1-p)/n + z²/4n²) / (1 + z²/n)
 
@@ -52,6 +53,23 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
     radius = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / scale
     # The ends are exact at p = 0 and p = 1; rounding must not push them past the estimate.
     return min(p, max(0.0, centre - radius)), max(p, min(1.0, centre + radius))
+
+
+def newcombe(a: float, interval_a: Interval, b: float, interval_b: Interval) -> Interval:
+    """Interval of b - a for two independent proportions with score intervals [l, u] of their own.
+
+    lower = b - a - √((b - l_b)² + (u_a - a)²),  upper = b - a + √((u_b - b)² + (a - l_a)²)
+
+    Outcomes of the same tasks are positively correlated, for which it is wider than need be.
+
+    Source: Newcombe 1998, "Interval estimation for the difference between independent proportions",
+    method 10.
+    """
+    (low_a, high_a), (low_b, high_b) = interval_a, interval_b
+    return (
+        max(-1.0, b - a - math.hypot(b - low_b, high_a - a)),
+        min(1.0, b - a + math.hypot(high_b - b, a - low_a)),
+    )
 
 
 def running_utility(differences: Iterable[float], *, n_eval: int = 8, ema: float = 0.1) -> float:

@@ -1,0 +1,76 @@
+"""Parts of one's own by name: ``module:function``, or an entry point of an installed package.
+
+Either is a function that takes the ``RunConfig`` and returns the part; the groups of entry points are
+``siri.suites``, ``siri.miners``, ``siri.validators`` and ``siri.objectives``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from siri.errors import ConfigError, SiriError
+
+if TYPE_CHECKING:
+    from siri.config import RunConfig
+
+__all__ = ["make_plugin"]
+
+
+def make_plugin(
+    argument: str, group: str, name: str, config: RunConfig, *, known: Sequence[str] = (), **options: Any
+) -> Any:
+    """What the plug-in ``name`` makes of ``config``.
+
+    Args:
+        argument: what the caller calls it, for messages (``"miner"``).
+        group: of the entry points (``"siri.miners"``).
+        name: of an entry point, or ``module:function``.
+        config: what the function is given.
+        known: built-in names, for messages.
+        options: keyword arguments that the function is given as well.
+
+    Raises:
+        ConfigError: it is missing, cannot be imported, or does not take what it is given.
+    """
+    make = _load(argument, group, name, known)
+    try:
+        inspect.signature(make).bind(config, **options)
+    except (TypeError, ValueError):
+        what = ", ".join(("the RunConfig", *options))
+        raise ConfigError(
+            f"got {argument}={name!r} that cannot be called with {what}, expected a function that can; "
+            "fix: its signature"
+        ) from None
+    return make(config, **options)
+
+
+def _load(argument: str, group: str, name: str, known: Sequence[str]) -> Callable[..., Any]:
+    module, sign, attribute = name.partition(":")
+    found = list(entry_points(group=group, name=name))
+    if not found and not sign:
+        choice = ", ".join(map(repr, (*known, *sorted(point.name for point in entry_points(group=group)))))
+        either = f"{choice} or 'module:function'" if choice else "'module:function' or an entry point"
+        raise ConfigError(f"got {argument}={name!r}, expected {either}; fix: choose one")
+    try:
+        made: Any = found[0].load() if found else import_module(module)
+        for part in attribute.split(".") if not found else ():
+            made = getattr(made, part)
+    except SiriError:
+        raise
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise ConfigError(
+            f"got {argument}={name!r} that cannot be imported ({type(error).__name__}: {first[:120]}), "
+            "expected a function in an importable module; fix: its name"
+        ) from error
+    if not callable(made):
+        raise ConfigError(
+            f"got {argument}={name!r}, which is a {type(made).__name__}, expected a function of the "
+            "RunConfig; fix: its name"
+        )
+    function: Callable[..., Any] = made
+    return function

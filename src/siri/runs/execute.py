@@ -1,0 +1,208 @@
+"""Carrying a run to its end in a directory, so that a kill at any instant costs at most one iteration."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from siri.build import shown_skills
+from siri.curriculum import Curriculum, Iteration, Phase
+from siri.rollout.evaluation import evaluate_arms
+from siri.runs import checkpoint
+from siri.runs.directory import RunDirectory
+from siri.runs.records import Recipe, StageResult, Summary, skill_row
+from siri.skills import PROVEN
+from siri.storage import write_atomic
+from siri.training.learner import start_processes
+from siri.types import Sampling
+
+__all__ = ["execute", "iterations", "occupied"]
+
+_SMOOTHED = 5
+"""Iterations over which the score of a checkpoint is averaged."""
+_STAGES = {Phase.WARMUP: "warmup", Phase.MINING: "mining", Phase.INTERNALIZATION: "final"}
+"""Name in the summary of the policy at the end of each phase."""
+
+
+@contextmanager
+def occupied(directory: RunDirectory, recipe: Recipe, *, resume: bool = False) -> Iterator[None]:
+    """Hold ``directory`` for this job, and start a run there unless one is resumed.
+
+    Raises:
+        ConfigError: it is not free; in every process of the job.
+    """
+    with ExitStack() as held:
+
+        def occupy() -> None:
+            held.enter_context(directory.locked())
+            if not resume:
+                directory.create(recipe.to_json())
+
+        start_processes().on_first(occupy)
+        yield
+
+
+def execute(
+    run: Curriculum,
+    directory: RunDirectory,
+    *,
+    resume: bool = False,
+    report: Callable[[Iteration, float], None] = lambda *_: None,
+    stage: Callable[[str, StageResult], None] = lambda *_: None,
+    interrupted: Callable[[], bool] = lambda: False,
+    damaged: Callable[[str], None] = lambda _: None,
+    profile: bool = False,
+) -> Summary:
+    """Carry a composed run to its end in ``directory``; return its summary.
+
+    Args:
+        run: freshly composed; with several processes, in each of them alike. The first one writes.
+        directory: created and held (``occupied``), or holding checkpoints when ``resume``.
+        resume: continue from the newest whole checkpoint.
+        report: told of every iteration and its seconds.
+        stage: told of every evaluation: its name and result.
+        interrupted: asked after every iteration; True saves everything and raises ``KeyboardInterrupt``.
+        damaged: told of every checkpoint that was refused when continuing.
+        profile: write a trace of the first iteration to trace.json, in Chrome's format.
+    """
+    options = {"resume": resume, "stage": stage, "damaged": damaged, "profile": profile}
+    steps = iterations(run, directory, report=report, interrupted=interrupted, **options)  # type: ignore[arg-type]
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            summary: Summary = end.value
+            return summary
+
+
+def iterations(
+    run: Curriculum,
+    directory: RunDirectory,
+    *,
+    resume: bool = False,
+    report: Callable[[Iteration, float], None] = lambda *_: None,
+    stage: Callable[[str, StageResult], None] = lambda *_: None,
+    interrupted: Callable[[], bool] = lambda: False,
+    damaged: Callable[[str], None] = lambda _: None,
+    profile: bool = False,
+) -> Generator[Iteration, None, Summary]:
+    """``execute`` as an iterator: yields every iteration when it is written, returns the summary.
+
+    Leaving it early saves what was done; the run can be continued.
+    """
+    progress: dict[str, Any] = {"stages": {}, "seconds": 0.0, "due": "base", "recent": []}
+    first = run.processes.first
+
+    def newest() -> Path | None:
+        found = checkpoint.saved(directory.checkpoints) if resume else []
+        return checkpoint.latest(directory.checkpoints, damaged=damaged) if found else None
+
+    path = run.processes.on_first(newest)
+    if path is not None:
+        progress = checkpoint.restore(run, path)
+    if first:
+        directory.truncate_metrics(run.state.index)
+
+    def measure() -> None:
+        """Evaluate the stage that is due. What is due is in the checkpoint, so a kill only repeats it."""
+        if progress["due"] is not None:
+            name, began = progress["due"], time.monotonic()
+            result = _evaluate_stage(run, name)
+            progress["stages"][name] = result.to_json()
+            progress["seconds"] += time.monotonic() - began
+            progress["due"] = None
+            if first:
+                stage(name, result)
+
+    def save() -> None:
+        if first:
+            run.bank.save(directory.skills)
+        recent = progress["recent"]
+        score = sum(recent) / len(recent) if recent and run.config.checkpoint.best else None
+        checkpoint.save(
+            run, directory.checkpoints, extra=progress, keep=run.config.checkpoint.keep, score=score
+        )
+
+    measure()
+    began = time.monotonic()
+    for iteration in _profiled(run, directory.path / "trace.json") if profile and first else run:
+        seconds = time.monotonic() - began
+        progress["seconds"] += seconds
+        if first:
+            directory.append_metrics(iteration, seconds)
+            directory.append_episodes(iteration.mined)
+            report(iteration, seconds)
+        plain = iteration.metrics.get("arm/plain/success")
+        progress["recent"] = [*progress["recent"], *([] if plain is None else [plain])][-_SMOOTHED:]
+        if run.state.phase is not iteration.phase:
+            progress["due"] = "final" if run.state.phase is Phase.DONE else _STAGES[iteration.phase]
+        stopping = run.processes.any(interrupted())
+        saving = progress["due"] is not None or run.state.index % run.config.checkpoint.every == 0
+        if stopping or saving:
+            save()
+        if stopping:
+            raise KeyboardInterrupt
+        try:
+            yield iteration
+        except GeneratorExit:
+            if not saving:
+                save()
+            raise
+        measure()
+        began = time.monotonic()
+    if first:
+        run.policy.save(directory.model)
+    summary = Summary(
+        suite=run.suite.name,
+        stages={name: StageResult.from_json(found) for name, found in progress["stages"].items()},
+        iterations=run.state.index,
+        env_steps=run.state.env_steps,
+        seconds=round(progress["seconds"], 1),
+        skills=tuple(skill_row(record) for record in run.bank.records()),
+    )
+    if first:
+        write_atomic(directory.summary, json.dumps(summary.to_json(), indent=1))
+    return summary
+
+
+def _profiled(run: Curriculum, path: Path) -> Iterator[Iteration]:
+    """The run's iterations; the first of them is traced."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    activities = [ProfilerActivity.CPU]
+    if torch.cuda.is_available():
+        activities.append(ProfilerActivity.CUDA)
+    if run.state.phase is not Phase.DONE:
+        with profile(activities=activities) as traced:
+            iteration = run.step()
+        traced.export_chrome_trace(str(path))
+        yield iteration
+    yield from run
+
+
+def _evaluate_stage(run: Curriculum, name: str) -> StageResult:
+    """Plain success on every validation split, and the skill arm's where there are proven skills."""
+    config = run.config
+    proven = name != "base" and any(record.status in PROVEN for record in run.bank.records())
+    return StageResult(
+        {
+            split: evaluate_arms(
+                run.suite,
+                run.policy,
+                split=split,
+                sampling=Sampling(
+                    temperature=config.evaluation.temperature, max_tokens=config.rollout.max_tokens
+                ),
+                seed=config.seed,
+                slots=config.rollout.slots,
+                skills=shown_skills(run.bank, config) if proven else None,
+            )
+            for split in config.evaluation.splits
+            if split in run.suite.tasks
+        }
+    )

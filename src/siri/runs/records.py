@@ -1,0 +1,261 @@
+"""What a run writes about itself, as typed records. Their JSON is what version 0.1.0 wrote."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from siri import build
+from siri.config import RunConfig, parse_config
+from siri.errors import ConfigError
+from siri.rollout.evaluation import Evaluation
+from siri.skills import SkillRecord
+from siri.types import Trajectory
+
+if TYPE_CHECKING:
+    from siri.protocols import Objective, SkillMiner, TrainablePolicy, Validator
+    from siri.rollout.suite import Suite
+
+__all__ = ["STAGES", "EpisodeRow", "Recipe", "SkillRow", "StageResult", "Summary"]
+
+STAGES = ("base", "warmup", "mining", "final")
+"""Evaluations of a run, in order: before it, at the end of each phase, at its end."""
+IN_PYTHON = "python:"
+"""Begins the name of a part that was an object, which its name alone cannot make again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a run is made of, by name: all that is needed to make it again. Kept in config.json."""
+
+    config: RunConfig
+    env: str = "alfworld"
+    policy: str = "tiny"
+    engine: str = "hf"
+    miner: str = "self"
+    data: str | None = None
+    openai_base_url: str | None = None
+    openai_model: str | None = None
+    skills: str | None = None
+    validator: str | None = None
+    """None is the configured one, as for the objective."""
+    objective: str | None = None
+
+    def make_suite(self) -> Suite:
+        """The benchmark."""
+        self._refuse_objects("env")
+        return build.suite(self.env, self.config, data=self.data)
+
+    def make_policy(self) -> TrainablePolicy:
+        """The policy that the run began with."""
+        self._refuse_objects("policy")
+        return build.policy(self.policy, self.config, env=self.env, engine=self.engine)
+
+    def make_miner(self, *, cache: Path | None = None) -> SkillMiner | None:
+        """Who writes skills; ``cache`` is the folder for the answers of a hosted writer."""
+        self._refuse_objects("miner")
+        return build.miner(
+            self.miner,
+            self.config,
+            embedded=self.policy == "tiny",
+            base_url=self.openai_base_url,
+            model=self.openai_model,
+            skills=self.skills,
+            cache=cache,
+        )
+
+    def make_objective(self) -> Objective:
+        """The training loss."""
+        self._refuse_objects("objective")
+        return build.objective(self.config, self.objective)
+
+    def make_validator(self) -> Validator:
+        """Who proves skills."""
+        self._refuse_objects("validator")
+        return build.validator(self.config, self.validator)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data; parts that were left to the configuration are left out."""
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "config"}
+        for name in ("validator", "objective"):
+            if named[name] is None:
+                del named[name]
+        for name in ("data", "skills"):
+            # a run may be continued from another folder
+            if named[name] is not None:
+                named[name] = os.path.abspath(named[name])
+        return {**named, "config": self.config.model_dump()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Recipe:
+        """What ``to_json`` wrote, in this version or an earlier one.
+
+        Raises:
+            ConfigError: a setting is unknown or impossible.
+        """
+        named = {f.name: data[f.name] for f in fields(cls) if f.name in data and f.name != "config"}
+        return cls(parse_config(data["config"]), **named)
+
+    def _refuse_objects(self, name: str) -> None:
+        value = getattr(self, name)
+        if value is not None and value.startswith(IN_PYTHON):
+            part = "suite" if name == "env" else name
+            raise ConfigError(
+                f"got a run whose {part} was an object ({value.removeprefix(IN_PYTHON)}), expected one with "
+                f"a name; fix: pass it ({part}=...)"
+            )
+
+
+class SkillRow(TypedDict):
+    """A skill in a summary."""
+
+    id: str
+    kind: str
+    text: str
+    status: str
+    reason: str
+    origin: str
+    utility: float
+    interval: list[float]
+    uses: int
+
+
+def skill_row(record: SkillRecord) -> SkillRow:
+    """What a summary says of one skill."""
+    return {
+        "id": record.skill.id,
+        "kind": record.skill.kind,
+        "text": record.skill.text,
+        "status": record.status.value,
+        "reason": record.reason,
+        "origin": record.skill.origin,
+        "utility": record.utility,
+        "interval": list(record.interval),
+        "uses": record.uses,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """How the policy did at one stage."""
+
+    splits: Mapping[str, Mapping[str, Evaluation]]
+    """By split, then by arm: ``"plain"``, and ``"skill"`` where there were proven skills."""
+
+    def __getitem__(self, split: str) -> Mapping[str, Evaluation]:
+        return self.splits[split]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.splits)
+
+    def __len__(self) -> int:
+        return len(self.splits)
+
+    def get(self, split: str) -> Mapping[str, Evaluation] | None:
+        """The arms of one split; None where it was not measured."""
+        return self.splits.get(split)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        found: dict[str, Any] = {}
+        for split, arms in self.splits.items():
+            row = found.setdefault(split, {})
+            for arm, evaluation in arms.items():
+                row[arm] = evaluation.rate
+                details = {key: value for key, value in evaluation.to_json().items() if key != "success"}
+                row[f"{arm}_details"] = details
+                if arm == "plain":
+                    row |= {key: value for key, value in details.items() if key != "by_kind"}
+        return found
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> StageResult:
+        """What ``to_json`` wrote."""
+        return cls(
+            {
+                split: {
+                    arm: Evaluation.from_json({"success": row[arm], **row[f"{arm}_details"]})
+                    for arm in ("plain", "skill")
+                    if arm in row
+                }
+                for split, row in data.items()
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The table that ends a run; of an unfinished one, what there is of it."""
+
+    suite: str
+    stages: Mapping[str, StageResult]
+    """By stage (``STAGES``), as far as the run came."""
+    iterations: int
+    env_steps: int
+    seconds: float
+    skills: tuple[SkillRow, ...]
+
+    @property
+    def final(self) -> StageResult | None:
+        """The finished policy; None before the end."""
+        return self.stages.get("final")
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "suite": self.suite,
+            **{name: stage.to_json() for name, stage in self.stages.items()},
+            "iterations": self.iterations,
+            "env_steps": self.env_steps,
+            "seconds": self.seconds,
+            "skills": list(self.skills),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Summary:
+        """What ``to_json`` wrote."""
+        return cls(
+            suite=data["suite"],
+            stages={name: StageResult.from_json(data[name]) for name in STAGES if name in data},
+            iterations=data["iterations"],
+            env_steps=data["env_steps"],
+            seconds=data["seconds"],
+            skills=tuple(data["skills"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeRow:
+    """An episode that a skill came from, in words."""
+
+    id: str
+    task: str
+    kind: str
+    goal: str
+    turns: tuple[tuple[str, str], ...]
+    """(observation, action) of each turn."""
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """What was done."""
+        return tuple(action for _, action in self.turns)
+
+    @classmethod
+    def of(cls, trajectory: Trajectory) -> EpisodeRow:
+        """The words of a trajectory."""
+        task = trajectory.task
+        turns = tuple((turn.observation, turn.action) for turn in trajectory.turns)
+        return cls(trajectory.id, task.id, task.kind, task.goal, turns)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {**asdict(self), "turns": [list(turn) for turn in self.turns]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> EpisodeRow:
+        """What ``to_json`` wrote."""
+        turns = tuple((observation, action) for observation, action in data["turns"])
+        return cls(data["id"], data["task"], data["kind"], data["goal"], turns)

@@ -1,0 +1,323 @@
+"""A run that was made, opened again: its numbers, skills, episodes and parts. Finished or not."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from siri import build
+from siri.build import shown_skills
+from siri.config import RunConfig
+from siri.curriculum import Phase
+from siri.errors import CheckpointError, ConfigError
+from siri.protocols import Policy, TrainablePolicy
+from siri.rollout.evaluation import Repeated, repeat_evaluation
+from siri.rollout.suite import Suite
+from siri.runs import checkpoint
+from siri.runs.directory import RunDirectory
+from siri.runs.records import EpisodeRow, Recipe, StageResult, Summary, skill_row
+from siri.skills import PROVEN, SkillBank, SkillRecord, import_skills
+from siri.types import Sampling, SkillStatus
+
+__all__ = ["Columns", "Curve", "Run"]
+
+State = Literal["finished", "running", "interrupted"]
+
+
+class Curve(NamedTuple):
+    """One metric over the run: ``plt.plot(*run.curve("arm/plain/success"))``."""
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+class Columns(Mapping[str, tuple[float, ...]]):
+    """The metrics of a run by name, one number an iteration; NaN where an iteration has none."""
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        names: dict[str, None] = {}
+        for row in rows:
+            names |= {name: None for name, value in row.items() if isinstance(value, (int, float))}
+        self._columns = {name: tuple(float(row.get(name, math.nan)) for row in rows) for name in names}
+
+    def __getitem__(self, name: str) -> tuple[float, ...]:
+        if name not in self._columns:
+            near = difflib.get_close_matches(name, self._columns, n=3)
+            hint = f"one like {', '.join(near)}" if near else f"one of {len(self._columns)} names"
+            raise KeyError(f"got metric {name!r}, expected {hint}; fix: sorted(run.metrics)")
+        return self._columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def __repr__(self) -> str:
+        rows = len(next(iter(self._columns.values()), ()))
+        return f"Columns({len(self)} metrics of {rows} iterations)"
+
+
+class Run:
+    """A run directory, opened.
+
+    What is there is read when it is asked for, so a run that still trains can be opened too: what it wrote so
+    far counts. The same for one that was interrupted, and for runs of version 0.1.0.
+
+    Args:
+        path: the run directory.
+        suite: the benchmark, for a run whose suite was an object in Python.
+        policy: the policy that the run began with, likewise.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        suite: Suite | None = None,
+        policy: TrainablePolicy | None = None,
+    ) -> None:
+        self.directory = RunDirectory(Path(path))
+        self.recipe: Recipe = self.directory.recipe()
+        self._suite, self._policy = suite, policy
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        suite: Suite | None = None,
+        policy: TrainablePolicy | None = None,
+    ) -> Run:
+        """Open the run at ``path``.
+
+        Raises:
+            ConfigError: there is no run, or its settings are unknown to this version.
+        """
+        return cls(path, suite=suite, policy=policy)
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return self.directory.path
+
+    @property
+    def config(self) -> RunConfig:
+        """Every setting."""
+        return self.recipe.config
+
+    @property
+    def state(self) -> State:
+        """Finished, running (a process holds its folder now) or interrupted."""
+        if self.directory.summary.exists():
+            return "finished"
+        return "running" if self.directory.held() else "interrupted"
+
+    @property
+    def phase(self) -> Phase:
+        """Where the run is; that of the last iteration while it is not finished."""
+        if self.directory.summary.exists():
+            return Phase.DONE
+        rows = self.directory.read_metrics()
+        return Phase(rows[-1]["phase"]) if rows else Phase.WARMUP
+
+    @property
+    def metrics(self) -> Columns:
+        """What metrics.jsonl holds, as columns (docs/metrics.md); ``"time/…"`` among them."""
+        return Columns([_flat(row) for row in self.directory.read_metrics()])
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The phase of every iteration."""
+        return tuple(Phase(row["phase"]) for row in self.directory.read_metrics())
+
+    @property
+    def events(self) -> tuple[tuple[int, str], ...]:
+        """(iteration, what happened), in order."""
+        rows = self.directory.read_metrics()
+        return tuple((row["iteration"], text) for row in rows for text in row.get("events", ()))
+
+    def curve(self, name: str, *, x: str = "env/total_steps") -> Curve:
+        """One metric where it has a value, over another one (by default environment steps).
+
+        Raises:
+            KeyError: no iteration has it.
+        """
+        metrics = self.metrics
+        points = [(a, b) for a, b in zip(metrics[x], metrics[name], strict=True) if not (math.isnan(a + b))]
+        return Curve(tuple(a for a, _ in points), tuple(b for _, b in points))
+
+    @property
+    def skills(self) -> SkillBank:
+        """The bank, with all evidence; empty before the first checkpoint."""
+        if not self.directory.skills.exists():
+            return SkillBank()
+        return import_skills(self.directory.skills)
+
+    def skill(self, name: str) -> SkillRecord:
+        """The skill whose id begins with ``name``.
+
+        Raises:
+            ConfigError: there is none, or more than one.
+        """
+        return find_skill(self.skills, name)
+
+    def episodes(self, *, skill: str | None = None, kind: str | None = None) -> tuple[EpisodeRow, ...]:
+        """The episodes that skills were mined from.
+
+        Args:
+            skill: only those that this one came from; the beginning of its id.
+            kind: only those of this kind of task.
+        """
+        rows = self.directory.read_episodes()
+        names = rows if skill is None else self.skill(skill).skill.sources
+        found = [rows[name] for name in names if name in rows]
+        return tuple(row for row in found if kind is None or row.kind == kind)
+
+    @property
+    def summary(self) -> Summary:
+        """The table that ends a run; of an unfinished one, what its newest checkpoint knows.
+
+        Raises:
+            ConfigError: summary.json is damaged.
+        """
+        if self.directory.summary.exists():
+            return self.directory.results()
+        rows = self.directory.read_metrics()
+        path = self._checkpoint()
+        extra = checkpoint.progress_of(path) if path is not None else {}
+        stages = extra.get("stages", {})
+        return Summary(
+            suite=self.recipe.env if self._suite is None else self._suite.name,
+            stages={name: StageResult.from_json(found) for name, found in stages.items()},
+            iterations=len(rows),
+            env_steps=int(rows[-1]["env/total_steps"]) if rows else 0,
+            seconds=round(sum(row.get("time", {}).get("seconds", 0.0) for row in rows), 1),
+            skills=tuple(skill_row(record) for record in self.skills.records()),
+        )
+
+    def suite(self) -> Suite:
+        """The benchmark, made again.
+
+        Raises:
+            ConfigError: it was an object in Python; then ``Run.open(path, suite=...)``.
+        """
+        return self._made_suite
+
+    @cached_property
+    def _made_suite(self) -> Suite:
+        return self.recipe.make_suite() if self._suite is None else self._suite
+
+    def policy(self) -> TrainablePolicy:
+        """The newest policy: RUN/model where the run is finished, else that of the last whole checkpoint.
+
+        Raises:
+            ConfigError: it cannot be loaded.
+            CheckpointError: no checkpoint is whole.
+        """
+        if self.directory.model.is_dir():
+            return build.policy(str(self.directory.model), self.config, env=self.recipe.env)
+        base = self.recipe.make_policy() if self._policy is None else self._policy
+        path = self._checkpoint()
+        if path is not None:
+            checkpoint.load_policy(base, path, self.config)
+        return base
+
+    def evaluate(
+        self,
+        split: str | None = None,
+        *,
+        seeds: int = 1,
+        skills: bool | SkillBank = False,
+        temperature: float | None = None,
+        policy: Policy | None = None,
+    ) -> Repeated:
+        """Play every task of ``split`` with each of ``seeds`` seeds, the run's own first.
+
+        With one seed and nothing else said, a finished run's own figures come out again.
+
+        Args:
+            split: by default the first of ``config.evaluation.splits`` that there is.
+            seeds: how many.
+            skills: show the proven skills of this run (True) or of another bank; False is the plain prompt.
+            temperature: of sampling, 0 is greedy; by default the configured one.
+            policy: by default that of the run.
+
+        Raises:
+            ConfigError: there is no such split, no seed, or no proven skill to show.
+        """
+        config, suite = self.config, self.suite()
+        if split is None:
+            split = next((s for s in config.evaluation.splits if s in suite.tasks), "train")
+        if seeds < 1:
+            raise ConfigError(f"got seeds={seeds}, expected at least 1; fix: raise it")
+        suite.split(split)  # refuses an unknown one before the policy is loaded
+        shown = None
+        if skills is not False:
+            bank = self.skills if skills is True else skills
+            refuse_unproven(bank, str(self.path))
+            shown = shown_skills(bank, config)
+        heat = config.evaluation.temperature if temperature is None else temperature
+        return repeat_evaluation(
+            suite,
+            self._loaded_policy if policy is None else policy,
+            split=split,
+            sampling=Sampling(temperature=heat, max_tokens=config.rollout.max_tokens),
+            seeds=range(config.seed, config.seed + seeds),
+            slots=config.rollout.slots,
+            skills=shown,
+        )
+
+    @cached_property
+    def _loaded_policy(self) -> TrainablePolicy:
+        return self.policy()
+
+    def _checkpoint(self) -> Path | None:
+        """The newest whole checkpoint; None where there is none yet."""
+        if not checkpoint.saved(self.directory.checkpoints):
+            return None
+        return checkpoint.latest(self.directory.checkpoints)
+
+    def __repr__(self) -> str:
+        try:
+            summary = self.summary
+        except (ConfigError, CheckpointError) as error:
+            return f"Run({str(self.path)!r}: {error})"
+        proven = sum(row["status"] in {status.value for status in PROVEN} for row in summary.skills)
+        words = [self.state, f"{summary.iterations} iterations", f"{summary.env_steps:,} environment steps"]
+        for last in list(summary.stages.values())[-1:]:
+            words += [f"plain {last[split]['plain'].rate:.3f} on {split}" for split in last]
+        return f"Run({str(self.path)!r}: {', '.join(words)}, {proven} proven skills)"
+
+
+def find_skill(bank: SkillBank, name: str) -> SkillRecord:
+    """The skill of ``bank`` whose id begins with ``name``.
+
+    Raises:
+        ConfigError: there is none, or more than one.
+    """
+    found = [record for record in bank.records() if record.skill.id.startswith(name)]
+    if len(found) != 1:
+        known = ", ".join(record.skill.id for record in found or bank.records()) or "none"
+        raise ConfigError(f"got skill {name!r}, expected the beginning of one id; there are: {known}")
+    return found[0]
+
+
+def refuse_unproven(bank: SkillBank, source: str, statuses: Sequence[SkillStatus] = PROVEN) -> None:
+    """Refuse a bank that has nothing to show.
+
+    Raises:
+        ConfigError: no skill has one of ``statuses``.
+    """
+    if not any(record.status in statuses for record in bank.records()):
+        raise ConfigError(f"got no proven skill in {source}, expected at least one; fix: another bank")
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    times = {f"time/{name}": value for name, value in row.get("time", {}).items()}
+    return {key: value for key, value in row.items() if key != "time"} | times
