@@ -271,8 +271,8 @@ class _Unbound:
         self._bind: Callable[..., object] = getattr(given, "bind", lambda *_, **__: None)
 
     @property
-    def last_report(self) -> MiningReport:
-        found = getattr(self.given, "last_report", None)
+    def report(self) -> MiningReport:
+        found = getattr(self.given, "report", None)
         return found if isinstance(found, MiningReport) else MiningReport()
 
     def bind(self, policy: Policy, *, iteration: int) -> object:

@@ -224,7 +224,7 @@ class BoundMiner(SkillMiner, Protocol):
     """A miner that is told which policy it works for, and reports what it did."""
 
     @property
-    def last_report(self) -> MiningReport:
+    def report(self) -> MiningReport:
         """What the last call of ``mine`` did."""
         ...
 

@@ -269,9 +269,9 @@ class MiningReport:
     """Pairs that were read from the answers."""
     accepted: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
-    """By reason: those of ``parsing.rejection``; ``unparseable``, ``cut_off`` and ``refusal`` (per answer);
-    ``unsafe``, ``duplicate``, ``surplus``."""
+    """By reason: those of ``siri.skills.rejection``; ``unparseable``, ``cut_off`` and ``refusal`` (per
+    answer); ``unsafe``, ``duplicate``, ``surplus``."""
     failed: Mapping[str, int] = field(default_factory=dict)
-    """Calls without an answer, by cause; always empty for a local model."""
+    """Calls without an answer, by cause; empty for a local model."""
     notes: tuple[str, ...] = ()
     """Anything else to say, in words."""

@@ -158,6 +158,6 @@ def test_the_file_miner_filters_and_counts(tmp_path):
     assert isinstance(miner, SkillMiner)
     assert sorted(s.strategy for s in miner.mine([])) == ["take 2 eggs", "use the microwave"]
     assert {s.created for s in miner.mine([])} == {4}
-    assert miner.last_report.rejected == {"empty": 1, "leaked_prompt": 1, "too_long": 1}
+    assert miner.report.rejected == {"empty": 1, "leaked_prompt": 1, "too_long": 1}
     strict = FileMiner(path, digits=False)
     assert [s.strategy for s in strict.mine([])] == ["use the microwave"]

@@ -25,7 +25,7 @@ class Fixed:
     def __init__(self, *texts, report=None):
         self.skills = [make_skill(text, sources=("t1",)) for text in texts]
         if report is not None:
-            self.last_report = report
+            self.report = report
 
     def mine(self, trajectories):
         return self.skills

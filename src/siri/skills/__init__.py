@@ -2,7 +2,7 @@
 
 from siri.skills.bank import PROVEN, SkillBank, skill_id
 from siri.skills.evidence import Evidence, Observation, SkillRecord, UtilityEstimator
-from siri.skills.files import FileMiner, export_skills, import_skills
+from siri.skills.files import export_skills, import_skills
 from siri.skills.intake import ContinueWithout, Proposal, StopAfter, admit, propose
 from siri.skills.retrieval import (
     EmbeddingRanking,
@@ -16,8 +16,10 @@ from siri.skills.retrieval import (
 from siri.skills.safety import SkillGuard, sanitize
 from siri.skills.stats import betting, empirical_bernstein, hoeffding, running_utility, wilson
 from siri.skills.validation import PairedValidator, Screen, SequentialValidator
-from siri.skills.writers.base import Miner, MiningReport, SelfMiner
+from siri.skills.writers.base import Miner
 from siri.skills.writers.chat import ChatMiner
+from siri.skills.writers.file import FileMiner
+from siri.skills.writers.function import ChatWriter
 from siri.skills.writers.hosted import HostedModel
 from siri.skills.writers.parsing import TINY_SKILL_GRAMMAR, parse_skills
 from siri.skills.writers.prompts import (
@@ -29,6 +31,8 @@ from siri.skills.writers.prompts import (
     prompt_hash,
     summary_text,
 )
+from siri.skills.writers.self_miner import SelfMiner
+from siri.types import MiningReport
 
 __all__ = [
     "EMBEDDED_RULES",
@@ -36,6 +40,7 @@ __all__ = [
     "TINY_SKILL_GRAMMAR",
     "ActionSummaryPrompt",
     "ChatMiner",
+    "ChatWriter",
     "ContinueWithout",
     "EmbeddingRanking",
     "EverythingRanking",

@@ -10,25 +10,19 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
 from siri.errors import CheckpointError, ConfigError
-from siri.protocols import Policy
 from siri.skills import bank_file
 from siri.skills.bank import SkillBank, skill_id
 from siri.skills.evidence import SkillRecord
-from siri.skills.safety import SkillGuard
-from siri.skills.writers.base import MiningReport
-from siri.skills.writers.parsing import rejection
-from siri.types import Skill, Trajectory
+from siri.types import Skill
 
-__all__ = ["FileMiner", "Format", "export_skills", "import_skills"]
+__all__ = ["Format", "export_skills", "import_skills"]
 
 Format = Literal["json", "agent"]
 _FRONT_MATTER = re.compile(
@@ -112,59 +106,6 @@ def import_skills(source: str | os.PathLike[str], *, kind: str = "") -> SkillBan
             )
         bank.add(_new(own, str(texts[0]), str(texts[1]), str(parts.get("origin", "file"))))
     return bank
-
-
-class FileMiner:
-    """Skills written by people or exported by another run, given to the run at every mining.
-
-    The bank drops what it already has. The filters are those of the other miners, except that digits are
-    welcome when ``digits`` (a person may mean them). Evidence of another run is not taken over: here every
-    skill is a candidate.
-
-    Args:
-        source: see ``import_skills``.
-        kind: kind of the skills that name none.
-        max_tokens: longest skill.
-        digits: whether a skill may contain digits.
-    """
-
-    def __init__(
-        self, source: str | os.PathLike[str], *, kind: str = "", max_tokens: int = 60, digits: bool = True
-    ) -> None:
-        self.skills = tuple(record.skill for record in import_skills(source, kind=kind).records())
-        self.digits = digits
-        self.guard = SkillGuard(max_tokens=max_tokens, max_block=max(256, max_tokens))
-        self.iteration = 0
-        self.last_report = MiningReport()
-
-    def bind(self, policy: Policy | None = None, *, iteration: int = 0) -> FileMiner:
-        """Note the iteration and how the policy counts tokens."""
-        self.iteration = iteration
-        tokenizer = getattr(policy, "tokenizer", None)
-        if tokenizer is not None:
-            limits = {"max_tokens": self.guard.max_tokens, "max_block": self.guard.max_block}
-            self.guard = SkillGuard(tokenizer, **limits)
-        return self
-
-    def mine(self, trajectories: Sequence[Trajectory]) -> list[Skill]:  # noqa: ARG002 (it reads none)
-        """The skills of the file that pass the filters."""
-        rejected: Counter[str] = Counter()
-        accepted = []
-        for skill in self.skills:
-            reason = rejection(
-                skill.condition,
-                skill.strategy,
-                count=self.guard.count,
-                max_tokens=self.guard.max_tokens,
-                digits=self.digits,
-            )
-            safe = self.guard.shield(skill) if reason is None else None
-            if safe is None:
-                rejected[reason or "unsafe"] += 1
-                continue
-            accepted.append(replace(safe, id=skill_id(safe.kind, safe.text), created=self.iteration))
-        self.last_report = MiningReport(0, len(self.skills), len(accepted), dict(sorted(rejected.items())))
-        return accepted
 
 
 def _new(kind: str, condition: str, strategy: str, origin: str = "file") -> Skill:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from siri import doors
 from siri.errors import ConfigError, MinerFault
 from siri.protocols import SkillMiner
 from siri.skills.bank import SkillBank
@@ -65,15 +66,17 @@ def propose(
     Raises:
         MinerFault: of the miner. When the screen breaks, the skills go on without its word.
     """
-    mined = tuple(miner.mine(trajectories))
+    bound = doors.miner(miner)
+    mined = doors.mined(bound, trajectories)
     fresh = [skill for skill in mined if bank.duplicate_of(skill) is None]
     judged, remark = _judge(fresh, screen)
     by_id = {skill.id: verdict for skill, verdict in zip(fresh, judged, strict=True)}
-    report = getattr(miner, "last_report", None)
-    remarks = [f"{word} {counts}" for word, counts in _counts(report) if counts]
+    report = bound.report
+    counts = {"refused": report.rejected, "failed": report.failed}
+    remarks = [f"{word} {dict(count)}" for word, count in counts.items() if count]
     remarks += [remark] if remark else []
     verdicts = tuple(by_id.get(skill.id, 0.0) for skill in mined)
-    return Proposal(mined, verdicts, len(trajectories), (*remarks, *getattr(report, "notes", ())))
+    return Proposal(mined, verdicts, len(trajectories), (*remarks, *report.notes))
 
 
 def admit(proposal: Proposal, bank: SkillBank, *, iteration: int = 0) -> tuple[tuple[Skill, ...], str]:
@@ -95,13 +98,6 @@ def admit(proposal: Proposal, bank: SkillBank, *, iteration: int = 0) -> tuple[t
     parts = [f"mined {len(proposal.skills)} skills from {proposal.episodes} episodes, {len(added)} new"]
     parts += [f"{vetoed} vetoed"] if vetoed else []
     return tuple(added), ", ".join([*parts, *proposal.remarks])
-
-
-def _counts(report: object) -> list[tuple[str, dict[str, int]]]:
-    return [
-        (word, dict(getattr(report, name, None) or {}))
-        for word, name in (("refused", "rejected"), ("failed", "failed"))
-    ]
 
 
 def _judge(skills: Sequence[Skill], screen: Screen | None) -> tuple[list[float | None], str]:

@@ -72,7 +72,7 @@ def test_tiny_miner_end_to_end():
     assert (skill.kind, skill.origin, skill.created) == ("heat", "self", 12)
     assert set(skill.sources) <= {f"t{i}" for i in range(5)}
     assert policy.sampling.max_tokens == 60
-    assert miner.last_report == MiningReport(8, 6, 1, {"duplicate": 3, "grammar": 2, "unparseable": 2})
+    assert miner.report == MiningReport(8, 6, 1, {"duplicate": 3, "grammar": 2, "unparseable": 2})
     assert set(skill.prompts) <= {prompt_hash(request.messages) for request in policy.requests}
     assert skill.prompts
 
@@ -81,8 +81,8 @@ def test_most_votes_win_and_the_surplus_is_counted():
     policy = Scripted(rows("rare", "often"), rows("often", "third"), rows("open drawer 3", "word " * 70))
     miner = SelfMiner(policy, max_skills=2, samples=3)
     assert [skill.strategy for skill in miner.mine([make_trajectory()])] == ["often", "rare"]
-    assert miner.last_report.rejected == {"duplicate": 1, "instance_ids": 1, "surplus": 1, "too_long": 1}
-    assert miner.last_report.proposed == 6
+    assert miner.report.rejected == {"duplicate": 1, "instance_ids": 1, "surplus": 1, "too_long": 1}
+    assert miner.report.proposed == 6
 
 
 def test_kinds_are_never_mixed_and_requests_hold_a_few_episodes():
@@ -114,7 +114,7 @@ def test_nothing_to_mine_asks_nothing():
     policy = Scripted()
     miner = SelfMiner(policy)
     assert miner.mine([]) == []
-    assert miner.last_report == MiningReport()
+    assert miner.report == MiningReport()
 
 
 def test_faults():
@@ -151,10 +151,10 @@ def test_leaked_rules_are_refused_and_a_cut_answer_is_told_from_rambling():
     answer = json.dumps([{"condition": "x", "strategy": " ".join(rules.split()[:12])}])
     miner = SelfMiner(Scripted(answer), samples=1)
     assert miner.mine([make_trajectory()]) == []
-    assert miner.last_report.rejected == {"leaked_prompt": 1}
+    assert miner.report.rejected == {"leaked_prompt": 1}
     cut = SelfMiner(Cut('[{"condition": "x", "strat'), samples=1)
     assert cut.mine([make_trajectory()]) == []
-    assert cut.last_report.rejected == {"cut_off": 1}
+    assert cut.report.rejected == {"cut_off": 1}
 
 
 def test_length_is_counted_by_the_policy_s_tokenizer():
@@ -167,7 +167,7 @@ def test_length_is_counted_by_the_policy_s_tokenizer():
 
     miner = SelfMiner(samples=1).bind(Letters(rows("w" * 80)))
     assert miner.mine([make_trajectory()]) == []
-    assert miner.last_report.rejected == {"too_long": 1}
+    assert miner.report.rejected == {"too_long": 1}
 
 
 def test_the_rules_for_another_writer_leave_the_episode_as_it_is():
@@ -183,4 +183,4 @@ def test_the_rules_for_another_writer_leave_the_episode_as_it_is():
         answer += json.dumps(more)
     miner = SelfMiner(Scripted(answer), prompt=told, samples=1, max_skills=9, pattern=TINY_SKILL_GRAMMAR)
     assert len(miner.mine([make_trajectory()])) == 4
-    assert miner.last_report.rejected == {}
+    assert miner.report.rejected == {}

@@ -55,8 +55,8 @@ def test_a_normal_run(tmp_path):
         assert request.body["response_format"]["type"] == "json_schema"
         assert "Goal: put a hot apple" in request.body["messages"][1]["content"]
         assert m.events == {"requests": 1, "calls": 1, "cached": 0}
-        assert m.hosted.spent == {"requests": 1, "tokens": 18}
-        [call] = m.hosted.calls
+        assert m.hosted.ledger.spent == {"requests": 1, "tokens": 18}
+        [call] = m.hosted.ledger.calls
         assert (call.attempts, call.prompt_tokens, call.completion_tokens, call.cached) == (1, 11, 7, False)
         [line] = (tmp_path / "calls.jsonl").read_text().splitlines()
         assert json.loads(line)["key"] == call.key
@@ -74,7 +74,7 @@ def test_the_same_words_as_the_self_miner():
     assert [(s.id, s.text, s.sources, s.prompts) for s in ours] == [
         (s.id, s.text, s.sources, s.prompts) for s in theirs
     ]
-    assert own.last_report == m.last_report
+    assert own.report == m.report
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_429_waits_as_long_as_the_server_asks(header, low, high):
     assert low <= waited <= high
     assert len(seen) == 2
     assert m.events == {"requests": 2, "calls": 1, "retries": 1, "cached": 0}
-    assert m.hosted.calls[0].causes == ("http_429",)
+    assert m.hosted.ledger.calls[0].causes == ("http_429",)
 
 
 def test_a_wait_of_hours_is_not_waited_for():
@@ -132,7 +132,7 @@ def test_a_silent_server_is_a_time_out():
     with server(slow, slow, GOOD) as (url, seen), miner(url, timeout=0.2) as m:
         assert len(mine(m)) == 1
     assert len(seen) == 3
-    assert m.hosted.calls[0].causes == ("timeout", "timeout")
+    assert m.hosted.ledger.calls[0].causes == ("timeout", "timeout")
     with (
         server(slow) as (url, _),
         miner(url, timeout=0.2, max_retries=0) as m,
@@ -146,7 +146,7 @@ def test_a_reset_connection_is_retried(sent):
     with server(Answer(body=sent, reset=True), GOOD) as (url, seen), miner(url) as m:
         assert len(mine(m)) == 1
     assert len(seen) == 2
-    assert m.hosted.calls[0].causes == ("connection",)
+    assert m.hosted.ledger.calls[0].causes == ("connection",)
 
 
 def test_no_server_is_a_fault():
@@ -161,7 +161,7 @@ def test_truncated_json_of_the_protocol_is_retried():
     with server(Answer(body=GOOD.body[:-20]), GOOD) as (url, seen), miner(url) as m:
         assert len(mine(m)) == 1
     assert len(seen) == 2
-    assert m.hosted.calls[0].causes == ("truncated_body",)
+    assert m.hosted.ledger.calls[0].causes == ("truncated_body",)
 
 
 def test_truncated_json_of_the_model_gives_its_whole_skills():
@@ -170,15 +170,13 @@ def test_truncated_json_of_the_model_gives_its_whole_skills():
         assert [s.strategy for s in mine(m)] == ["use the microwave"]
     with server(completion('[{"condition": "it', finish="length")) as (url, seen), miner(url) as m:
         assert mine(m) == []
-    assert m.last_report.rejected == {"cut_off": 1}
+    assert m.report.rejected == {"cut_off": 1}
     assert len(seen) == 1
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        "{}",
-        '{"choices": []}',
         '{"choices": [{"index": 0}]}',
         '{"choices": {"0": 1}}',
         '{"choices": [{"message": {"content": 5}}]}',
@@ -204,7 +202,7 @@ def test_valid_json_of_the_wrong_shape_is_counted_and_not_retried(body):
 def test_skills_of_the_wrong_shape_are_unparseable(content):
     with server(completion(content)) as (url, seen), miner(url) as m:
         assert mine(m) == []
-    assert m.last_report.rejected == {"unparseable": 1}
+    assert m.report.rejected == {"unparseable": 1}
     assert len(seen) == 1
 
 
@@ -228,7 +226,7 @@ def test_control_tokens_and_orders_are_refused():
     ]
     with server(completion(json.dumps(rows))) as (url, _), miner(url, max_skills=9) as m:
         assert [s.strategy for s in mine(m)] == ["use the microwave"]
-    assert m.last_report.rejected == {"leaked_prompt": 5}
+    assert m.report.rejected == {"leaked_prompt": 5}
 
 
 @pytest.mark.parametrize(
@@ -238,7 +236,7 @@ def test_control_tokens_and_orders_are_refused():
 def test_a_refusal_is_counted_and_not_retried(answer):
     with server(answer) as (url, seen), miner(url) as m:
         assert mine(m) == []
-    assert m.last_report.rejected == {"refusal": 1}
+    assert m.report.rejected == {"refusal": 1}
     assert len(seen) == 1
 
 
@@ -246,15 +244,15 @@ def test_a_refusal_is_counted_and_not_retried(answer):
 def test_an_answer_without_skills_is_unparseable(content):
     with server(completion(content)) as (url, _), miner(url) as m:
         assert mine(m) == []
-    assert m.last_report.rejected == {"unparseable": 1}
+    assert m.report.rejected == {"unparseable": 1}
 
 
 def test_some_failed_calls_are_counted_and_the_others_used():
     bad = Answer(500, "{}")
     with server(bad, GOOD, bad, GOOD) as (url, _), miner(url, samples=4, concurrency=1, max_retries=0) as m:
         (skill,) = mine(m, 4)
-    assert m.last_report.failed == {"http_500": 2}
-    assert m.last_report.rejected == {"duplicate": 1}
+    assert m.report.failed == {"http_500": 2}
+    assert m.report.rejected == {"duplicate": 1}
     assert skill.strategy == "use the microwave"
 
 
@@ -279,7 +277,7 @@ def test_what_a_server_does_not_know_is_dropped_for_good(status, error, dropped)
     assert m.events["retries"] == 0
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404])
+@pytest.mark.parametrize("status", [401, 403, 404, 413])
 def test_a_final_status_is_not_retried(status):
     with (
         server(Answer(status, "{}")) as (url, seen),
@@ -306,8 +304,8 @@ def test_a_spent_budget_ends_the_calls_and_says_so(limits):
     with server(GOOD) as (url, seen), miner(url, samples=5, concurrency=1, **limits) as m:
         assert len(mine(m, 5)) == 1
         assert len(seen) == 3
-        assert m.last_report.failed == {"budget": 2}
-        assert "is spent: going on" in m.last_report.notes[0]
+        assert m.report.failed == {"budget": 2}
+        assert "is spent: continuing" in m.report.notes[0]
         assert mine(m, 5) == []  # and it is no fault
         assert len(seen) == 3
 
@@ -316,7 +314,7 @@ def test_retries_are_paid_for():
     with server(Answer(500, "{}")) as (url, seen), miner(url, max_requests=2, max_retries=9) as m:
         assert mine(m) == []
     assert len(seen) == 2
-    assert m.last_report.failed == {"budget": 1}
+    assert m.report.failed == {"budget": 1}
 
 
 def test_no_more_calls_at_once_than_allowed():
@@ -339,10 +337,10 @@ def test_a_resumed_run_pays_once_and_goes_on_alike(tmp_path):
     with server(GOOD) as (url, seen):
         with miner(url, samples=3, cache=tmp_path) as m:
             before = mine(m, 3)
-            spent, report = m.hosted.spent, m.last_report
+            spent, report = m.hosted.ledger.spent, m.report
         with miner(url, samples=3, cache=tmp_path) as again:
             assert mine(again, 3) == before
-            assert (again.hosted.spent, again.last_report) == (spent, report)
+            assert (again.hosted.ledger.spent, again.report) == (spent, report)
             assert again.events["cached"] == 3
         assert len(seen) == 3
         kept = [path for path in tmp_path.iterdir() if path.suffix == ".json"]
@@ -379,9 +377,9 @@ def test_the_key_is_in_no_file_log_error_or_cache(tmp_path, caplog):
     ):
         skills = mine(m, 2)
         assert [s.strategy for s in skills] == ["use the microwave"]
-        assert m.last_report.rejected == {"leaked_prompt": 1}
-        assert m.last_report.failed == {"http_401": 1}
-        assert KEY not in repr((m.hosted.calls, m.events, m.last_report, m.state_dict(), skills))
+        assert m.report.rejected == {"leaked_prompt": 1}
+        assert m.report.failed == {"http_401": 1}
+        assert KEY not in repr((m.hosted.ledger.calls, m.events, m.report, m.state_dict(), skills))
     with server(Answer(401, echo)) as (url, _), miner(url, cache=tmp_path) as m:
         with pytest.raises(MinerFault) as caught:
             mine(m)

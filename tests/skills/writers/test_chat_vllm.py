@@ -55,10 +55,10 @@ def test_a_miner(model: str, vllm_url: str, tmp_path: Path) -> None:
         cache=tmp_path,
     ) as miner:
         skills = miner.mine(episodes)
-        report = miner.last_report
+        report = miner.report
         assert (report.requests, report.failed) == (4, {})
         assert not any(name.startswith("dropped") for name in miner.events)
-        assert all(not call.estimated and call.completion_tokens > 0 for call in miner.hosted.calls)
+        assert all(not call.estimated and call.completion_tokens > 0 for call in miner.hosted.ledger.calls)
         replies = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
         assert len(replies) == 4
         if model == "taught":

@@ -9,34 +9,17 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from siri.errors import ConfigError, MinerFault, PolicyFault, SplitError
+from siri import doors
+from siri.errors import ConfigError, SplitError
 from siri.protocols import Policy
 from siri.skills.bank import jaccard, normalize, skill_id, words
 from siri.skills.safety import SkillGuard
-from siri.skills.writers.parsing import MAX_TOKENS, TINY_SKILL_GRAMMAR, parse_skills, phrases, rejection
-from siri.skills.writers.prompts import (
-    ActionSummaryPrompt,
-    JsonSummaryPrompt,
-    SummaryPrompt,
-    prompt_hash,
-    summary_text,
-)
-from siri.types import Message, MiningReport, Request, Sampling, Skill, Trajectory
+from siri.skills.writers.parsing import MAX_TOKENS, parse_skills, phrases, rejection
+from siri.skills.writers.prompts import JsonSummaryPrompt, SummaryPrompt, prompt_hash
+from siri.types import Message, MiningReport, Skill, Trajectory
 
-__all__ = [
-    "TINY_SKILL_GRAMMAR",
-    "ActionSummaryPrompt",
-    "Answer",
-    "JsonSummaryPrompt",
-    "Miner",
-    "MiningReport",
-    "SelfMiner",
-    "SummaryPrompt",
-    "parse_skills",
-    "summary_text",
-]
+__all__ = ["Answer", "Miner"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +82,7 @@ class Miner(ABC):
         self.seed = seed
         self.guard = SkillGuard(max_tokens=max_tokens, max_block=max(256, max_tokens))
         self.iteration = 0
-        self.last_report = MiningReport()
+        self.report = MiningReport()
 
     @property
     @abstractmethod
@@ -113,7 +96,7 @@ class Miner(ABC):
     def bind(self, policy: Policy | None = None, *, iteration: int = 0) -> Miner:
         """Note the iteration and how the policy counts tokens. A policy without a tokenizer counts words."""
         self.iteration = iteration
-        tokenizer = getattr(policy, "tokenizer", None)
+        tokenizer = None if policy is None else doors.policy(policy).tokenizer
         if tokenizer is not None and tokenizer is not self.guard.tokenizer:
             limits = {"max_tokens": self.guard.max_tokens, "max_block": self.guard.max_block}
             self.guard = SkillGuard(tokenizer, **limits)
@@ -138,7 +121,7 @@ class Miner(ABC):
             skills += [draft.finished(kind) for draft in ranked[: self.max_skills]]
         reasons = {reason: count for reason, count in sorted(rejected.items()) if count}
         failed = Counter(answer.failure for answer in answers if answer.failure is not None)
-        self.last_report = MiningReport(
+        self.report = MiningReport(
             len(plan), proposed, len(skills), reasons, dict(sorted(failed.items())), self._notes()
         )
         return skills
@@ -234,64 +217,6 @@ class _Draft:
         return replace(
             self.skill, kind=kind, sources=tuple(sorted(self.sources)), prompts=tuple(sorted(self.prompts))
         )
-
-
-class SelfMiner(Miner):
-    """The policy summarises its own successes (paper, phase 1). Bind it to a frozen snapshot first."""
-
-    origin = "self"
-
-    def __init__(
-        self,
-        policy: Policy | None = None,
-        *,
-        prompt: SummaryPrompt | None = None,
-        max_per_request: int = 4,
-        max_skills: int = 3,
-        samples: int = 4,
-        temperature: float = 0.7,
-        reply_tokens: int | None = None,
-        pattern: str | None = None,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            prompt=prompt,
-            max_per_request=max_per_request,
-            max_skills=max_skills,
-            samples=samples,
-            pattern=pattern,
-            seed=seed,
-        )
-        self.sampling = Sampling(temperature=temperature, max_tokens=reply_tokens or self.prompt.max_tokens)
-        self.policy: Policy | None = None
-        if policy is not None:
-            self.bind(policy)
-
-    @classmethod
-    def tiny(cls, policy: Policy | None = None, *, seed: int = 0, **options: Any) -> SelfMiner:
-        """The settings for the embedded policy: one episode at a time and a strict grammar."""
-        settings = {"max_per_request": 1, "samples": 8, "pattern": TINY_SKILL_GRAMMAR, **options}
-        return cls(policy, prompt=ActionSummaryPrompt(), seed=seed, **settings)
-
-    def bind(self, policy: Policy | None = None, *, iteration: int = 0) -> SelfMiner:
-        """Use ``policy``, a snapshot that does not change while it is mined, in ``iteration``."""
-        super().bind(policy, iteration=iteration)
-        self.policy = policy
-        return self
-
-    def _complete(self, conversations: Sequence[list[Message]], seeds: Sequence[int]) -> list[Answer]:
-        if self.policy is None:
-            raise ConfigError(
-                "got no policy, expected a snapshot; fix: SelfMiner(policy) or miner.bind(policy)"
-            )
-        if not conversations:
-            return []
-        requests = [Request(messages, seed=seed) for messages, seed in zip(conversations, seeds, strict=True)]
-        try:
-            completions = self.policy.generate(requests, self.sampling)
-        except PolicyFault as fault:
-            raise MinerFault(f"got a fault from the mined policy ({fault}), expected completions") from fault
-        return [Answer(c.text, cut_off=not c.finished) for c in completions]
 
 
 def _refuse_unminable(trajectory: object) -> None:

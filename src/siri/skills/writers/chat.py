@@ -10,8 +10,9 @@ from typing import Any, Self
 
 from siri.errors import MinerFault
 from siri.skills.writers.base import Answer, Miner
-from siri.skills.writers.hosted import Failure, HostedModel
+from siri.skills.writers.hosted import HostedModel
 from siri.skills.writers.prompts import SummaryPrompt
+from siri.skills.writers.replies import Failure
 from siri.types import Message
 
 __all__ = ["SKILL_SCHEMA", "ChatMiner"]
@@ -40,9 +41,9 @@ class ChatMiner(Miner):
     kept is told by ``HostedModel``, which takes ``timeout``, ``max_retries``, ``concurrency``,
     ``max_requests``, ``max_tokens`` and ``cache``.
 
-    A call that fails is counted in ``last_report.failed`` with its cause, and the others are used; when every
+    A call that fails is counted in ``report.failed`` with its cause, and the others are used; when every
     call failed it is a ``MinerFault``. When the budget is spent, ``mine`` returns what it has and
-    ``last_report.notes`` says so.
+    ``report.notes`` says so.
     """
 
     def __init__(
@@ -102,15 +103,15 @@ class ChatMiner(Miner):
     @property
     def events(self) -> Mapping[str, int]:
         """Counts since construction, of calls, attempts, retries and causes."""
-        return self.hosted.events
+        return self.hosted.ledger.events
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know: the budget spent."""
-        return self.hosted.state_dict()
+        return self.hosted.ledger.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of ``state_dict``."""
-        self.hosted.load_state_dict(state)
+        self.hosted.ledger.load_state_dict(state)
 
     def close(self) -> None:
         """Close the connections."""
@@ -144,5 +145,5 @@ class ChatMiner(Miner):
         return answers
 
     def _notes(self) -> tuple[str, ...]:
-        spent = self.hosted.exhausted()
-        return () if spent is None else (f"{spent}: going on with the skills there are",)
+        spent = self.hosted.ledger.exhausted()
+        return () if spent is None else (f"{spent}: continuing with the skills there are",)
