@@ -23,6 +23,8 @@ logp = torch.zeros(2, 3)
 mask = torch.ones(2, 3, dtype=torch.bool)
 gate: dict[str, Tensor] = {"used": mask, "utility": logp, "action_mask": mask}
 
+tokens: dict[str, Tensor] = {"gap": rewards, "turn": torch.arange(N), "known": flags}
+
 ROWS: dict[str, dict[str, Tensor]] = {
     "discounted_returns": {"rewards": rewards, "episode": ids},
     "episode_advantages": {"scores": rewards, **labels, "baseline": flags},
@@ -34,6 +36,14 @@ ROWS: dict[str, dict[str, Tensor]] = {
     "treatment_utility": {"success": flags, "group": ids, "skill": flags},
     "similarity_anchors": {"features": logp.new_ones(N, 2), "group": ids},
 }
+CREDIT: dict[str, dict[str, Tensor]] = {
+    "rlsd_credit": {"advantages": rewards, **tokens},
+    "grsd_credit": {"advantages": rewards, **tokens, "group": ids, "success": flags},
+    "agent_opsd_credit": {"advantages": rewards, **tokens, **labels, "prior": rewards},
+    "opid_credit": {"advantages": rewards, "gap": rewards, "turn": tokens["turn"]},
+}
+"""One token a turn."""
+ROWS |= CREDIT
 TOKENS: dict[str, dict[str, Tensor]] = {
     "clipped_surrogate": {
         "logprobs": logp, "old_logprobs": logp, "advantages": logp, "mask": mask, "importance": logp,
@@ -44,6 +54,9 @@ TOKENS: dict[str, dict[str, Tensor]] = {
     "cross_entropy": {"logprobs": logp, "mask": mask},
     "reverse_kl_distillation": {"logprobs": logp, "teacher": logp, "mask": mask},
     "gated_distillation": {"logprobs": logp, "teacher": logp, "mask": mask},
+    "importance_distillation": {"logprobs": logp, "teacher": logp, "old_logprobs": logp, "mask": mask},
+    "view_distillation": {"logprobs": logp, "teacher": logp, "weights": logp, "mask": mask},
+    "top_k_divergence": {"student": logp, "teacher": logp},
     "internalization_gate": gate,
     "internalization_weights": {"advantages": logp, **gate},
     "internalization_loss": {
@@ -149,6 +162,12 @@ def test_negative_labels_and_wrong_numbers_are_refused(name: str) -> None:
         ("gated_distillation", "gate", "relu"),
         ("gated_distillation", "sharpness", -1.0),
         ("internalization_weights", "max_weight", 0.0),
+        ("view_distillation", "sharpness", -1.0),
+        ("rlsd_credit", "strength", 1.5),
+        ("rlsd_credit", "level", "episode"),
+        ("grsd_credit", "cap", -0.1),
+        ("agent_opsd_credit", "band", 2.0),
+        ("opid_credit", "weight", -0.001),
         ("internalization_loss", "token_clip", -0.1),
     ],
 )
@@ -160,7 +179,15 @@ def test_an_option_out_of_range_is_refused(name: str, option: str, value: Any) -
 def test_the_table_is_complete() -> None:
     """A new public function must come with its cases."""
     functions = {n for n in algos.__all__ if n[0].islower()}
-    assert functions == {*ALL, "labels", "token_entropy", "linear_warmup", "linear_decay", "cosine_decay"}
+    assert functions == {
+        *ALL,
+        "labels",
+        "spread",
+        "token_entropy",
+        "linear_warmup",
+        "linear_decay",
+        "cosine_decay",
+    }
 
 
 @pytest.mark.parametrize("schedule", [algos.linear_warmup, algos.linear_decay, algos.cosine_decay])
@@ -189,10 +216,14 @@ DEFAULTS = {
     "aggregation": "token",
     "estimator": "k3",
     "gate": ("sigmoid", None),
-    "sharpness": 1.0,
-    "floor": 0.02,
+    "sharpness": (1.0, None),
+    "floor": (0.02, 1e-3),
     "max_weight": 2.0,
-    "level": "episode",
+    "level": ("episode", "token"),
+    "strength": 0.5,
+    "band": 0.2,
+    "cap": 0.2,
+    "weight": 0.001,
     "threshold": 0.95,
     "limit": 2.0,
     "gamma": 0.95,

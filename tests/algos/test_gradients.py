@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from siri import algos
+from tests.oracles import losses
 
 EVERY = torch.ones(1, 4, dtype=torch.bool)
 
@@ -176,3 +180,105 @@ def test_the_gradient_of_entropy() -> None:
     logp = logits.detach().log_softmax(-1)
     entropy = -(logp.exp() * logp).sum()
     torch.testing.assert_close(gradient, -logp.exp() * (logp + entropy))
+
+
+def test_importance_distillation_descends_the_reverse_divergence_by_its_ratio() -> None:
+    """With ρ the mean gradient is that of KL(π_S ‖ π_T); without it, that of KL(π_T ‖ π_S)."""
+    got = expected_gradient(
+        lambda lp, other, mask: algos.importance_distillation(
+            lp, teacher=other, old_logprobs=lp.detach(), mask=mask
+        )[0]
+    )
+    torch.testing.assert_close(got, divergence(forward=False))
+    bare = expected_gradient(
+        lambda lp, other, mask: algos.kl_divergence(lp, reference=other, mask=mask, estimator="k3")[0]
+    )
+    torch.testing.assert_close(bare, divergence(forward=True))
+
+
+def test_view_distillation_descends_the_forward_divergence() -> None:
+    """Σ_y π_T(y) ∇(−log π_S(y)) = ∇KL(π_T ‖ π_S): y is the teacher's."""
+    logits, other = distributions()
+    total = torch.zeros(4, dtype=torch.float64)
+    one = torch.ones(1, 1, dtype=torch.bool)
+    for word in range(4):
+        lp = logits.log_softmax(-1)[word].view(1, 1)
+        value, _ = algos.view_distillation(
+            lp, teacher=other[word].view(1, 1), weights=torch.full_like(lp, 1.5), mask=one
+        )
+        total += other[word].exp() * torch.autograd.grad(value, logits)[0]
+    torch.testing.assert_close(total, 1.5 * divergence(forward=True))
+
+
+def test_a_soft_gate_of_sdar_is_the_reverse_divergence_to_first_order() -> None:
+    """(4/κ) E[g Δ-gradient] → ∇KL(π_S ‖ π_T) as κ → 0: SDAR weighs κ/4 times the reverse divergence."""
+    want = divergence(forward=False)
+    errors = []
+    for kappa in (1.0, 0.1, 0.01):
+        got = (4 / kappa) * expected_gradient(
+            lambda lp, other, mask, kappa=kappa: algos.gated_distillation(
+                lp, teacher=other, mask=mask, sharpness=kappa
+            )[0]
+        )
+        errors.append(float((got - want).abs().max()))
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 1e-4
+
+
+def test_sdar_and_skill_sd_in_numbers() -> None:
+    mask = torch.tensor([[True, True, True, False]])
+    teacher = torch.tensor([[-0.8, -2.5, -0.5, -9.0]], dtype=torch.float64)
+    logprobs = torch.tensor([[-1.0, -2.0, -0.5, -3.0]], dtype=torch.float64, requires_grad=True)
+    sdar, _ = algos.gated_distillation(logprobs, teacher=teacher, mask=mask, sharpness=5.0)
+    assert sdar.item() == pytest.approx(0.036094, abs=1e-6)
+    (gradient,) = torch.autograd.grad(sdar, logprobs)
+    assert gradient[0].tolist() == pytest.approx([-0.243686, -0.025286, -0.166667, 0.0], abs=1e-6)
+    old = torch.tensor([[-1.1, -1.9, -0.5, 0.0]], dtype=torch.float64)
+    skill_sd, _ = algos.importance_distillation(logprobs, teacher=teacher, old_logprobs=old, mask=mask)
+    assert skill_sd.item() == pytest.approx(0.040016, abs=1e-6)
+    (gradient,) = torch.autograd.grad(skill_sd, logprobs)
+    assert gradient[0].tolist() == pytest.approx([-0.073678, 0.150806, 0.0, 0.0], abs=1e-6)
+
+
+def test_ucob_token_in_numbers() -> None:
+    teacher = torch.tensor([2.0, 1.0, 0.0, -1.0], dtype=torch.float64).log_softmax(-1)
+    student = torch.tensor([1.0, 1.5, 0.0, -0.5], dtype=torch.float64).log_softmax(-1)
+    full = float((teacher.exp() * (teacher - student)).sum())
+    got = algos.top_k_divergence(student[None, :2], teacher=teacher[None, :2])
+    assert float(got) == pytest.approx(0.241604, abs=1e-6)
+    assert full == pytest.approx(0.244744, abs=1e-6)
+    gate = torch.sigmoid(5 * (teacher[0] - student[0]))
+    assert float(gate) == pytest.approx(0.975314, abs=1e-6)
+    one = torch.ones(1, 1, dtype=torch.bool)
+    value, stats = algos.view_distillation(
+        student[:1, None], teacher=teacher[:1, None], weights=torch.full((1, 1), 3.0), mask=one, sharpness=5.0
+    )
+    assert float(stats.gate) == pytest.approx(float(gate), abs=1e-6)
+    assert float(value) == pytest.approx(float(-3.0 * gate * student[0]), abs=1e-6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10**6))
+def test_the_divergence_of_the_top_is_a_bound_that_grows_with_it(seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    teacher, student = torch.randn(2, 6, generator=draw, dtype=torch.float64).log_softmax(-1)
+    order = teacher.argsort(descending=True)
+    full = float((teacher.exp() * (teacher - student)).sum())
+    found = [
+        float(algos.top_k_divergence(student[None, order[:k]], teacher=teacher[None, order[:k]]))
+        for k in range(1, 6)
+    ]
+    assert found[0] >= -1e-9
+    assert all(b >= a - 1e-9 for a, b in pairwise(found))
+    assert found[-1] == pytest.approx(full, abs=1e-6)  # five of six leave one word to the rest
+    mixed = order[:3].flip(0)
+    again = float(algos.top_k_divergence(student[None, mixed], teacher=teacher[None, mixed]))
+    assert again == pytest.approx(found[2], abs=1e-12)
+    want = losses.top_k(student[order[:3]].tolist(), teacher[order[:3]].tolist())
+    assert found[2] == pytest.approx(want, abs=1e-9)
+    same = teacher.clone().requires_grad_()
+    value = algos.top_k_divergence(same[None, order[:3]], teacher=teacher[None, order[:3]])
+    logits = torch.autograd.grad(value.sum(), same)[0]
+    assert value.item() == pytest.approx(0.0, abs=1e-12)
+    centred = logits - teacher.exp() * logits.sum()  # through the softmax
+    assert float(centred.abs().max()) < 1e-6

@@ -16,12 +16,14 @@ from siri.algos import (
     CrossEntropy,
     EntropyBonus,
     GatedDistillation,
+    ImportanceDistillation,
     Internalization,
     KLPenalty,
     ReverseKLDistillation,
     SiriObjective,
     TokenBatch,
     TokenScores,
+    ViewDistillation,
     clipped_surrogate,
 )
 from siri.algos.masked import run_ids
@@ -180,7 +182,7 @@ def test_terms_for_comparison() -> None:
     nll = -scores.logprobs[batch.int_mask].mean()
     torch.testing.assert_close(sft.value, 0.5 * nll)
     assert sft.metrics == {"sft/loss": pytest.approx(nll.item())}
-    for term in (ReverseKLDistillation(), GatedDistillation(sharpness=2.0)):
+    for term in (ReverseKLDistillation(), GatedDistillation(sharpness=2.0), ImportanceDistillation()):
         with pytest.raises(ConfigError, match="teacher_logprobs"):
             term(batch, scores)
     taught = replace(batch, teacher_logprobs=batch.reference_logprobs)
@@ -190,6 +192,34 @@ def test_terms_for_comparison() -> None:
     torch.testing.assert_close(gated.value, (gap * torch.sigmoid(2 * gap.detach())).mean())
     assert gated.metrics["distill/gap"] == pytest.approx(gap.mean().item(), abs=1e-6)
     assert reverse.metrics["distill/gap"] == pytest.approx(gap.mean().item(), abs=1e-6)
+    ratio = (scores.logprobs - batch.old_logprobs)[batch.rl_mask].exp()
+    weighed = ImportanceDistillation()(taught, scores)
+    torch.testing.assert_close(weighed.value, (ratio * (gap.exp() - 1 - gap)).mean())
+    view = ViewDistillation(sharpness=5.0)(batch, scores)
+    lag = (batch.old_logprobs - scores.logprobs)[batch.int_mask]
+    cost = -batch.weights[batch.int_mask] * torch.sigmoid(5 * lag.detach()) * scores.logprobs[batch.int_mask]
+    torch.testing.assert_close(view.value, 0.5 * cost.mean())
+    assert view.metrics["view/gap"] == pytest.approx(lag.mean().item(), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "term", [ReverseKLDistillation(), GatedDistillation(sharpness=2.0), ImportanceDistillation()]
+)
+def test_a_token_without_a_teacher_changes_no_loss_and_no_gradient(term) -> None:
+    batch, scores = example()
+    heard = batch.rl_mask & (torch.arange(batch.rl_mask.shape[1]) % 2 == 0)
+    noise = torch.where(heard, batch.reference_logprobs, -7.0)
+    gradients, values = [], []
+    for teacher in (noise, torch.where(heard, noise, -0.1)):
+        logprobs = scores.logprobs.detach().clone().requires_grad_()
+        taught = replace(batch, teacher_logprobs=teacher, teacher_mask=heard)
+        loss = term(taught, replace(scores, logprobs=logprobs))
+        values.append(loss.value.item())
+        gradients.append(torch.autograd.grad(loss.value, logprobs)[0])
+    assert values[0] == values[1]
+    assert torch.equal(*gradients)
+    assert gradients[0][heard].any()
+    assert not gradients[0][~heard].any()
 
 
 def test_the_ablation_of_l_int_reaches_the_loss() -> None:

@@ -213,6 +213,14 @@ def test_losses(part: int) -> None:
             close(got, oracle.gated(d.logp, d.other, d.mask, 1.5, d.z), dtype)
             got, _ = algos.gated_distillation(t.logp, teacher=t.other, gate="constant", **on)
             close(got, oracle.gated(d.logp, d.other, d.mask, None, d.z), dtype)
+            got, _ = algos.importance_distillation(t.logp, teacher=t.other, old_logprobs=t.old, **on)
+            close(got, oracle.importance_k3(d.logp, d.other, d.old, d.mask, d.z), dtype)
+            for kappa in (None, 1.5):
+                got, _ = algos.view_distillation(
+                    t.logp, teacher=t.other, weights=t.advantage.abs(), sharpness=kappa, **on
+                )
+                weights = [[abs(a) for a in row] for row in d.advantage]
+                close(got, oracle.view(d.logp, d.other, weights, d.mask, kappa, d.z), dtype)
             close(algos.token_entropy(t.utility), [oracle.entropy(row) for row in d.utility], dtype)
 
 

@@ -142,3 +142,33 @@ def gated(
         opening = 1.0 if sharpness is None else 0.5 * (1 + tanh(0.5 * sharpness * gap))
         terms.append(opening * gap)
     return mean(terms, z)
+
+
+def importance_k3(student: Rows, teacher: Rows, old: Rows, mask: Flags, z: float | None = None) -> float:
+    """Mean of ρ (exp(−l) − 1 + l) with l = log π_S − log π_T and ρ = π_S / π_old."""
+    terms = []
+    for b, t in tokens(mask):
+        gap = student[b][t] - teacher[b][t]
+        ratio = exp(min(student[b][t] - old[b][t], 10.0))
+        terms.append(ratio * (exp(min(-gap, 20.0)) - 1 + gap))
+    return mean(terms, z)
+
+
+def view(
+    student: Rows, teacher: Rows, weight: Rows, mask: Flags, sharpness: float | None, z: float | None = None
+) -> float:
+    """Mean of −w sigmoid(κ (log π_T − log π_S)) log π_S."""
+    terms = []
+    for b, t in tokens(mask):
+        gap = teacher[b][t] - student[b][t]
+        opening = 1.0 if sharpness is None else 0.5 * (1 + tanh(0.5 * sharpness * gap))
+        terms.append(-weight[b][t] * opening * student[b][t])
+    return mean(terms, z)
+
+
+def top_k(student: Sequence[float], teacher: Sequence[float]) -> float:
+    """KL(π_T ‖ π_S) over the given words and all others as one."""
+    rest = max(1 - sum(exp(x) for x in teacher), 1e-6)
+    left = max(1 - sum(exp(x) for x in student), 1e-6)
+    inside = sum(exp(t) * (t - s) for s, t in zip(student, teacher, strict=True))
+    return inside + rest * (log(rest) - log(left))

@@ -44,6 +44,9 @@ def test_our_advantages(function, without) -> None:
         (algos.internalization_loss, ()),
         (algos.reverse_kl_distillation, ()),
         (algos.gated_distillation, ()),
+        (algos.importance_distillation, ()),
+        (algos.view_distillation, ()),
+        (partial(algos.view_distillation, sharpness=5.0), ()),
     ],
 )
 def test_our_losses(function, without) -> None:

@@ -15,7 +15,10 @@ from siri.algos.distillation import (
     DistillationStats,
     cross_entropy,
     gated_distillation,
+    importance_distillation,
     reverse_kl_distillation,
+    top_k_divergence,
+    view_distillation,
 )
 from siri.algos.divergence import (
     DivergenceStats,
@@ -38,6 +41,7 @@ from siri.algos.objectives import (
     CrossEntropy,
     EntropyBonus,
     GatedDistillation,
+    ImportanceDistillation,
     Internalization,
     KLPenalty,
     Loss,
@@ -48,9 +52,11 @@ from siri.algos.objectives import (
     Term,
     TokenBatch,
     TokenScores,
+    ViewDistillation,
 )
 from siri.algos.schedules import cosine_decay, linear_decay, linear_warmup
 from siri.algos.surrogate import SurrogateStats, clipped_surrogate, truncated_importance_weights
+from siri.algos.token_credit import agent_opsd_credit, grsd_credit, opid_credit, rlsd_credit, spread
 
 __all__ = [
     "ClippedSurrogate",
@@ -59,6 +65,7 @@ __all__ = [
     "DivergenceStats",
     "EntropyBonus",
     "GatedDistillation",
+    "ImportanceDistillation",
     "Internalization",
     "InternalizationStats",
     "KLPenalty",
@@ -71,6 +78,8 @@ __all__ = [
     "Term",
     "TokenBatch",
     "TokenScores",
+    "ViewDistillation",
+    "agent_opsd_credit",
     "clipped_surrogate",
     "cosine_decay",
     "cross_entropy",
@@ -80,6 +89,8 @@ __all__ = [
     "gated_distillation",
     "gigpo_advantages",
     "grpo_advantages",
+    "grsd_credit",
+    "importance_distillation",
     "internalization_gate",
     "internalization_loss",
     "internalization_weights",
@@ -91,11 +102,16 @@ __all__ = [
     "masked_mean",
     "masked_sum",
     "mean_entropy",
+    "opid_credit",
     "reverse_kl_distillation",
     "rloo_advantages",
+    "rlsd_credit",
     "similarity_anchors",
+    "spread",
     "step_advantages",
     "token_entropy",
+    "top_k_divergence",
     "treatment_utility",
     "truncated_importance_weights",
+    "view_distillation",
 ]

@@ -1,7 +1,8 @@
-"""What a study puts beside internalisation: imitation, and distillation on the student's own samples.
+"""What a study compares internalisation with: imitation, and distillation from one prompt to another.
 
-In the last two the student π_S is the policy under the plain prompt x0, the teacher π_T the same weights
-under the skill prompt x1, and y is sampled from the *student*.
+The student π_S is the policy under one prompt, the teacher π_T the same weights under another one. Mostly the
+student's is the plain prompt x0, the teacher's holds a skill or other words (x1), and y is sampled from the
+*student*. In ``view_distillation`` y is the *teacher's* sample.
 """
 
 from __future__ import annotations
@@ -21,12 +22,18 @@ __all__ = [
     "Gate",
     "cross_entropy",
     "gated_distillation",
+    "importance_distillation",
     "reverse_kl_distillation",
+    "top_k_divergence",
+    "view_distillation",
 ]
 
 Gate = Literal["sigmoid", "constant"]
 
 GAP_LIMIT = 20.0
+RATIO_LIMIT = 10.0
+TAIL = 1e-6
+"""Least mass outside the top k."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,6 +126,103 @@ def gated_distillation(
     opening = torch.ones_like(gap) if gate == "constant" else torch.sigmoid(sharpness * gap.detach())
     loss = masked_mean(opening * gap, mask, normalizer=normalizer)
     return loss, _stats(gap, opening, mask, normalizer)
+
+
+def importance_distillation(
+    logprobs: Tensor,
+    *,
+    teacher: Tensor,
+    old_logprobs: Tensor,
+    mask: Tensor,
+    normalizer: float | None = None,
+) -> tuple[Tensor, DistillationStats]:
+    """Reverse divergence by k3 under an importance ratio (Skill-SD, arXiv 2604.10674, as its baseline code).
+
+        l[j] = log π_S(y[j]) − log π_T(y[j]),   ρ[j] = exp(min(log π_S(y[j]) − log π_old(y[j]), 10))
+        L    = (1/Z) Σ_j mask[j] ρ[j] (exp(min(−l[j], 20)) − 1 + l[j])
+
+    The gradient flows through ρ as well: ρ·l·∇log π_S, whose mean at π_S = π_old is ∇KL(π_S ‖ π_T). Without ρ
+    it would be that of KL(π_T ‖ π_S).
+
+    Args:
+        logprobs: float [B, T], log π_S of the student's own samples, with gradient.
+        teacher: float [B, T], log π_T of the same tokens; constant.
+        old_logprobs: float [B, T], log π_S when they were sampled; constant.
+        mask: bool [B, T].
+        normalizer: Z, tokens of the global mini-batch. Default: the tokens of this mask.
+
+    Returns:
+        (scalar in float32 or wider, DistillationStats).
+    """
+    require_same_shape(logprobs=logprobs, old_logprobs=old_logprobs)
+    require_dtype("float", old_logprobs=old_logprobs)
+    gap = _gap(logprobs, teacher, mask)
+    drift = -_gap(logprobs, old_logprobs, mask)
+    ratio = drift.clamp(max=RATIO_LIMIT).exp()
+    loss = masked_mean(ratio * (gap.exp() - 1 - gap), mask, normalizer=normalizer)
+    return loss, _stats(gap, torch.ones_like(gap), mask, normalizer)
+
+
+def view_distillation(
+    logprobs: Tensor,
+    *,
+    teacher: Tensor,
+    weights: Tensor,
+    mask: Tensor,
+    sharpness: float | None = None,
+    normalizer: float | None = None,
+) -> tuple[Tensor, DistillationStats]:
+    """Imitation across prompts of samples of the teacher (UCOB, arXiv 2606.29502, on sampled tokens).
+
+        g[j] = stop_gradient( sigmoid(κ (log π_T(y[j]) − log π_S(y[j]))) ),   1 without κ
+        L    = −(1/Z) Σ_j mask[j] w[j] g[j] log π_S(y[j])
+
+    Without κ its mean gradient over y ~ π_T is w·∇KL(π_T ‖ π_S). The gate is open where the student lags.
+
+    Args:
+        logprobs: float [B, T], log π_S of the teacher's samples, with gradient.
+        teacher: float [B, T], log π_T of them, under the prompt they were sampled with; constant.
+        weights: float [B, T], w ≥ 0; constant.
+        mask: bool [B, T].
+        sharpness: κ ≥ 0; None for no gate.
+        normalizer: Z, taught tokens of the global mini-batch. Default: the tokens of this mask.
+
+    Returns:
+        (scalar in float32 or wider, DistillationStats).
+    """
+    require_same_shape(logprobs=logprobs, weights=weights)
+    require_dtype("float", weights=weights)
+    if sharpness is not None and sharpness < 0:
+        raise ConfigError(f"got sharpness={sharpness}, expected 0 or more; fix: use 5.0, or None")
+    gap = _gap(logprobs, teacher, mask)
+    opening = torch.ones_like(gap) if sharpness is None else torch.sigmoid(sharpness * gap.detach())
+    cost = torch.where(mask, -widen(logprobs), 0.0)
+    loss = masked_mean(widen(weights.detach()) * opening * cost, mask, normalizer=normalizer)
+    return loss, _stats(gap, opening, mask, normalizer)
+
+
+def top_k_divergence(student: Tensor, *, teacher: Tensor) -> Tensor:
+    """KL(π_T ‖ π_S) over the teacher's k likeliest tokens and all others as one.
+
+        KL_K = Σ_{v∈K} p_T(v) (log p_T(v) − log p_S(v)) + r_T (log r_T − log r_S),   r = max(1 − Σ_K p, 1e-6)
+
+    A lower bound of the divergence that grows with k and is exact at k = V. UCOB's published form
+    renormalises both over K instead; that is no bound, and blind to the mass outside.
+
+    Args:
+        student: float [M, K], log p_S of the teacher's k tokens, with gradient.
+        teacher: float [M, K], log p_T of them; constant.
+
+    Returns:
+        float [M] ≥ 0, in float32 or wider, gradient attached.
+    """
+    require_rank(2, student=student)
+    require_same_shape(student=student, teacher=teacher)
+    require_dtype("float", student=student, teacher=teacher)
+    mine, other = widen(student), widen(teacher.detach())
+    inside = (other.exp() * (other - mine)).sum(1)
+    rest, left = ((1 - x.exp().sum(1)).clamp(min=TAIL) for x in (other, mine))
+    return inside + rest * (rest.log() - left.log())
 
 
 def _gap(logprobs: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:

@@ -16,9 +16,11 @@ from siri.algos.terms import (
     CrossEntropy,
     EntropyBonus,
     GatedDistillation,
+    ImportanceDistillation,
     Internalization,
     KLPenalty,
     ReverseKLDistillation,
+    ViewDistillation,
 )
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "CrossEntropy",
     "EntropyBonus",
     "GatedDistillation",
+    "ImportanceDistillation",
     "Internalization",
     "KLPenalty",
     "Loss",
@@ -36,6 +39,7 @@ __all__ = [
     "Term",
     "TokenBatch",
     "TokenScores",
+    "ViewDistillation",
 ]
 
 

@@ -16,6 +16,7 @@ _INTEGER = ("input_ids",)
 _BOOLEAN = ("attention_mask", "rl_mask", "int_mask")
 _FLOATING = ("old_logprobs", "reference_logprobs", "advantages", "weights")
 _OPTIONAL = ("rollout_logprobs", "teacher_logprobs")
+_FLAGS = ("teacher_mask",)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,14 +50,16 @@ class TokenBatch:
     rollout_logprobs: Tensor | None = None
     """float; as the engine reported them, where ``old_logprobs`` are the trainer's own; None: the same."""
     teacher_logprobs: Tensor | None = None
-    """float; of the RL tokens under the skill prompt, for distillation terms; None when unused."""
+    """float; of the RL tokens under the teacher's prompt, for distillation terms; None when unused."""
+    teacher_mask: Tensor | None = None
+    """bool; tokens that have a teacher, as no number can stand for having none; None: all."""
 
     def __post_init__(self) -> None:
         tensors = self._tensors()
         require_rank(2, **tensors)
         require_same_shape(**tensors)
         require_dtype("int64", **{name: tensors[name] for name in _INTEGER})
-        require_dtype("bool", **{name: tensors[name] for name in _BOOLEAN})
+        require_dtype("bool", **{name: tensors[name] for name in (*_BOOLEAN, *_FLAGS) if name in tensors})
         require_dtype(
             "float", **{name: tensors[name] for name in (*_FLOATING, *_OPTIONAL) if name in tensors}
         )
@@ -71,7 +74,7 @@ class TokenBatch:
         return replace(self, **{name: tensor.to(device) for name, tensor in self._tensors().items()})  # type: ignore[arg-type]
 
     def _tensors(self) -> dict[str, Tensor]:
-        found = {name: getattr(self, name) for name in _INTEGER + _BOOLEAN + _FLOATING + _OPTIONAL}
+        found = {name: getattr(self, name) for name in _INTEGER + _BOOLEAN + _FLOATING + _OPTIONAL + _FLAGS}
         return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 

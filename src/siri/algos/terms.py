@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from siri.algos.composition import Term, report
-from siri.algos.distillation import Gate, cross_entropy, gated_distillation, reverse_kl_distillation
+from siri.algos.distillation import (
+    Gate,
+    cross_entropy,
+    gated_distillation,
+    importance_distillation,
+    reverse_kl_distillation,
+    view_distillation,
+)
 from siri.algos.divergence import KLEstimator, kl_divergence, mean_entropy
 from siri.algos.internalization import internalization_loss
 from siri.algos.masked import masked_mean
@@ -20,9 +27,11 @@ __all__ = [
     "CrossEntropy",
     "EntropyBonus",
     "GatedDistillation",
+    "ImportanceDistillation",
     "Internalization",
     "KLPenalty",
     "ReverseKLDistillation",
+    "ViewDistillation",
 ]
 
 
@@ -169,7 +178,7 @@ class ReverseKLDistillation(Term):
     def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
         """Report ``distill/loss`` and ``distill/gap``."""
         value, stats = reverse_kl_distillation(
-            scores.logprobs, teacher=_teacher(batch), mask=batch.rl_mask, normalizer=batch.rl_tokens
+            scores.logprobs, teacher=_teacher(batch), mask=_taught(batch), normalizer=batch.rl_tokens
         )
         return report(value, {"distill/loss": value, "distill/gap": stats.gap})
 
@@ -186,7 +195,7 @@ class GatedDistillation(Term):
         value, stats = gated_distillation(
             scores.logprobs,
             teacher=_teacher(batch),
-            mask=batch.rl_mask,
+            mask=_taught(batch),
             gate=self.gate,
             sharpness=self.sharpness,
             normalizer=batch.rl_tokens,
@@ -194,10 +203,55 @@ class GatedDistillation(Term):
         return report(value, {"distill/loss": value, "distill/gap": stats.gap, "distill/gate": stats.gate})
 
 
+@dataclass(frozen=True, slots=True)
+class ImportanceDistillation(Term):
+    """Skill-SD's term on the RL tokens, given ``batch.teacher_logprobs``; see ``importance_distillation``."""
+
+    def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
+        """Report ``distill/loss`` and ``distill/gap``."""
+        value, stats = importance_distillation(
+            scores.logprobs,
+            teacher=_teacher(batch),
+            old_logprobs=batch.old_logprobs,
+            mask=_taught(batch),
+            normalizer=batch.rl_tokens,
+        )
+        return report(value, {"distill/loss": value, "distill/gap": stats.gap})
+
+
+@dataclass(frozen=True, slots=True)
+class ViewDistillation(Term):
+    """λ(k) · imitation across prompts on the rows of lessons; see ``view_distillation``.
+
+    λ(k) is ``batch.int_scale``, as for ``Internalization``; a batch may hold one of the two.
+    """
+
+    sharpness: float | None = None
+
+    def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
+        """Report ``view/loss`` (before λ), ``view/gap`` and ``view/gate``."""
+        value, stats = view_distillation(
+            scores.logprobs,
+            teacher=batch.old_logprobs,
+            weights=batch.weights,
+            mask=batch.int_mask,
+            sharpness=self.sharpness,
+            normalizer=batch.int_tokens,
+        )
+        return report(
+            batch.int_scale * value, {"view/loss": value, "view/gap": stats.gap, "view/gate": stats.gate}
+        )
+
+
 def _teacher(batch: TokenBatch) -> Tensor:
     if batch.teacher_logprobs is None:
         raise ConfigError(
-            "got a batch without teacher_logprobs, expected those of the RL tokens under the skill prompt; "
-            "fix: dataclasses.replace(batch, teacher_logprobs=...)"
+            "got a batch without teacher_logprobs, expected those of the RL tokens under the teacher's "
+            "prompt; fix: dataclasses.replace(batch, teacher_logprobs=...), or Curriculum(advise=...)"
         )
     return batch.teacher_logprobs
+
+
+def _taught(batch: TokenBatch) -> Tensor:
+    """The RL tokens that have a teacher; Z stays that of all RL tokens."""
+    return batch.rl_mask if batch.teacher_mask is None else batch.rl_mask & batch.teacher_mask
