@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 
 from siri.envs.alfworld import alfworld_suite
 from siri.envs.babyai import babyai_suite
+from siri.envs.textarena import textarena_suite
 from siri.envs.textcraft import textcraft_suite
 from siri.envs.tools import tools_suite
 from siri.envs.webshop import webshop_suite
 from siri.rollout.suite import Suite
 
 _SMALL = {"train_tasks": 40, "valid_tasks": 20}
+
+
+def _arena(game: str, **settings: object) -> Suite:
+    return textarena_suite(game, **_SMALL | settings)
+
+
 WORLDS: dict[str, Callable[..., Suite]] = {
     "textcraft": lambda **settings: textcraft_suite(**_SMALL | settings),
     "tools": lambda **settings: tools_suite(**_SMALL | settings),
@@ -36,6 +45,11 @@ STYLES = {
     "textcraft": ("transcript", "window"),
     "tools": ("transcript", "window", "calls"),
 }
+if find_spec("textarena"):
+    for game in ("sokoban", "frozenlake", "lightsout"):
+        WORLDS[game] = partial(_arena, game)
+        STYLES[game] = ("transcript", "window")
+    NAMES["sokoban"] = "siri/TextArena-v0"
 
 
 def digest(name: str, **settings: object) -> str:
@@ -61,4 +75,4 @@ def digest(name: str, **settings: object) -> str:
 
 
 if __name__ == "__main__":
-    print(digest(sys.argv[1], seed=int(sys.argv[2])))
+    print(json.dumps({name: digest(name, seed=int(sys.argv[1])) for name in WORLDS}))

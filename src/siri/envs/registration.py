@@ -31,6 +31,8 @@ def register_envs() -> None:
         register(id="siri/WebShop-v0", entry_point="siri.envs.webshop.env:make_webshop")
     if "siri/TextCraft-v0" not in registry:
         register(id="siri/TextCraft-v0", entry_point="siri.envs.textcraft.suite:make_textcraft")
+    if "siri/TextArena-v0" not in registry:
+        register(id="siri/TextArena-v0", entry_point="siri.envs.textarena.suite:make_arena")
     if "siri/BabyAI-v0" not in registry:
         register(id="siri/BabyAI-v0", entry_point="siri.envs.babyai.suite:make_babyai")
     if "siri/Tools-v0" not in registry:

@@ -1,0 +1,7 @@
+"""Single-player games of TextArena (Guertler et al. 2025, arXiv:2504.11442), Sokoban among them."""
+
+from siri.envs.textarena.env import Arena, Board
+from siri.envs.textarena.games import GAMES, Game
+from siri.envs.textarena.suite import Solver, textarena_suite
+
+__all__ = ["GAMES", "Arena", "Board", "Game", "Solver", "textarena_suite"]

@@ -1,0 +1,201 @@
+"""Single-player games of TextArena as a text environment."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, replace
+from io import StringIO
+from typing import Any
+
+import gymnasium
+import numpy
+
+from siri.envs.spaces import AnyText
+from siri.envs.textarena.games import GAMES, Game
+from siri.errors import ConfigError, EnvironmentFault, MissingExtra
+from siri.types import Info, Task
+
+__all__ = ["Arena", "Board", "game_of", "make_game"]
+
+_ANY = 60
+"""Commands per episode of a game that siri knows nothing of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """One board of a game: the seed that makes it."""
+
+    seed: int
+
+
+class Arena(gymnasium.Env[str, str]):
+    """Plays one game of TextArena, a board at a time.
+
+    Commands are the game's own, such as ``[up]``. TextArena forgives one invalid move and ends the episode at
+    the second in a row. An episode is a success when the game ends with its full reward of 1, which gives
+    ``reward``; ``info["score"]`` is TextArena's reward, where there is one, within [0, 1].
+
+    TextArena draws from Python's global generators, and seeds them; here each environment has a state of its
+    own for them, which is in place only while the game is at work.
+
+    Args:
+        game: a name of ``GAMES``, or any id of a single-player game of TextArena.
+        boards: what ``reset`` without a task chooses from.
+        max_steps: commands per episode; None is the game's own number.
+        reward: of the step that wins; all others give 0.
+        options: of the game's constructor, over those of ``GAMES``.
+
+    Raises:
+        MissingExtra: textarena is not installed.
+        ConfigError: it knows no such game, or the game takes no such options.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (gymnasium's own declaration)
+
+    def __init__(
+        self,
+        game: str = "sokoban",
+        *,
+        boards: Sequence[Task] = (),
+        max_steps: int | None = None,
+        reward: float = 10.0,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.game = game_of(game, options)
+        if max_steps is not None and max_steps < 1:
+            raise ConfigError(f"got max_steps={max_steps}, expected at least 1; fix: raise it")
+        self.max_steps = max_steps or self.game.max_steps
+        self.boards = tuple(boards)
+        self.reward = reward
+        self.observation_space = AnyText()
+        self.action_space = AnyText(("[up]", "[down]", "[1 1]"))
+        self.arena = make_game(self.game)
+        self._own: tuple[Any, Any] | None = None
+        self._path: tuple[str, ...] = ()
+        self._started = self._over = False
+
+    def reset(  # type: ignore[override]
+        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[str, Info]:
+        """Start the board of ``options["task"]``, or one of ``boards``.
+
+        Raises:
+            ConfigError: there is no board to start.
+            EnvironmentFault: TextArena could not make it.
+        """
+        super().reset(seed=seed)
+        task = (options or {}).get("task")
+        if task is None and self.boards:
+            task = self.boards[int(self.np_random.integers(len(self.boards)))]
+        if not isinstance(task, Task) or not isinstance(task.source, Board):
+            raise ConfigError(
+                f"got task {task!r:.80}, expected one of textarena_suite(); "
+                "fix: reset(options={'task': task}), or name 'boards' when making the environment"
+            )
+        self._own, self._path = None, ()
+        self._started, self._over = True, False
+        with self._generators(task.source.seed):
+            try:
+                self.arena.reset(num_players=1, seed=task.source.seed)
+            except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+                raise EnvironmentFault(
+                    f"got {type(error).__name__} from {self.game.id} at seed {task.source.seed} ({error})"
+                ) from error
+        return self._told(), self._info(valid=True)
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, Info]:  # type: ignore[override]
+        """Carry out one command.
+
+        Raises:
+            EnvironmentFault: called before ``reset`` or after the end of the episode.
+        """
+        if not self._started or self._over:
+            when = "after the end of the episode" if self._started else "before reset"
+            raise EnvironmentFault(f"got a step {when}, expected a running episode; fix: call reset first")
+        if self.game.random_steps:
+            with self._generators():
+                terminated = bool(self.arena.step(action)[0])
+        else:
+            terminated = bool(self.arena.step(action)[0])
+        self._path = (*self._path, action)
+        table = self.arena.state
+        valid = table.error_count == 0 and not table.game_info[0]["invalid_move"]
+        success = terminated and valid and self._score() >= 1
+        truncated = not terminated and len(self._path) >= self.max_steps
+        self._over = terminated or truncated
+        text = self._told()
+        return text, self.reward * success, terminated, truncated, self._info(valid=valid, success=success)
+
+    def _told(self) -> str:
+        """What the game has said since the last time, without the echo of the command."""
+        table = self.arena.state
+        _, messages = table.current_player_id, table.get_current_player_observation()
+        told = [text.strip() for _, text, kind in messages if kind.name != "PLAYER_ACTION"]
+        if table.done:
+            told.append(str(table.game_info[0].get("reason", "")).strip())
+        return "\n".join(told)
+
+    def _score(self) -> float:
+        rewards = self.arena.state.rewards
+        return 0.0 if not rewards else float(rewards[0])
+
+    def _info(self, *, valid: bool, success: bool = False) -> Info:
+        moves = [] if self.game.moves is None or self._over else self.game.moves(self.arena)
+        state: Hashable = self._path if self.game.state is None else self.game.state(self.arena)
+        return {
+            "admissible": moves,
+            "success": success,
+            "anchor": (state, self.arena.state.error_count, self._over),
+            "valid": valid,
+            "score": min(1.0, max(0.0, self._score())),
+        }
+
+    @contextmanager
+    def _generators(self, seed: int | None = None) -> Iterator[None]:
+        """Python's and numpy's global generators are this environment's while the block runs."""
+        theirs = random.getstate(), numpy.random.get_state()  # noqa: NPY002 (TextArena's, put back afterwards)
+        try:
+            if self._own is not None:
+                random.setstate(self._own[0])
+                numpy.random.set_state(self._own[1])  # noqa: NPY002
+            elif seed is not None:
+                random.seed(seed)
+                numpy.random.seed(seed)  # noqa: NPY002
+            with redirect_stdout(StringIO()):
+                yield
+            self._own = random.getstate(), numpy.random.get_state()  # noqa: NPY002
+        finally:
+            random.setstate(theirs[0])
+            numpy.random.set_state(theirs[1])  # noqa: NPY002
+
+
+def game_of(name: str, options: Mapping[str, Any] | None = None) -> Game:
+    """The game of that name, with ``options`` over its own; an unknown name is TextArena's id."""
+    known = GAMES.get(name, Game(name, max_steps=_ANY))
+    return replace(known, options={**known.options, **(options or {})})
+
+
+def make_game(game: Game) -> Any:
+    """TextArena's environment of a game.
+
+    Raises:
+        MissingExtra: textarena is not installed.
+        ConfigError: it knows no such game, or the game takes no such options.
+    """
+    try:
+        import textarena
+        from textarena.envs.registration import ENV_REGISTRY
+    except ImportError as error:
+        raise MissingExtra("textarena", "textarena") from error
+    if game.id not in ENV_REGISTRY:
+        raise ConfigError(
+            f"got game {game.id!r}, expected one of {sorted(GAMES)} or an id of textarena; fix: its spelling"
+        )
+    try:
+        return textarena.make(game.id, **game.options)
+    except TypeError as error:
+        raise ConfigError(
+            f"got options {dict(game.options)} for {game.id}, expected those of its constructor ({error})"
+        ) from error

@@ -1,0 +1,180 @@
+"""What siri knows of single games of TextArena: their exact state, legal moves, and a solution."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+__all__ = ["GAMES", "Game"]
+
+_MOVES = {"[up]": (-1, 0), "[down]": (1, 0), "[left]": (0, -1), "[right]": (0, 1)}
+S = TypeVar("S", bound=Hashable)
+_WALL, _FLOOR, _GOAL, _BOX_ON_GOAL, _BOX, _PLAYER = range(6)
+
+
+@dataclass(frozen=True)
+class Game:
+    """One game of TextArena.
+
+    ``state``, ``moves`` and ``solve`` are told TextArena's environment. Without ``state``, what was done so
+    far stands for it: two episodes are in one state only if they took the same path.
+    """
+
+    id: str
+    """Under which TextArena registers it; the ``-raw`` version, whose observations nobody has edited."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of its constructor."""
+    goal: str = "win the game"
+    max_steps: int = 30
+    state: Callable[[Any], Hashable] | None = None
+    moves: Callable[[Any], list[str]] | None = None
+    solve: Callable[[Any], list[str] | None] | None = None
+    random_steps: bool = True
+    """Whether its steps may draw from the global generators."""
+
+
+def _sokoban_state(env: Any) -> Hashable:
+    return bytes(env.room_state.astype("uint8").tobytes())
+
+
+def _sokoban_moves(env: Any) -> list[str]:
+    return [move for move in _MOVES if not env._would_collide_with_wall(move[1:-1])]
+
+
+def _sokoban_solve(env: Any) -> list[str] | None:
+    """The shortest solution, by breadth-first search over player and boxes."""
+    fixed = [[int(cell) for cell in row] for row in env.room_fixed]
+    state = [[int(cell) for cell in row] for row in env.room_state]
+    cells = [(r, c) for r, row in enumerate(state) for c in range(len(row))]
+    goals = frozenset(cell for cell in cells if fixed[cell[0]][cell[1]] == _GOAL)
+    walls = frozenset(cell for cell in cells if state[cell[0]][cell[1]] == _WALL)
+    boxes = frozenset(cell for cell in cells if state[cell[0]][cell[1]] in (_BOX, _BOX_ON_GOAL))
+    player = next(cell for cell in cells if state[cell[0]][cell[1]] == _PLAYER)
+    return _search((player, boxes), lambda now: now[1] <= goals, lambda now: _pushes(now, walls))
+
+
+def _pushes(
+    now: tuple[tuple[int, int], frozenset[tuple[int, int]]], walls: frozenset[tuple[int, int]]
+) -> list[tuple[str, tuple[tuple[int, int], frozenset[tuple[int, int]]]]]:
+    (row, column), boxes = now
+    found = []
+    for move, (down, right) in _MOVES.items():
+        target, beyond = (row + down, column + right), (row + 2 * down, column + 2 * right)
+        if target in walls or (target in boxes and (beyond in walls or beyond in boxes)):
+            continue
+        moved = boxes - {target} | {beyond} if target in boxes else boxes
+        found.append((move, (target, moved)))
+    return found
+
+
+def _lake_state(env: Any) -> Hashable:
+    board = env.state.game_state
+    return (tuple(board["player_pos"]), tuple(map(tuple, board["grid"])))
+
+
+def _lake_moves(env: Any) -> list[str]:
+    row, column = env.state.game_state["player_pos"]
+    inside = range(env.size)
+    return [
+        move for move, (down, right) in _MOVES.items() if row + down in inside and column + right in inside
+    ]
+
+
+def _lake_solve(env: Any) -> list[str] | None:
+    board = env.state.game_state
+    grid, goal, inside = board["grid"], tuple(board["goal_pos"]), range(env.size)
+
+    def steps(now: tuple[int, int]) -> list[tuple[str, tuple[int, int]]]:
+        around = [(move, (now[0] + down, now[1] + right)) for move, (down, right) in _MOVES.items()]
+        return [(m, (r, c)) for m, (r, c) in around if r in inside and c in inside and grid[r][c] != "H"]
+
+    return _search(tuple(board["player_pos"]), lambda now: now == goal, steps)
+
+
+def _lights_state(env: Any) -> Hashable:
+    return tuple(map(tuple, env.state.game_state["grid"]))
+
+
+def _lights_moves(env: Any) -> list[str]:
+    return [f"[{row} {column}]" for row in range(env.size) for column in range(env.size)]
+
+
+def _lights_solve(env: Any) -> list[str] | None:
+    """Which lights to press: a system of linear equations over two elements, one light a row."""
+    size = env.size
+    lit = [light for row in env.state.game_state["grid"] for light in row]
+    rows: list[int] = []
+    for row in range(size):
+        for column in range(size):
+            presses = [(row, column), *((row + down, column + right) for down, right in _MOVES.values())]
+            inside = [r * size + c for r, c in presses if r in range(size) and c in range(size)]
+            rows.append(sum(1 << press for press in inside) | (int(lit[row * size + column]) << size * size))
+    pivots: list[int] = []
+    for press in range(size * size):
+        done = len(pivots)
+        found = next((n for n in range(done, len(rows)) if rows[n] >> press & 1), None)
+        if found is None:
+            continue
+        rows[done], rows[found] = rows[found], rows[done]
+        rows = [row ^ rows[done] if n != done and row >> press & 1 else row for n, row in enumerate(rows)]
+        pivots.append(press)
+    pressed = [press for row, press in zip(rows, pivots, strict=False) if row >> size * size]
+    return [f"[{press // size} {press % size}]" for press in pressed]
+
+
+def _search(
+    start: S, done: Callable[[S], bool], steps: Callable[[S], Sequence[tuple[str, S]]]
+) -> list[str] | None:
+    """The shortest way to a state that is ``done``, or None."""
+    came: dict[S, tuple[S, str] | None] = {start: None}
+    waiting = deque([start])
+    while waiting:
+        now = waiting.popleft()
+        if done(now):
+            way = []
+            while (before := came[now]) is not None:
+                now, move = before
+                way.append(move)
+            return way[::-1]
+        for move, after in steps(now):
+            if after not in came:
+                came[after] = (now, move)
+                waiting.append(after)
+    return None
+
+
+GAMES: Mapping[str, Game] = {
+    "sokoban": Game(
+        "Sokoban-v0-raw",
+        {"dim_room": (6, 6), "num_boxes": 1, "max_turns": 10**6},
+        "push every box onto a target",
+        30,
+        _sokoban_state,
+        _sokoban_moves,
+        _sokoban_solve,
+        random_steps=False,
+    ),
+    "frozenlake": Game(
+        "FrozenLake-v0-random-raw",
+        {"size": 5, "num_holes": 6},
+        "reach the goal without falling into a hole",
+        20,
+        _lake_state,
+        _lake_moves,
+        _lake_solve,
+        random_steps=False,
+    ),
+    "lightsout": Game(
+        "LightsOut-v0-raw",
+        {"size": 4, "max_turns": 20},
+        "turn all lights off",
+        20,
+        _lights_state,
+        _lights_moves,
+        _lights_solve,
+        random_steps=False,
+    ),
+}
+"""Games with exact states, legal moves and a solver."""
