@@ -51,7 +51,7 @@ def completions(found: object, count: int, name: str) -> list[Completion]:
     for completion in found:
         if not isinstance(completion, Completion) or not isinstance(completion.text, str):
             raise PolicyFault(f"got {_short(completion)} from {name}, expected a siri.types.Completion")
-        if len(completion.logprobs) != len(completion.completion_ids):
+        if completion.logprobs and len(completion.logprobs) != len(completion.completion_ids):
             raise PolicyFault(
                 f"got {len(completion.completion_ids)} token ids and {len(completion.logprobs)} log-probs in "
                 f"a completion of {name}, expected one log-prob for each"

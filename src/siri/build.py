@@ -242,9 +242,10 @@ def validator(config: RunConfig, name: str | None = None) -> Validator:
 
 def retriever(config: RunConfig, validator: Validator | None = None) -> SkillRetriever:
     """Which skills a group is shown, as ``validation.retrieval`` has it; ``validator`` may set priorities."""
+    from siri import doors
     from siri.curriculum.parts import make_retriever
 
-    return make_retriever(config.validation, validator)
+    return make_retriever(config.validation, None if validator is None else doors.judge(validator))
 
 
 def objective(config: RunConfig, name: str | None = None) -> Objective:

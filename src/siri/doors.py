@@ -62,8 +62,8 @@ __all__ = [
     "name_of",
     "objective",
     "policy",
-    "reads_reference",
     "seat",
+    "seat_of",
     "stateful",
 ]
 
@@ -91,6 +91,15 @@ def seat(given: Environment) -> Seat:
     return _Here(given)
 
 
+def seat_of(make_env: Callable[[], Environment]) -> Seat:
+    """A new environment.
+
+    Raises:
+        EnvironmentFault: making it raised anything at all.
+    """
+    return seat(_asked(EnvironmentFault, "", make_env))
+
+
 def miner(given: SkillMiner) -> BoundMiner:
     """A miner that can be bound and reports."""
     if isinstance(given, BoundMiner):
@@ -115,11 +124,6 @@ def objective(given: Objective) -> Term:
             "siri.protocols.Objective"
         )
     return _Plain(given)
-
-
-def reads_reference(given: Callable[..., Any]) -> bool:
-    """Whether a loss says that it reads the log-probs of the reference model."""
-    return bool(getattr(given, "needs_reference", False))
 
 
 def faults(given: FaultPolicy | Callable[[EnvironmentFault, Task], None]) -> FaultPolicy:

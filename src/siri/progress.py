@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from siri.protocols import Progress
 
-__all__ = ["Silent", "part"]
+__all__ = ["Silent", "during"]
 
 
 class Silent:
@@ -24,7 +24,7 @@ class Silent:
 
 
 @contextmanager
-def part(progress: Progress, name: str, total: int) -> Iterator[None]:
+def during(progress: Progress, name: str, total: int) -> Iterator[None]:
     """Begin a part, and end it whatever happens in the body."""
     progress.begin(name, total)
     try:

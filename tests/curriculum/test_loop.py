@@ -15,6 +15,7 @@ from siri.build import run as compose
 from siri.config import load_config
 from siri.config.presets import preset
 from siri.curriculum import Curriculum, Iteration, Phase
+from siri.curriculum.iteration import remember
 from siri.envs.alfworld import WindowPrompter, alfworld_suite
 from siri.errors import MinerFault
 from siri.models.scoring import score
@@ -232,7 +233,7 @@ def test_task_of_another_split_never_enters_the_pool() -> None:
     assert isinstance(groups[0].task, Task)
     won = replace(groups[0].trajectories[0], success=True, task=suite().split("valid_seen")[0])
     with pytest.raises(ValueError, match="valid_seen"):
-        run._remember([replace(groups[0], trajectories=(won,))])
+        remember([replace(groups[0], trajectories=(won,))], {}, keep=1)
 
 
 def test_own_parts_of_a_few_lines_compose() -> None:
@@ -253,11 +254,8 @@ def test_own_parts_of_a_few_lines_compose() -> None:
         def observe(self, skill_id, plain, skilled):
             return SkillStatus.ACTIVE
 
-    class Double:
-        kl = 0.0
-
-        def __call__(self, batch, scores):
-            return SiriObjective(kl=0.0)(batch, scores)
+    def double(batch, scores):
+        return SiriObjective(kl=0.0)(batch, scores)
 
     tasks = [Task(str(n), LOOK, "say go", "train") for n in range(4)]
     own = Suite("own", World, {"train": tasks}, suite().prompter)
@@ -266,7 +264,7 @@ def test_own_parts_of_a_few_lines_compose() -> None:
         HFPolicy.load(base_path(), slots=16),
         miner=Writer(),
         validator=Always(),
-        objective=Double(),
+        objective=double,
         config=SMOKE,
     )
     iterations = record(run)

@@ -11,6 +11,7 @@ from siri.algos.advantages import (
 )
 from siri.algos.anchors import similarity_anchors
 from siri.algos.baselines import dr_grpo_advantages, grpo_advantages, rloo_advantages
+from siri.algos.composition import needs_reference
 from siri.algos.distillation import (
     DistillationStats,
     cross_entropy,
@@ -102,6 +103,7 @@ __all__ = [
     "masked_mean",
     "masked_sum",
     "mean_entropy",
+    "needs_reference",
     "opid_credit",
     "reverse_kl_distillation",
     "rloo_advantages",

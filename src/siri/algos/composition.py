@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,9 +12,25 @@ from torch import Tensor
 from siri.algos.records import Loss, TokenBatch, TokenScores
 from siri.errors import ConfigError
 
-__all__ = ["LossFunction", "Scaled", "Sum", "Term", "report"]
+__all__ = ["LossFunction", "Scaled", "Sum", "Term", "needs_reference", "report"]
 
 LossFunction: TypeAlias = Callable[[TokenBatch, TokenScores], Loss]
+Function = TypeVar("Function", bound=LossFunction)
+
+
+def needs_reference(function: Function) -> Function:
+    """Decorator of a loss function that reads ``batch.reference_logprobs``, itself or in a term it calls.
+
+    Without it the learner loads no reference model, and the batch has no such log-probs. A ``Term`` says so
+    by its property of the same name; sums and multiples ask their terms.
+    """
+    function.needs_reference = True  # type: ignore[attr-defined]
+    return function
+
+
+def reads_reference(loss: LossFunction) -> bool:
+    """Whether ``loss`` says that it reads the log-probs of the reference model."""
+    return bool(getattr(loss, "needs_reference", False))
 
 
 class Term:
@@ -64,7 +80,7 @@ class Sum(Term):
     @property
     def needs_reference(self) -> bool:
         """Whether any term does."""
-        return any(getattr(term, "needs_reference", False) for term in self.terms)
+        return any(reads_reference(term) for term in self.terms)
 
     def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
         """Add the values and join the metrics."""
@@ -92,7 +108,7 @@ class Scaled(Term):
     @property
     def needs_reference(self) -> bool:
         """Whether the term does, and counts."""
-        return self.factor != 0 and bool(getattr(self.term, "needs_reference", False))
+        return self.factor != 0 and reads_reference(self.term)
 
     def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
         """Scale the value."""

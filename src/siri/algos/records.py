@@ -14,8 +14,8 @@ __all__ = ["Loss", "TokenBatch", "TokenScores"]
 
 _INTEGER = ("input_ids",)
 _BOOLEAN = ("attention_mask", "rl_mask", "int_mask")
-_FLOATING = ("old_logprobs", "reference_logprobs", "advantages", "weights")
-_OPTIONAL = ("rollout_logprobs", "teacher_logprobs")
+_FLOATING = ("old_logprobs", "advantages", "weights")
+_OPTIONAL = ("reference_logprobs", "rollout_logprobs", "teacher_logprobs")
 _FLAGS = ("teacher_mask",)
 
 
@@ -33,8 +33,8 @@ class TokenBatch:
     """bool; gated skill-arm tokens placed after the plain prompt (rows of L_int)."""
     old_logprobs: Tensor
     """float; at sampling time. In rows of L_int: under the skill prompt."""
-    reference_logprobs: Tensor
-    """float; of the frozen initial model, in RL rows; zeros in others and when unused."""
+    reference_logprobs: Tensor | None
+    """float; of the frozen initial model, in RL rows, and zeros in others; None where no term needs them."""
     advantages: Tensor
     """float."""
     weights: Tensor

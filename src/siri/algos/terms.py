@@ -106,7 +106,7 @@ class KLPenalty(Term):
         """Report ``kl/reference``."""
         value, stats = kl_divergence(
             scores.logprobs,
-            reference=batch.reference_logprobs,
+            reference=_reference(batch),
             mask=batch.rl_mask,
             estimator=self.estimator,
             normalizer=batch.rl_tokens,
@@ -241,6 +241,15 @@ class ViewDistillation(Term):
         return report(
             batch.int_scale * value, {"view/loss": value, "view/gap": stats.gap, "view/gate": stats.gate}
         )
+
+
+def _reference(batch: TokenBatch) -> Tensor:
+    if batch.reference_logprobs is None:
+        raise ConfigError(
+            "got a batch without reference_logprobs for a KL term, expected those of the initial model; fix: "
+            "@siri.algos.needs_reference on the loss function around the term, or no such term (kl=0)"
+        )
+    return batch.reference_logprobs
 
 
 def _teacher(batch: TokenBatch) -> Tensor:

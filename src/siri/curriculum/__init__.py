@@ -1,5 +1,7 @@
 """The three phases of SIRI."""
 
-from siri.curriculum.loop import Curriculum, Iteration, Phase, State
+from siri.curriculum.iteration import Iteration
+from siri.curriculum.loop import Curriculum
+from siri.curriculum.phases import Phase, State
 
 __all__ = ["Curriculum", "Iteration", "Phase", "State"]

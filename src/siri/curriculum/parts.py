@@ -1,11 +1,24 @@
-"""Parts of a run as the configuration names them."""
+"""Parts of a run as the configuration names them, put together for the loop."""
 
 from __future__ import annotations
 
+import copy
+import random
+from collections.abc import Sequence
 from typing import Any
 
-from siri.config import ValidationConfig
+import torch
+
+from siri import doors
+from siri.config import RunConfig, ValidationConfig
 from siri.errors import ConfigError
+from siri.models.weights import frozen
+from siri.protocols import Judge, Objective, Progress, TrainablePolicy
+from siri.rollout.episodes import GroupPlan
+from siri.rollout.faults import DropEpisode, FailFast
+from siri.rollout.play import Rollout
+from siri.rollout.suite import Suite
+from siri.seeds import derive_seed
 from siri.skills import (
     EmbeddingRanking,
     EverythingRanking,
@@ -17,26 +30,123 @@ from siri.skills import (
     SequentialValidator,
     SkillRetriever,
 )
+from siri.training.learner import Learner, start_processes
+from siri.types import Sampling, Skill, Task
 
-__all__ = ["make_ranking", "make_retriever", "make_validator"]
+__all__ = [
+    "group_plan",
+    "make_learner",
+    "make_ranking",
+    "make_retriever",
+    "make_rollout",
+    "make_validator",
+    "tasks_of",
+]
+
+
+def make_learner(
+    policy: TrainablePolicy, objective: Objective | None, config: RunConfig, *, progress: Progress
+) -> Learner:
+    """The learner of ``policy``'s weights, with the adapter and the reference model that it needs.
+
+    Raises:
+        ConfigError: the policy has no weights, or cannot do what ``config`` asks of it.
+    """
+    r, o = config.rollout, config.optimizer
+    if policy.model is None:
+        raise ConfigError(
+            f"got {doors.name_of(policy)} to train, expected a policy with weights (it lacks "
+            f"{', '.join(doors.lacks(policy))}); fix: HFPolicy, or learner=None to play without learning"
+        )
+    if objective is None:
+        raise ConfigError(
+            "got no objective, expected the loss to train with; fix: objective=SiriObjective(), or "
+            "learner=None to play without learning"
+        )
+    if r.sleep and not policy.elsewhere:
+        raise ConfigError(
+            f"got rollout.sleep with {doors.name_of(policy)}, expected an engine that sleeps; fix: "
+            "VLLMPolicy, or rollout.sleep=false"
+        )
+    term = doors.objective(objective)
+    adapted = policy.adapt(config.lora, seed=config.seed)
+    # the learner reads a model with an adapter without it
+    reference = None if not term.needs_reference else policy.model if adapted else frozen(policy.model)
+    # a model that is spread over processes cannot play, so the policy keeps a whole one
+    several = start_processes().size > 1
+    trained: Any = copy.deepcopy(policy.model) if o.shard and several else policy.model
+    if o.gradient_checkpointing:
+        trained.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if trained is not policy.model:
+        dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[r.dtype]
+        policy.model.to(dtype)
+        reference = None if reference is None else reference.to(dtype)
+    learner = Learner(
+        trained,
+        term,
+        lr=o.lr,
+        weight_decay=o.weight_decay,
+        grad_clip=o.grad_clip,
+        minibatches=o.minibatches,
+        epochs=o.epochs,
+        max_tokens_per_micro_batch=o.max_tokens_per_micro_batch,
+        reference=reference,
+        recompute=o.recompute,
+        shard=o.shard,
+        progress=progress,
+    )
+    policy.model.to(learner.device)
+    return learner
+
+
+def make_rollout(suite: Suite, policy: TrainablePolicy, config: RunConfig, *, progress: Progress) -> Rollout:
+    """The rollouts of training on ``suite``."""
+    r = config.rollout
+    return Rollout(
+        suite.make_env,
+        suite.prompter,
+        policy,
+        sampling=Sampling(temperature=r.temperature, top_p=r.top_p, max_tokens=r.max_tokens),
+        slots=r.slots,
+        on_fault=DropEpisode() if r.on_fault == "drop" else FailFast(),
+        overflow=r.overflow,
+        max_steps=suite.max_steps,
+        progress=progress,
+    )
+
+
+def tasks_of(train: Sequence[Task], k: int, *, size: int, seed: int) -> list[Task]:
+    """The ``size`` tasks of iteration ``k``: epochs over the train split, each in an order of its own."""
+    chosen = []
+    for position in range(k * size, (k + 1) * size):
+        epoch, place = divmod(position, len(train))
+        order = list(range(len(train)))
+        random.Random(derive_seed("tasks", seed, epoch)).shuffle(order)
+        chosen.append(train[order[place]])
+    return chosen
+
+
+def group_plan(task: Task, skills: tuple[Skill, ...], seed: int, config: RunConfig) -> GroupPlan:
+    """The group of one task: with skills to show, at least one rollout sees them and one does not."""
+    size, share = config.rollout.group_size, config.rollout.skill_share
+    skilled = min(max(int(size * share), 1), size - 1) if skills else 0
+    return GroupPlan(task, size - skilled, skilled, skills, seed)
 
 
 def make_validator(config: ValidationConfig) -> PairedValidator:
     """The validator that ``config.rule`` names."""
-    options: dict[str, Any] = {
-        name: getattr(config, name)
-        for name in (
-            "n_eval",
-            "ema",
-            "activate",
-            "retire",
-            "patience",
-            "max_age",
-            "shrink",
-            "confidence",
-            "caught_up",
-        )
-    }
+    names = (
+        "n_eval",
+        "ema",
+        "activate",
+        "retire",
+        "patience",
+        "max_age",
+        "shrink",
+        "confidence",
+        "caught_up",
+    )
+    options = config.model_dump(include=set(names))
     if config.rule == "sequential":
         return SequentialValidator(min_effect=config.min_effect, max_groups=config.max_groups, **options)
     return PairedValidator(rule=config.rule, **options)
@@ -53,8 +163,8 @@ def make_ranking(config: ValidationConfig) -> Ranking:
     return EverythingRanking() if config.retrieval == "all" else LexicalRanking()
 
 
-def make_retriever(config: ValidationConfig, validator: Any = None) -> SkillRetriever:
-    """The retriever that ``config.retrieval`` names; a validator with a ``priority`` hands out the groups."""
+def make_retriever(config: ValidationConfig, judge: Judge | None = None) -> SkillRetriever:
+    """The retriever that ``config.retrieval`` names; a judge with a ``priority`` hands out the groups."""
     if config.retrieval == "none":
         return NoSkills()
     return Retriever(
@@ -62,5 +172,5 @@ def make_retriever(config: ValidationConfig, validator: Any = None) -> SkillRetr
         ranking=make_ranking(config),
         candidate_share=config.candidate_share,
         n_eval=config.n_eval,
-        priority=getattr(validator, "priority", None),
+        priority=None if judge is None else judge.priority,
     )

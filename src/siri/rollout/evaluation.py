@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from siri.errors import ConfigError
 from siri.processes import Processes
-from siri.protocols import Policy
+from siri.protocols import Policy, Progress
 from siri.rollout.faults import DropEpisode
 from siri.rollout.play import GroupPlan, Rollout
 from siri.rollout.suite import Suite
@@ -136,6 +136,7 @@ def evaluate(
     seed: int = 0,
     slots: int = 128,
     skills: Chooser | None = None,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Play every task of ``split`` once; with ``skills``, under the skill prompt where it returns any.
 
@@ -155,9 +156,11 @@ def evaluate(
         slots=slots,
         on_fault=faults,
         keep_tokens=False,
+        max_steps=suite.max_steps,
+        progress=progress,
     )
     processes = Processes.current()
-    groups = processes.gather(rollout.play(processes.share(plans)))
+    groups = processes.gather(rollout.play(processes.share(plans), part="evaluation"))
     lost = sum(processes.gather([faults.dropped]))
     episodes = [t for group in groups for t in group.trajectories]
     outcomes = tuple(Outcome(g.task.id, g.task.kind, any(t.success for t in g.trajectories)) for g in groups)

@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
-from siri.errors import EnvironmentFault, EnvironmentTimeout, SiriError
-from siri.types import Task
+from siri.errors import EnvironmentFault, EnvironmentTimeout
+from siri.types import FaultCounts, Task
 
-__all__ = ["DropEpisode", "FailFast", "FaultPolicy", "call"]
-
-
-class FaultPolicy(Protocol):
-    """Told of every environment that broke: raises, or lets the rollout go on without the episode.
-
-    May also have ``played(episodes, lost)``, called at the end of every play.
-    """
-
-    def __call__(self, fault: EnvironmentFault, task: Task) -> None:
-        """Raise, or return to drop the episode."""
-        ...
+__all__ = ["DropEpisode", "FailFast"]
 
 
 class FailFast:
-    """An environment's fault ends the rollout."""
+    """An environment's fault ends the rollout; implements ``siri.protocols.FaultPolicy``."""
 
-    def __call__(self, fault: EnvironmentFault, task: Task) -> None:
+    def failed(self, fault: EnvironmentFault, task: Task) -> None:
         """Raise ``fault``, naming the task."""
         raise type(fault)(f"task {task.id!r}: {fault}") from fault
+
+    def played(self, episodes: int, lost: int) -> None:
+        """Nothing: no episode was lost."""
+
+    def take(self) -> FaultCounts | None:
+        """None: nothing is counted."""
+        return None
 
 
 @dataclass
 class DropEpisode:
-    """An environment's fault costs its episode and nothing else; the counts are kept.
+    """An environment's fault costs its episode and nothing else; implements ``siri.protocols.FaultPolicy``.
 
     Args:
         patience: plays in a row without one whole episode after which the environment counts as broken.
@@ -44,18 +38,19 @@ class DropEpisode:
     timeouts: int = 0
     """How many of ``dropped`` did not answer in time."""
     reasons: list[str] = field(default_factory=list)
-    """What the faults since the last ``take_reasons`` said."""
+    """What the faults since the last ``take`` said."""
     _barren: int = 0
 
-    def __call__(self, fault: EnvironmentFault, task: Task) -> None:
-        """Count it and go on."""
+    def failed(self, fault: EnvironmentFault, task: Task) -> None:
+        """Count it and continue."""
         self.dropped += 1
         self.timeouts += isinstance(fault, EnvironmentTimeout)
         self.reasons.append(f"task {task.id!r}: {fault}")
 
-    def take_reasons(self) -> list[str]:
-        """The reasons so far, which are then forgotten."""
-        found, self.reasons = self.reasons, []
+    def take(self) -> FaultCounts | None:
+        """The counts since the last call, which start again at 0."""
+        found = FaultCounts(self.dropped, self.timeouts, tuple(self.reasons))
+        self.dropped, self.timeouts, self.reasons = 0, 0, []
         return found
 
     def played(self, episodes: int, lost: int) -> None:
@@ -71,14 +66,3 @@ class DropEpisode:
                 f"got no whole episode in {self._barren} rollouts in a row, expected some; fix: the "
                 f"environment. Last: {last}"
             )
-
-
-def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """Call into an environment; any error of its own becomes an ``EnvironmentFault``."""
-    try:
-        return function(*arguments, **named)
-    except SiriError:
-        raise
-    # somebody else's world: whatever it raises is the environment's fault
-    except Exception as error:
-        raise EnvironmentFault(f"{type(error).__name__}: {error}") from error

@@ -16,8 +16,9 @@ from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 
+from siri import doors
 from siri.errors import ConfigError, EnvironmentFault, EnvironmentTimeout, SiriError, revived
-from siri.protocols import Environment
+from siri.protocols import Environment, Seat
 from siri.types import Info
 
 __all__ = ["ProcessEnvironment"]
@@ -27,7 +28,7 @@ _START = 60.0
 
 
 class ProcessEnvironment:
-    """An environment in a process of its own; implements ``siri.protocols.Environment``.
+    """An environment in a process of its own; implements ``siri.protocols.Seat``.
 
     ``begin`` sends a call and returns how to wait for its answer, so a rollout can have all its environments
     at work at once. The process ends with this object, with the parent process, and when it does not answer.
@@ -108,20 +109,17 @@ def _serve(pipe: Connection, make_env: bytes) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    env: Any = None
+    seat: Seat | None = None
     while True:
         try:
             name, arguments, named = pipe.recv()
         except (EOFError, OSError):
             return
         try:
-            if env is None:
-                env = cloudpickle.loads(make_env)()
-            answer = "result", getattr(env, name)(*arguments, **named)
+            seat = seat or doors.seat_of(lambda: cloudpickle.loads(make_env)())
+            answer = "result", seat.begin(name, *arguments, **named)()
         except SiriError as error:
             answer = type(error).__name__, str(error)
-        except Exception as error:  # noqa: BLE001 (somebody else's world: any error is told to the parent)
-            answer = "EnvironmentFault", f"{type(error).__name__}: {error}"
         pipe.send(answer)
 
 

@@ -31,8 +31,6 @@ from siri.types import StopReason, Task, Trajectory, Turn
 __all__ = ["latest", "load_policy", "progress_of", "restore", "save", "saved", "weights_of"]
 
 SCHEMA = 2
-_STATEFUL = ("validator", "miner", "retriever", "replay")
-"""Parts of a run that may have ``state_dict`` (plain data) and ``load_state_dict``."""
 
 
 def save(
@@ -65,9 +63,7 @@ def save(
         "schema": SCHEMA,
         "score": score,
         "state": asdict(run.state) | {"phase": run.state.phase.value},
-        "parts": {
-            name: part.state_dict() for name in _STATEFUL if hasattr(part := getattr(run, name), "state_dict")
-        },
+        "parts": {name: part.state_dict() for name, part in run.stateful.items()},
         "pool": {kind: [_to_json(t) for t in kept] for kind, kept in run.pool.items()},
         "optimizer": groups,
         "random": _random_state(),
@@ -137,13 +133,16 @@ def restore(run: Curriculum, path: Path) -> dict[str, Any]:
     _compare(before.model_dump(mode="json"), run.config.model_dump(mode="json"), path)
     weights = weights_of(path)
     run.learner.load_weights(weights)
-    if run.learner.model is not run.policy.model:
-        run.policy.model.load_state_dict(weights, strict=False)
-    run.policy.reset_cache()
+    run.policy.sync(run.learner)
     run.learner.load_state_dict({"optimizer": _unflattened(tensors, body["optimizer"])})
     run.bank.adopt(SkillBank.load(path / "skills.json"))
     for name, state in body["parts"].items():
-        getattr(run, name).load_state_dict(state)
+        if name not in run.stateful:
+            raise CheckpointError(
+                f"got checkpoint {path} with the state of a {name}, expected a run whose {name} takes it; "
+                f"fix: the {name} that the run began with"
+            )
+        run.stateful[name].load_state_dict(state)
     run.state = State(**{**body["state"], "phase": Phase(body["state"]["phase"])})
     run.pool = {kind: [_from_json(t) for t in kept] for kind, kept in body["pool"].items()}
     _set_random_state(body["random"])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from siri import doors
 from siri.errors import ConfigError, MinerFault
 from siri.protocols import SkillMiner
-from siri.skills.bank import SkillBank
+from siri.skills.bank import SkillBank, normalize, skill_id
+from siri.skills.safety import SkillGuard
 from siri.skills.validation import Screen
 from siri.types import Skill, SkillStatus, Trajectory
 
@@ -64,30 +65,46 @@ def propose(
     """Mine, and let the screen judge what the bank does not have. The bank is not changed.
 
     Raises:
-        MinerFault: of the miner. When the screen breaks, the skills go on without its word.
+        MinerFault: whatever the miner raised. When the screen breaks, the skills stay, without its word.
     """
     bound = doors.miner(miner)
     mined = doors.mined(bound, trajectories)
     fresh = [skill for skill in mined if bank.duplicate_of(skill) is None]
     judged, remark = _judge(fresh, screen)
-    by_id = {skill.id: verdict for skill, verdict in zip(fresh, judged, strict=True)}
+    by_text = {_key(skill): verdict for skill, verdict in zip(fresh, judged, strict=True)}
     report = bound.report
     counts = {"refused": report.rejected, "failed": report.failed}
     remarks = [f"{word} {dict(count)}" for word, count in counts.items() if count]
     remarks += [remark] if remark else []
-    verdicts = tuple(by_id.get(skill.id, 0.0) for skill in mined)
+    verdicts = tuple(by_text.get(_key(skill), 0.0) for skill in mined)
     return Proposal(mined, verdicts, len(trajectories), (*remarks, *report.notes))
 
 
-def admit(proposal: Proposal, bank: SkillBank, *, iteration: int = 0) -> tuple[tuple[Skill, ...], str]:
+def admit(
+    proposal: Proposal, bank: SkillBank, *, iteration: int = 0, guard: SkillGuard | None = None
+) -> tuple[tuple[Skill, ...], str]:
     """Add a proposal to a bank: as candidates, or, when vetoed, as retired, so that they do not come again.
+
+    What only the run knows is stamped here: the iteration of birth, an id that no other text has, and words
+    that are safe to show.
+
+    Args:
+        proposal: of ``propose``.
+        bank: is changed.
+        iteration: in which they are born.
+        guard: makes skills safe; one of which nothing is left is refused. None leaves texts as they are.
 
     Returns:
         The skills that are new candidates, and what happened in one line.
     """
     added: list[Skill] = []
-    vetoed = 0
+    vetoed = unsafe = 0
     for skill, verdict in zip(proposal.skills, proposal.verdicts, strict=True):
+        safe = skill if guard is None else guard.shield(skill)
+        if safe is None:
+            unsafe += 1
+            continue
+        skill = _stamped(safe, bank, iteration)
         if not bank.add(skill, priority=verdict or 0.0):
             continue
         if verdict is None:
@@ -97,7 +114,20 @@ def admit(proposal: Proposal, bank: SkillBank, *, iteration: int = 0) -> tuple[t
             added.append(skill)
     parts = [f"mined {len(proposal.skills)} skills from {proposal.episodes} episodes, {len(added)} new"]
     parts += [f"{vetoed} vetoed"] if vetoed else []
+    parts += [f"{unsafe} unsafe"] if unsafe else []
     return tuple(added), ", ".join([*parts, *proposal.remarks])
+
+
+def _key(skill: Skill) -> tuple[str, str]:
+    """What makes two skills of one mining the same; ids are the miner's own, and may clash."""
+    return skill.kind, normalize(skill.text)
+
+
+def _stamped(skill: Skill, bank: SkillBank, iteration: int) -> Skill:
+    """Born now; under its own id, or, where it has none or another text has it, under that of its text."""
+    taken = skill.id in bank and bank.duplicate_of(skill) != skill.id
+    name = skill.id if skill.id and not taken else skill_id(skill.kind, skill.text)
+    return replace(skill, id=name, created=iteration)
 
 
 def _judge(skills: Sequence[Skill], screen: Screen | None) -> tuple[list[float | None], str]:

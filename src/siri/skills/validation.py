@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from siri.errors import CheckpointError, ConfigError
@@ -133,6 +133,15 @@ class PairedValidator:
         status, reason = self._decide(record)
         home.set_status(skill_id, status, self.iteration, reason=reason)
         return status
+
+    priority: Callable[[SkillRecord], float | None] | None = None
+    """None: the order of candidates is the retriever's."""
+
+    def begin(self, iteration: int, bank: SkillBank) -> tuple[str, ...]:
+        """Start ``iteration`` with ``bank``; the ids of candidates whose time is up."""
+        if bank is not self.bank:
+            self.bind(bank)
+        return self.expire(iteration)
 
     def expire(self, iteration: int) -> tuple[str, ...]:
         """Start ``iteration``: retire, and return the ids of, old candidates with too few groups."""

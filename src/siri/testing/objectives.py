@@ -235,8 +235,10 @@ class _Laws:
         # Both policies at the current one: no clip is active.
         level = _with(
             batch,
-            old_logprobs=torch.where(batch.rl_mask, scores.logprobs, batch.old_logprobs),
-            reference_logprobs=torch.where(batch.rl_mask, scores.logprobs, batch.reference_logprobs),
+            **{
+                name: torch.where(batch.rl_mask, scores.logprobs, getattr(batch, name))
+                for name in ("old_logprobs", "reference_logprobs")
+            },
         )
         before = self.run(level, scores).logprobs
         for name, where in (

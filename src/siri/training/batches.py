@@ -79,7 +79,7 @@ def collate(
             floats["weights"][where] = torch.tensor(span.weight) * mask
     return TokenBatch(
         input_ids=ids,
-        reference_logprobs=torch.zeros(shape),
+        reference_logprobs=None,
         rl_tokens=totals.rl_tokens,
         int_tokens=totals.int_tokens,
         rl_turns=totals.rl_turns,

@@ -14,14 +14,19 @@ import torch
 from accelerate import Accelerator, PartialState  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
+from siri import doors
 from siri.algos.objectives import TokenBatch, TokenScores
 from siri.errors import CheckpointError, ConfigError
 from siri.models.adapters import adapter_off, has_adapter
 from siri.models.scoring import logprobs_only, score
 from siri.processes import Processes, started
-from siri.protocols import Objective
+from siri.progress import Silent, during
+from siri.protocols import Objective, Progress
 from siri.training.batches import Totals, collate, micro_batches, minibatches
 from siri.training.rows import Row
+from siri.training.sharding import like, whole
+from siri.training.sharding import shard as spread
+from siri.training.trial import try_objective
 
 __all__ = ["Learner", "start_processes"]
 
@@ -42,14 +47,18 @@ class Learner:
         max_tokens_per_micro_batch: padded tokens of one forward pass.
         minibatches: optimizer steps per epoch.
         epochs: passes over the rows of one update.
-        reference: the frozen initial model, for a KL term; None leaves its log-probs at 0. With an adapter it
-            is read without it, and may be the model that is trained.
+        reference: the frozen initial model, for an objective that needs it; with None a batch has no
+            log-probs of it. A model with an adapter is read without it, and may be the one that is trained.
         pad_id: any token id of the model.
         recompute: take the old log-probs from the model before the first step, rather than those that the
             sampling engine reported. Saves a forward pass when False.
         accelerator: default ``Accelerator()``; bring one for mixed precision.
         shard: spread weights, gradients and optimizer state over the processes (FSDP2). ``model`` is then no
             longer whole in any process; give a copy of the one that plays.
+        progress: told of the optimizer steps of every update, as ``"learning"``.
+
+    Raises:
+        ConfigError: the objective needs a reference that is not given, or returns no loss.
     """
 
     def __init__(
@@ -69,6 +78,7 @@ class Learner:
         recompute: bool = True,
         accelerator: Accelerator | None = None,
         shard: bool = False,
+        progress: Progress | None = None,
     ) -> None:
         for name, count in (
             ("max_tokens_per_micro_batch", max_tokens_per_micro_batch),
@@ -77,12 +87,14 @@ class Learner:
         ):
             if count < 1:
                 raise ConfigError(f"got {name}={count}, expected at least 1; fix: use a positive number")
-        if getattr(objective, "needs_reference", False) and reference is None:
+        self.objective = doors.objective(objective)
+        if self.objective.needs_reference and reference is None:
             raise ConfigError(
                 f"got an objective with a KL term ({objective}) and no reference, expected the frozen "
                 f"initial model; fix: pass reference=..., or an objective without the term (kl=0)"
             )
-        self.objective = objective
+        try_objective(self.objective, reference=reference is not None)
+        self.progress = progress or Silent()
         self.grad_clip = grad_clip
         self.max_tokens = max_tokens_per_micro_batch
         self.minibatches = minibatches
@@ -96,7 +108,7 @@ class Learner:
         self._optimizer: Any
         if self.sharded:
             half = self._accelerator.mixed_precision == "bf16"
-            _shard(self._scorer.to(self._accelerator.device), torch.bfloat16 if half else None)
+            spread(self._scorer.to(self._accelerator.device), torch.bfloat16 if half else None)
         else:
             self._scorer = self._accelerator.prepare(self._scorer)
         optimizer = torch.optim.AdamW(_parameter_groups(model, weight_decay), lr=lr, betas=betas)
@@ -126,13 +138,15 @@ class Learner:
             if self.recompute and steps:
                 rows, gap = self._recomputed(rows)
                 sums["learn/logprob_gap"] = gap
-        with _mode(self._scorer, training=True):
-            for epoch in range(self.epochs if steps else 0):
+        epochs = self.epochs if steps else 0
+        with _mode(self._scorer, training=True), during(self.progress, "learning", epochs * steps):
+            for epoch in range(epochs):
                 for part in minibatches(rows, count=steps, seed=seed + epoch):
                     metrics = self._step(part, int_scale, measure_gap=not taken and not self.recompute)
                     taken += 1
                     for name, value in metrics.items():
                         sums[name] += value
+                    self.progress.advance("learning", loss=metrics["learn/loss"])
         once = ("learn/logprob_gap", "learn/skipped")
         averaged = {name: value if name in once else value / taken for name, value in sums.items()}
         return averaged | {
@@ -147,14 +161,44 @@ class Learner:
         device: torch.device = self._accelerator.device
         return device
 
-    def weights(self) -> dict[str, Tensor]:
-        """Parameters and persistent buffers by name, on the CPU; tied ones once. With an adapter, its own."""
+    @torch.no_grad()
+    def gap(self, rows: Sequence[Row]) -> float:
+        """Mean of log π(old) − log π(now) over the internalised tokens of ``rows``, under the plain prompts.
+
+        Of fresh rows before an update, this is what distillation has to close. The number that the objective
+        reports is of replayed rows too, in the middle of its steps. A collective; 0 without such tokens.
+        """
+        total, tokens = 0.0, 0
+        parts = micro_batches(Processes.current().share(rows), max_tokens=self.max_tokens)
+        filler = micro_batches(rows[:1], max_tokens=self.max_tokens)
+        with _mode(self._scorer, training=False):
+            for number in range(self._most(len(parts))):
+                part = parts[number] if number < len(parts) else filler[0]
+                batch = collate(part, pad_id=self.pad_id).to(self.device)
+                now: Tensor = self._scorer(batch, entropy=False)[0]
+                if number < len(parts):
+                    total += float((batch.old_logprobs - now)[batch.int_mask].sum())
+                    tokens += int(batch.int_mask.sum())
+        shares = Processes.current().gather([(total, tokens)])
+        return sum(share[0] for share in shares) / max(sum(share[1] for share in shares), 1)
+
+    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Parameters and persistent buffers by name, tied ones once; with an adapter, its own alone.
+
+        Whole and one after the other, so no process ever holds a second model. A collective: every process
+        iterates, to the end.
+        """
         names = {name for name, _ in self.model.named_parameters()}
         names |= {name for name, _ in self.model.named_buffers()}
         if has_adapter(self.model):
             names = {name for name, value in self.model.named_parameters() if value.requires_grad}
         found = self.model.state_dict()
-        return {name: _whole(found[name].detach()).cpu().contiguous() for name in sorted(names & set(found))}
+        for name in sorted(names & set(found)):
+            yield name, whole(found[name].detach())
+
+    def weights(self) -> dict[str, Tensor]:
+        """What ``named_weights`` yields, on the CPU."""
+        return {name: value.cpu().contiguous() for name, value in self.named_weights()}
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Take back what ``weights`` returned.
@@ -171,16 +215,16 @@ class Learner:
         with torch.no_grad():
             for name, value in self.model.state_dict().items():
                 if name in weights:
-                    value.copy_(_like(weights[name], value))
+                    value.copy_(like(weights[name], value))
 
     def state_dict(self) -> dict[str, Any]:
         """The optimizer's state; the weights are apart."""
         state = self._optimizer.state_dict()
-        whole = {
-            index: {name: _whole(value) for name, value in entries.items()}
+        gathered = {
+            index: {name: whole(value) for name, value in entries.items()}
             for index, entries in state["state"].items()
         }
-        return {"optimizer": {"state": whole, "param_groups": state["param_groups"]}}
+        return {"optimizer": {"state": gathered, "param_groups": state["param_groups"]}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what ``state_dict`` returned."""
@@ -192,7 +236,7 @@ class Learner:
         saved = state["optimizer"]
         parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
         own = {
-            index: {name: _like(value, parameters[index]) for name, value in entries.items()}
+            index: {name: like(value, parameters[index]) for name, value in entries.items()}
             for index, entries in saved["state"].items()
         }
         self._optimizer.load_state_dict({"state": own, "param_groups": saved["param_groups"]})
@@ -223,7 +267,7 @@ class Learner:
                 gap = (scores.logprobs.detach() - batch.old_logprobs).abs()[batch.rl_mask].sum()
                 metrics["learn/logprob_gap"] += float(gap) / max(totals.rl_tokens, 1.0)
         reduced = {name: self._total(value) for name, value in metrics.items()}
-        norm = float(_whole(self._accelerator.clip_grad_norm_(self._scorer.parameters(), self.grad_clip)))
+        norm = float(whole(self._accelerator.clip_grad_norm_(self._scorer.parameters(), self.grad_clip)))
         usable = math.isfinite(norm)
         if usable:
             self._optimizer.step()
@@ -243,6 +287,8 @@ class Learner:
     def _batch(self, rows: Sequence[Row], totals: Totals, int_scale: float, counts: bool) -> TokenBatch:
         batch = collate(rows, pad_id=self.pad_id, totals=totals, int_scale=int_scale)
         batch = batch.to(self._accelerator.device)
+        if self._reference is not None:
+            batch = replace(batch, reference_logprobs=torch.zeros_like(batch.old_logprobs))
         if not counts:
             nothing = torch.zeros_like(batch.rl_mask)
             return replace(batch, rl_mask=nothing, int_mask=nothing)
@@ -313,36 +359,6 @@ def _on_cpu() -> bool | None:
     several = started() > 1
     asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
     return True if several and (asked or not torch.accelerator.is_available()) else None
-
-
-def _shard(scorer: nn.Module, compute: torch.dtype | None) -> None:
-    """FSDP2: each block of the transformer on its own, the rest as one; gradients are reduced in float32."""
-    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-
-    precision = MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=torch.float32 if compute else None)
-    names = set(getattr(scorer, "_no_split_modules", None) or ())
-    for part in scorer.modules():
-        if type(part).__name__ in names:
-            fully_shard(part, mp_policy=precision)
-    fully_shard(scorer, mp_policy=precision)
-
-
-def _whole(value: Any) -> Any:
-    """A tensor that is spread over processes, gathered; needs all of them. Others as they are."""
-    gather = getattr(value, "full_tensor", None)
-    return value if gather is None else gather()
-
-
-def _like(value: Any, model: Tensor) -> Any:
-    """``value`` spread as ``model`` is; scalars and others as they are."""
-    if not hasattr(model, "full_tensor") or getattr(value, "shape", None) != model.shape:
-        return value
-    from torch.distributed.tensor import DTensor, distribute_tensor
-
-    spread: Any = model
-    if not isinstance(spread, DTensor):
-        return value
-    return distribute_tensor(value.to(spread.device), spread.device_mesh, spread.placements)
 
 
 class _Scorer(nn.Module):

@@ -1,0 +1,92 @@
+"""The record of an iteration, and the figures that its rollouts give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from siri.curriculum.phases import Phase
+from siri.errors import SplitError
+from siri.types import FaultCounts, Group, Trajectory
+
+__all__ = ["Iteration", "losses", "outcomes", "remember"]
+
+
+@dataclass(frozen=True, slots=True)
+class Iteration:
+    """One iteration that was carried out."""
+
+    index: int
+    phase: Phase
+    metrics: Mapping[str, float]
+    groups: tuple[Group, ...]
+    events: tuple[str, ...] = ()
+    """What happened besides the numbers: transitions, minings, faults."""
+    mined: tuple[Trajectory, ...] = ()
+    """Episodes that skills came from, as far as this is the first iteration to name them."""
+    times: Mapping[str, float] = field(default_factory=dict)
+    """Seconds and rates of this process (docs/metrics.md); the only numbers that the seed does not fix."""
+    remaining: int | None = None
+    """The most iterations that follow; None where only environment steps end the run."""
+
+
+def outcomes(groups: Sequence[Group]) -> dict[str, float]:
+    """``env/`` and ``arm/`` figures of an iteration's rollouts."""
+    episodes = [t for group in groups for t in group.trajectories]
+    turns = [turn for t in episodes for turn in t.turns]
+    metrics = {
+        "env/steps": float(len(turns)),
+        "env/episodes": float(len(episodes)),
+        "env/valid": sum(turn.valid for turn in turns) / max(1, len(turns)),
+    }
+    paired = [group for group in groups if group.arm("plain") and group.arm("skill")]
+    for arm, arms in (
+        ("plain", [group.arm("plain") for group in groups]),
+        ("skill", [group.arm("skill") for group in groups]),
+    ):
+        won = [t.success for part in arms for t in part]
+        if won:
+            metrics[f"arm/{arm}/success"] = sum(won) / len(won)
+        scores = [t.score for part in arms for t in part if t.score is not None]
+        if scores:
+            metrics[f"arm/{arm}/task_score"] = 100 * sum(scores) / len(scores)
+    if paired:
+        deltas = [
+            sum(t.success for t in group.arm("skill")) / len(group.arm("skill"))
+            - sum(t.success for t in group.arm("plain")) / len(group.arm("plain"))
+            for group in paired
+        ]
+        metrics["arm/delta"] = sum(deltas) / len(deltas)
+    return metrics
+
+
+def losses(found: Sequence[FaultCounts]) -> tuple[dict[str, float], list[str]]:
+    """``env/`` figures of the episodes that the processes of a job lost, and what to say of them."""
+    if not found:
+        return {}, []
+    counts = {
+        "env/faults": float(sum(own.dropped for own in found)),
+        "env/timeouts": float(sum(own.timeouts for own in found)),
+    }
+    reasons = [reason for own in found for reason in own.reasons]
+    return counts, [f"{len(reasons)} episodes lost, the first to {reasons[0]}"] if reasons else []
+
+
+def remember(groups: Sequence[Group], pool: dict[str, list[Trajectory]], *, keep: int) -> int:
+    """Put the plain successes of ``groups`` into ``pool``, the last ``keep`` of each kind; how many they are.
+
+    Raises:
+        SplitError: one is of a validation split.
+    """
+    count = 0
+    for group in groups:
+        for trajectory in group.arm("plain"):
+            if not trajectory.success:
+                continue
+            if trajectory.task.split != "train":
+                raise SplitError(f"got {trajectory.task.id!r} of {trajectory.task.split!r} in training")
+            count += 1
+            kept = pool.setdefault(trajectory.task.kind, [])
+            kept.append(trajectory)
+            del kept[:-keep]
+    return count

@@ -1,0 +1,96 @@
+"""What is to be played, what is being played, and the records of what was played."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from siri.errors import ConfigError
+from siri.protocols import Seat
+from siri.types import Arm, Group, Info, Skill, StopReason, Task, Trajectory, Turn
+
+__all__ = ["Episode", "GroupPlan", "episodes", "finished"]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPlan:
+    """What to play for one task: ``plain`` rollouts, and ``skilled`` ones that see ``skills``."""
+
+    task: Task
+    plain: int
+    skilled: int = 0
+    skills: tuple[Skill, ...] = ()
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class Episode:
+    """An episode while it is played."""
+
+    group: int
+    number: int
+    """Rollout number within the arm; the same number has the same seeds in both arms."""
+    arm: Arm
+    plan: GroupPlan
+    session: str
+    seat: Seat | None = None
+    """The environment that plays it; None before its start, and after a fault."""
+    observation: str = ""
+    info: Info | None = None
+    turns: list[Turn] = field(default_factory=list)
+    hidden: int = 0
+    """Turns after the first that prompts no longer show."""
+    pending: Callable[[], Any] | None = None
+    """Waits for what the environment is doing."""
+    stop: StopReason | None = None
+
+    @property
+    def skills(self) -> tuple[Skill, ...]:
+        """The skills that its prompts show."""
+        return self.plan.skills if self.arm == "skill" else ()
+
+    @property
+    def shown(self) -> list[Turn]:
+        """The turns that prompts show: the first one often says what the task is, so it stays."""
+        return self.turns[:1] + self.turns[1 + self.hidden :]
+
+
+def episodes(plans: Sequence[GroupPlan]) -> Iterator[Episode]:
+    """The episodes of ``plans``, group after group, the plain arm first."""
+    seen: Counter[tuple[int, str]] = Counter()
+    for group, plan in enumerate(plans):
+        seen[plan.seed, plan.task.id] += 1
+        again = seen[plan.seed, plan.task.id]
+        # a name that does not depend on which process plays the group
+        name = f"{plan.seed}/{plan.task.id}" + (f"/{again}" if again > 1 else "")
+        if plan.skilled and not plan.skills:
+            raise ConfigError(f"got {plan.skilled} skill rollouts of {plan.task.id!r} without a skill")
+        arms: tuple[tuple[Arm, int], ...] = (("plain", plan.plain), ("skill", plan.skilled))
+        for arm, count in arms:
+            for number in range(count):
+                yield Episode(group, number, arm, plan, f"{name}/{arm}/{number}")
+
+
+def finished(plan: GroupPlan, episodes: Sequence[Episode]) -> Group:
+    """The group of played episodes. One whose environment broke is left out: its outcome is unknown."""
+    kept = [e for e in episodes if e.stop is not StopReason.ENVIRONMENT_FAULT]
+    kept.sort(key=lambda e: (e.arm, e.number))
+    skills = tuple(skill.id for skill in plan.skills) if plan.skilled else ()
+    return Group(plan.task, tuple(_trajectory(e, skills) for e in kept), skills)
+
+
+def _trajectory(episode: Episode, skills: tuple[str, ...]) -> Trajectory:
+    return Trajectory(
+        id=episode.session,
+        task=episode.plan.task,
+        arm=episode.arm,
+        skills=skills if episode.arm == "skill" else (),
+        turns=tuple(episode.turns),
+        success=episode.stop is StopReason.SUCCESS,
+        stop=episode.stop or StopReason.FAILURE,
+        final_observation=episode.observation,
+        seed=episode.plan.seed,
+        score=None if episode.info is None else episode.info.get("score"),
+    )

@@ -1,0 +1,51 @@
+"""Playing without learning: to try the parts of a run, or for a policy without weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from siri.training.rows import Row
+
+__all__ = ["NoLearner"]
+
+
+class NoLearner:
+    """Stands where a ``Learner`` would, and changes no weight."""
+
+    device = torch.device("cpu")
+
+    def update(
+        self,
+        rows: Sequence[Row],  # noqa: ARG002
+        *,
+        int_scale: float = 1.0,  # noqa: ARG002
+        seed: int = 0,  # noqa: ARG002
+    ) -> dict[str, float]:
+        """Nothing is learned, and nothing is reported."""
+        return {}
+
+    def gap(self, rows: Sequence[Row]) -> float:  # noqa: ARG002
+        """0: there is no model to ask."""
+        return 0.0
+
+    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """None."""
+        return iter(())
+
+    def weights(self) -> dict[str, Tensor]:
+        """None."""
+        return {}
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Nothing: there is no model to load them into."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """An optimizer's state without entries."""
+        return {"optimizer": {"state": {}, "param_groups": []}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing."""

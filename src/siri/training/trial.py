@@ -1,0 +1,49 @@
+"""An objective is tried once before anything is trained with it: a fault shows before time is spent."""
+
+from __future__ import annotations
+
+import torch
+
+from siri.algos.objectives import Loss, TokenBatch, TokenScores
+from siri.doors import name_of
+from siri.errors import ConfigError
+from siri.protocols import Objective
+
+__all__ = ["try_objective"]
+
+
+def try_objective(objective: Objective, *, reference: bool) -> None:
+    """Compute ``objective`` on two rows of two tokens, one of each kind.
+
+    Args:
+        objective: what will be trained with.
+        reference: whether batches will have log-probs of a reference model.
+
+    Raises:
+        ConfigError: it reads what batches will not have, or returns something else than a ``Loss``.
+    """
+    ones, zeros = torch.ones(2, 2), torch.zeros(2, 2)
+    first, second = torch.tensor([[True], [False]]).expand(2, 2), torch.tensor([[False], [True]]).expand(2, 2)
+    batch = TokenBatch(
+        input_ids=torch.zeros(2, 2, dtype=torch.int64),
+        attention_mask=torch.ones(2, 2, dtype=torch.bool),
+        rl_mask=first,
+        int_mask=second,
+        old_logprobs=-ones,
+        reference_logprobs=-ones if reference else None,
+        advantages=torch.where(first, ones, zeros),
+        weights=torch.where(second, ones, zeros),
+        rl_tokens=2.0,
+        int_tokens=2.0,
+        rl_turns=1.0,
+        rollout_logprobs=-ones,
+    )
+    loss = objective(batch, TokenScores((-ones).requires_grad_(), ones.clone().requires_grad_()))
+    name = name_of(objective)
+    if not isinstance(loss, Loss):
+        raise ConfigError(f"got {type(loss).__name__} from {name}, expected a siri.algos.Loss")
+    if loss.value.shape != () or not bool(loss.value.isfinite()):
+        raise ConfigError(
+            f"got a loss of shape {tuple(loss.value.shape)} and value {loss.value.tolist()} from {name}, "
+            "expected a finite scalar"
+        )
