@@ -86,6 +86,7 @@ def test_what_is_not_meant_is_one_sentence(tmp_path: Path, text: bytes, said: st
     ("assignments", "said"),
     [
         (["seed=1", "seed=2"], "'seed' twice"),
+        (["rollout={tasks: 4, slots: 2}", "rollout.tasks=5"], "'rollout.tasks' twice"),
         (["=3"], "key=value"),
         (["seed"], "key=value"),
         (["seed=010"], "number was expected"),
@@ -100,6 +101,11 @@ def test_assignments_are_read_as_strictly(assignments: list[str], said: str) -> 
     with pytest.raises(ConfigError, match=said) as error:
         load_config(BASE, assignments=assignments)
     assert len(str(error.value)) <= 300
+
+
+def test_a_section_may_be_given_in_parts() -> None:
+    found = load_config(BASE, assignments=["rollout={slots: 2}", "rollout={tasks: 4}", "rollout.timeout=3"])
+    assert (found.rollout.slots, found.rollout.tasks, found.rollout.timeout) == (2, 4, 3)
 
 
 def test_spaces_around_the_sign_are_fine() -> None:

@@ -49,9 +49,6 @@ def load_config(
             raise ConfigError(
                 f"got setting {assignment[:80]!r}, expected key=value; fix: e.g. rollout.tasks=8"
             )
-        if path in given:
-            raise ConfigError(f"got {path[:80]!r} twice, expected each setting once; fix: leave one out")
-        given.add(path)
         try:
             leaf = load_strict(text)
         except StrictYAMLError as error:
@@ -59,6 +56,11 @@ def load_config(
                 f"got {path[:80]}={text[:80]!r} that cannot be read ({error}); fix: a number, a word, "
                 "or a list in brackets"
             ) from error
+        leaves = set(_flat({path: leaf}))
+        if leaves & given:
+            twice = min(leaves & given)[:80]
+            raise ConfigError(f"got {twice!r} twice, expected each setting once; fix: leave one out")
+        given |= leaves
         _merge(data, _nested(path, leaf))
     return parse_config(data)
 
