@@ -85,9 +85,9 @@ def train(suite: Suite, policy: HFPolicy, config: RunConfig) -> Iterator[dict[st
         if phase == "internalization":
             i = c.internalization
             scale = linear_warmup(k, start=since, length=i.warmup, peak=i.peak)
-        policy.reset_cache()
+        policy.make_room(sleep=False)
         metrics = learner.update(rows, int_scale=scale, seed=derive_seed("learn", c.seed, k))
-        policy.reset_cache()
+        policy.sync(learner)
 
         plain_wins = [won for group in groups for won in outcomes(group, "plain")]
         skilled_wins = [won for group in groups for won in outcomes(group, "skill")]
