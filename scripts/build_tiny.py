@@ -31,7 +31,7 @@ from typing import Any
 import torch
 from tiny_demos import CHOOSE, DO, FIRST, NOISE, SUMMARY, Worlds, episode
 from tiny_eval import report
-from transformers import Qwen2ForCausalLM
+from transformers import SeedOssForCausalLM
 
 from siri.policies.tiny import build_model, build_tokenizer
 
@@ -131,7 +131,7 @@ def train(args: argparse.Namespace, tokenizer: Any = None, producer: Any = produ
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     tokenizer = tokenizer or build_tokenizer()
-    model = Qwen2ForCausalLM.from_pretrained(args.init) if args.init else build_model(tokenizer)
+    model = SeedOssForCausalLM.from_pretrained(args.init) if args.init else build_model(tokenizer)
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
     muon = torch.optim.Muon(matrices, lr=args.lr, weight_decay=0.01)

@@ -6,7 +6,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    SeedOssConfig,
+    SeedOssForCausalLM,
+)
 
 from siri.errors import ConfigError
 from siri.policies.engine import named_weights
@@ -21,10 +29,17 @@ SIZES = {
 }
 
 
+FAMILIES = {
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+    "llama": (LlamaConfig, LlamaForCausalLM),
+    "seed_oss": (SeedOssConfig, SeedOssForCausalLM),
+}
+
+
 def narrow_model(family: str, heads: int, kv: int, seed: int, **more: object):
-    config, model = {"qwen2": (Qwen2Config, Qwen2ForCausalLM), "llama": (LlamaConfig, LlamaForCausalLM)}[
-        family
-    ]
+    config, model = FAMILIES[family]
+    if family == "seed_oss":
+        more = {"head_dim": SIZES["hidden_size"] // heads, **more}
     with torch.random.fork_rng():
         torch.random.default_generator.manual_seed(seed)
         made = model(config(**SIZES, num_attention_heads=heads, num_key_value_heads=kv, **more)).eval()
@@ -37,7 +52,7 @@ def narrow_model(family: str, heads: int, kv: int, seed: int, **more: object):
 
 @settings(max_examples=20, deadline=None)
 @given(
-    family=st.sampled_from(["qwen2", "llama"]),
+    family=st.sampled_from(sorted(FAMILIES)),
     shape=st.sampled_from([(4, 4, 32), (4, 2, 32), (8, 2, 32), (4, 1, 64), (2, 2, 32)]),
     tied=st.booleans(),
     theta=st.sampled_from([1e4, 1e6]),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import pytest
 from hypothesis import assume, given, settings
@@ -325,3 +326,19 @@ def test_equal_texts_have_equal_ids_and_no_others(a, b):
     assert skill_id("k", a) == skill_id("k", a.upper().lower()) or normalize(a) != normalize(
         a.upper().lower()
     )
+
+
+def test_it_shows_itself_and_its_skills_cannot_write_markup():
+    bank = SkillBank()
+    assert repr(bank) == "SkillBank(empty)"
+    evil = 'use <script>alert(1)</script> & "go" \x1b]0;x\x07 \u202e'
+    bank.add(make_skill(evil, condition="it is <b>dark</b>", kind="<img src=x>"))
+    bank.add(make_skill("use the lamp", kind="look"))
+    bank.set_status(make_skill("use the lamp", kind="look").id, SkillStatus.ACTIVE, 1)
+    assert repr(bank) == "SkillBank(1 candidate, 1 active)"
+    page = bank._repr_html_()
+    assert page.count("<tr>") == 3
+    assert not re.search(r"<(?!/?(?:table|thead|tbody|tr|th|td|p)>)", page)
+    assert "&lt;img src=x&gt;" in page
+    assert not re.search("[\x00-\x1f\u202a-\u202e]", page)
+    assert page.index("use the lamp") < page.index("alert")

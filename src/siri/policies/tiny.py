@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from siri.errors import ConfigError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
+    from transformers import PreTrainedTokenizerFast, SeedOssForCausalLM
 
 __all__ = [
     "CONDITIONS",
@@ -224,18 +224,25 @@ def _whole(phrase: str) -> str:
     return re.escape(phrase) + ("(?![A-Za-z0-9])" if phrase[-1].isalnum() else "")
 
 
-def build_model(tokenizer: Any, *, hidden: int = 96, layers: int = 3, heads: int = 6) -> Qwen2ForCausalLM:
-    """An untrained model, initialised for Muon: 1/sqrt(fan in), smaller for output projections."""
-    import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
+def build_model(tokenizer: Any, *, hidden: int = 96, layers: int = 3, heads: int = 6) -> SeedOssForCausalLM:
+    """An untrained model, initialised for Muon: 1/sqrt(fan in), smaller for output projections.
 
-    config = Qwen2Config(
+    Qwen2's architecture under the model type ``seed_oss``: transformers gives every ``qwen2`` checkpoint
+    Qwen2's own tokenizer, whatever the folder says, which would garble ours.
+    """
+    import torch
+    from transformers import SeedOssConfig, SeedOssForCausalLM
+
+    config = SeedOssConfig(
         vocab_size=len(tokenizer),
         hidden_size=hidden,
         intermediate_size=8 * hidden // 3,
         num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=heads,
+        head_dim=hidden // heads,
+        attention_dropout=0.0,
+        residual_dropout=0.0,
         max_position_embeddings=4096,
         tie_word_embeddings=True,
         bos_token_id=None,
@@ -243,7 +250,7 @@ def build_model(tokenizer: Any, *, hidden: int = 96, layers: int = 3, heads: int
         pad_token_id=tokenizer.pad_token_id,
         dtype="float32",
     )
-    model = Qwen2ForCausalLM(config)
+    model = SeedOssForCausalLM(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "embed_tokens" in name:

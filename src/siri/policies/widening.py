@@ -20,11 +20,11 @@ from siri.errors import ConfigError
 
 __all__ = ["WideHeads"]
 
-_KNOWN = ("qwen2", "llama")
+_KNOWN = ("qwen2", "llama", "seed_oss")
 
 
 class WideHeads:
-    """Rewrites configuration and weights of a Qwen2 or Llama model to heads of ``size``, as a Llama model.
+    """Rewrites configuration and weights to heads of ``size``: from Qwen2, Llama or Seed-OSS, to Llama.
 
     Args:
         config: the model's transformers configuration.
@@ -96,7 +96,7 @@ class WideHeads:
                 wide = value.new_zeros(rows, self.heads, self.size)
                 wide[:, :, : self.old] = value.view(rows, self.heads, self.old)
                 yield name, wide.view(rows, -1)
-                if not getattr(self._source, "attention_bias", False):
+                if not self._has_output_bias:
                     yield f"{layer}.self_attn.o_proj.bias", value.new_zeros(rows)
             elif part in ("q_proj", "k_proj", "v_proj"):
                 yield name, self._spread(part, value)
@@ -109,6 +109,11 @@ class WideHeads:
     @property
     def _has_bias(self) -> bool:
         return self._source.model_type == "qwen2" or bool(getattr(self._source, "attention_bias", False))
+
+    @property
+    def _has_output_bias(self) -> bool:
+        name = "attention_out_bias" if self._source.model_type == "seed_oss" else "attention_bias"
+        return bool(getattr(self._source, name, False))
 
     def _spread(self, part: str, value: torch.Tensor) -> torch.Tensor:
         """[heads · d, …] to [heads · D, …]."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from siri.errors import CheckpointError, ConfigError
-from siri.skills import bank_file
+from siri.skills import bank_file, bank_page
 from siri.skills.evidence import Evidence, Observation, SkillRecord, UtilityEstimator, union
 from siri.types import Skill, SkillStatus
 
@@ -89,11 +89,19 @@ class SkillBank:
             and self.records() == other.records()
         )
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {status}" for status, count in self.counts().items() if count)
+        return f"SkillBank({counts or 'empty'})"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks. Skills are texts by strangers, so they are escaped."""
+        return bank_page.table(self.records())
+
     __hash__ = None  # type: ignore[assignment]  # mutable
 
     @property
     def estimator(self) -> UtilityEstimator:
-        """How observations are summarised; setting it summarises all of them anew."""
+        """How observations are summarised; setting it summarises all of them again."""
         return self._estimator
 
     @estimator.setter
@@ -253,7 +261,7 @@ class SkillBank:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the bank to a JSON file: all or nothing, durable when this returns.
 
-        What the file held before stays beside it, with the suffix ``.previous``.
+        What the file held before stays next to it, with the suffix ``.previous``.
         """
         bank_file.write(path, self.to_json())
 
