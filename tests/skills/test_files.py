@@ -117,7 +117,7 @@ def test_an_edited_export_is_a_new_skill_without_evidence(tmp_path):
         ("SKILL.md", "---\nname: x\n---\nbody", "front matter"),
         ("SKILL.md", "---\n{: bad\n---\nbody", "cannot be read"),
         ("SKILL.md", "---\ndescription: x\nmetadata: {kind: k}\n---\n \n", "without a body"),
-        ("SKILL.md", "---\ndescription: x\n---\nbody", "--kind"),
+        ("SKILL.md", "---\ndescription: x\n---\nbody", "kind="),
     ],
 )
 def test_bad_files_are_named(tmp_path, name, content, message):
