@@ -116,8 +116,9 @@ def policy(name: str, config: RunConfig, *, env: str = "alfworld", engine: str =
     """The policy ``name``, sampled by ``engine``.
 
     Args:
-        name: ``"tiny"`` (the embedded policy of ``env``), a model folder, or a name on the hub.
-        config: of the run: ``rollout.slots`` and ``rollout.sleep``.
+        name: ``"tiny"`` (the embedded policy of ``env``), ``"smollm2"``, a model folder, a GGUF file, or a
+            name on the hub.
+        config: of the run: ``rollout.slots``, ``rollout.sleep`` and ``rollout.chat_template_kwargs``.
         env: the benchmark.
         engine: ``"hf"``, ``"vllm"``, or the address of a vLLM server.
 
@@ -127,29 +128,31 @@ def policy(name: str, config: RunConfig, *, env: str = "alfworld", engine: str =
     from safetensors import SafetensorError
 
     from siri.policies import HFPolicy
+    from siri.policies.checkpoints import located
     from siri.policies.tiny import base_path
 
-    path: str | Path = base_path(env) if name == "tiny" else name
-    local = name.startswith((".", "/", "~")) or name.count("/") > 1
-    if local and not Path(name).is_dir():
-        raise ConfigError(f"got model folder {name!r} that does not exist; fix: its path")
     check_engine(engine)
-    slots, sleep = config.rollout.slots, config.rollout.sleep
+    sleep = config.rollout.sleep
+    more: dict[str, Any] = {
+        "slots": config.rollout.slots,
+        "chat_template_kwargs": config.rollout.chat_template_kwargs,
+    }
     if sleep and engine == "hf":
         raise ConfigError(
             "got rollout.sleep with engine='hf', expected an engine that sleeps; fix: engine='vllm'"
         )
     try:
         with _quiet_transformers():
+            path = str(base_path(env)) if name == "tiny" else located(name)
             if engine == "vllm":
                 from siri.policies.vllm import VLLMPolicy
 
-                return VLLMPolicy.load(path, slots=slots, sleep=sleep)
+                return VLLMPolicy.load(path, sleep=sleep, **more)
             if engine != "hf":
                 from siri.policies.vllm_server import VLLMServerPolicy
 
-                return VLLMServerPolicy.load(path, url=engine, slots=slots)
-            return HFPolicy.load(path, slots=slots)
+                return VLLMServerPolicy.load(path, url=engine, **more)
+            return HFPolicy.load(path, **more)
     except SiriError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:

@@ -13,6 +13,7 @@ from siri.cli.app import console
 from siri.errors import MissingExtra
 
 if TYPE_CHECKING:
+    from siri.config import RunConfig
     from siri.runs import Recipe
 
 __all__ = ["dry_run"]
@@ -41,6 +42,7 @@ def dry_run(recipe: Recipe, processes: int) -> None:
     if settings.rollout.tasks % processes:
         batches.caption = f"{settings.rollout.tasks} groups do not divide by {processes}: some processes wait"
     console.print(batches)
+    _show_template(str(base_path(recipe.env)) if policy == "tiny" else policy, settings)
     if recipe.data is None:
         console.print("tasks: generated, since no --data was given")
     else:
@@ -48,3 +50,27 @@ def dry_run(recipe: Recipe, processes: int) -> None:
         counts = ", ".join(f"{len(tasks):,} {split}" for split, tasks in suite.tasks.items())
         console.print(f"tasks: {counts}, from {Path(recipe.data)}")
     console.print(", ".join(f"{name} {version}" for name, version in versions().items() if version))
+
+
+def _show_template(policy: str, settings: RunConfig) -> None:
+    """What the policy's chat template does; raises where it cannot be served."""
+    from siri.policies.checkpoints import encoder_of, located
+
+    path = located(policy)
+    if not Path(path).is_dir():
+        console.print(f"chat template: not probed, since {policy} is not in a folder here")
+        return
+    encoder = encoder_of(path, settings.rollout.chat_template_kwargs)
+    report = encoder.report
+    table = Table("chat template", "", title="what the policy's chat template does")
+    table.add_row("system role", report.system)
+    table.add_row("content", report.content)
+    table.add_row("turn closed by", repr(report.closing) if report.closing else "no token of its own")
+    stops = encoder.tokenizer.convert_ids_to_tokens(sorted(encoder.stop_ids))
+    table.add_row("replies end at", ", ".join(map(repr, stops)))
+    table.add_row("prompt opens", repr(report.opened) if report.opened else "nothing of the reply")
+    continues = "past thoughts are removed" if report.continues else "rewritten"
+    table.add_row("past turns", "kept" if report.keeps_thoughts else continues)
+    for note in report.notes:
+        table.add_row("note", note)
+    console.print(table)

@@ -119,17 +119,27 @@ def _as_json(arms: Mapping[str, Repeated]) -> dict[str, Any]:
                 "n": found.n,
                 "interval": list(found.interval),
                 "by_kind": kinds,
+                "conduct": found.conduct,
                 "each": [e.to_json() for e in found.each],
             }
     return rows["plain"] | ({"with_skills": rows["skill"]} if "skill" in rows else {})
 
 
 def _table(found: Mapping[str, Repeated], title: str) -> Table:
-    table = Table("split", "plain success", "95 % interval", "n", title=title)
+    table = Table(
+        "split", "plain success", "95 % interval", "n", "valid", "turns", "no action", "cut off", title=title
+    )
     for name, row in found.items():
-        table.add_row(name, f"{row.rate:.3f}", interval(row.interval), str(row.n))
+        how = row.conduct
+        cells = [
+            f"{how['valid']:.3f}",
+            f"{how['turns']:.1f}",
+            f"{how['no_action']:.3f}",
+            f"{how['cut_off']:.3f}",
+        ]
+        table.add_row(name, f"{row.rate:.3f}", interval(row.interval), str(row.n), *cells)
         if row.task_score is not None:
-            table.add_row("  task score", f"{row.task_score:.1f}", "", "", style="dim")
+            table.add_row("  task score", f"{row.task_score:.1f}", style="dim")
         for kind, (rate, ends) in row.by_kind.items():
             n = sum(e.by_kind[kind][1] for e in row.each)
             table.add_row(f"  {kind}", f"{rate:.3f}", interval(ends), str(n), style="dim")

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 def run(
     context: typer.Context,
     env: Annotated[str, typer.Option(help="Benchmark: alfworld, webshop, or module:function.")] = "alfworld",
-    policy: Annotated[str, typer.Option(help="'tiny', a model folder, or a name on the hub.")] = "tiny",
+    policy: Annotated[
+        str, typer.Option(help="'tiny', 'smollm2', a model folder, a GGUF file, or a name on the hub.")
+    ] = "tiny",
     miner: Annotated[
         str,
         typer.Option(help="Who writes skills: self, openai, file, none (GiGPO), or module:function."),

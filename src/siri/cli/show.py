@@ -74,6 +74,11 @@ def show_progress(iteration: Iteration, seconds: float, left: Remaining) -> None
                 f"{m.get(f'bank/{s}', 0):.0f}" for s in ("candidate", "active", "internalized", "retired")
             )
         )
+    parts += [
+        f"{words} {m[name]:.0%}"
+        for name, words in (("env/no_action", "without action"), ("env/cut_off", "cut off"))
+        if m.get(name, 0.0) >= 0.005
+    ]
     if m.get("int/gate_frac"):
         parts.append(f"gap {m['int/prompt_gap']:.3f}")
     parts.append(f"{seconds:.1f} s, {left.text(iteration, seconds)}")

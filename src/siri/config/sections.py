@@ -121,6 +121,9 @@ class RolloutConfig(_Section):
     """Seconds that one reset or step may take; needs ``processes``."""
     sleep: bool = False
     """vLLM gives its GPU memory to the trainer while it learns; the next rollout takes it back."""
+    chat_template_kwargs: dict[str, object] = {}
+    """Variables of the policy's chat template, such as ``{enable_thinking: false}``: in training, evaluation
+    and mining (docs/models.md)."""
 
 
 class AdvantageConfig(_Section):

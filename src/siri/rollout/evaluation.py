@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from siri.errors import ConfigError
 from siri.processes import Processes
 from siri.protocols import Policy, Progress
 from siri.rollout.faults import DropEpisode
+from siri.rollout.outcomes import conduct
 from siri.rollout.play import GroupPlan, Rollout
 from siri.rollout.suite import Suite
 from siri.seeds import derive_seed
@@ -45,6 +46,8 @@ class Evaluation:
     """Episodes whose environment broke; they count as failures, so that every task counts once."""
     task_score: float | None = None
     """100 · mean of the task scores, where the benchmark has them (WebShop); no purchase counts 0."""
+    conduct: Mapping[str, float] = field(default_factory=dict)
+    """How the policy behaved, see ``siri.rollout.outcomes.conduct``; empty when a summary does not say."""
     outcomes: tuple[Outcome, ...] = ()
     """Of each task, in the split's order; empty when it was read from a summary, which keeps counts."""
 
@@ -65,7 +68,8 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         kinds = {k: {"success": s / n, "n": n} for k, (s, n) in sorted(self.by_kind.items())}
-        found = {"success": self.rate, "n": self.n, "interval": list(self.interval), "by_kind": kinds}
+        found: dict[str, Any] = {"success": self.rate, "n": self.n, "interval": list(self.interval)}
+        found |= {"by_kind": kinds, "conduct": dict(self.conduct)}
         return found if self.task_score is None else {**found, "task_score": self.task_score}
 
     @classmethod
@@ -73,7 +77,8 @@ class Evaluation:
         """What ``to_json`` wrote, as far as it tells."""
         kinds = {k: (round(part["success"] * part["n"]), part["n"]) for k, part in data["by_kind"].items()}
         won = round(data["success"] * data["n"])
-        return cls(won, data["n"], 0, kinds, task_score=data.get("task_score"))
+        how = data.get("conduct", {})
+        return cls(won, data["n"], 0, kinds, task_score=data.get("task_score"), conduct=how)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +121,11 @@ class Repeated:
         """100 · mean of the task scores, where the benchmark has them."""
         scores = [e.task_score for e in self.each if e.task_score is not None]
         return fmean(scores) if scores else None
+
+    @property
+    def conduct(self) -> dict[str, float]:
+        """How the policy behaved, on average over the seeds."""
+        return {name: fmean(e.conduct[name] for e in self.each) for name in self.each[0].conduct}
 
     def minus(self, other: Evaluation | Repeated) -> tuple[float, tuple[float, float]]:
         """The difference of the rates, this one's first, with a 95 % interval (Newcombe's)."""
@@ -176,6 +186,7 @@ def evaluate(
         by_kind=kinds,
         faults=lost,
         task_score=100 * sum(scores) / len(plans) if scores else None,
+        conduct=conduct(episodes),
         outcomes=outcomes,
     )
 

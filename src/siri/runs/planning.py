@@ -90,15 +90,19 @@ def shape_of(policy: str) -> Shape:
     Raises:
         ConfigError: it is neither.
     """
-    from siri.policies.checkpoints import base_of
+    from siri.policies.checkpoints import base_of, located
 
-    policy = str(base_of(policy))
+    policy = str(base_of(located(policy)))
     if (Path(policy) / "config.json").is_file():
         from transformers import AutoConfig
 
         c: Any = AutoConfig.from_pretrained(policy).get_text_config()
-        sizes = (c.num_hidden_layers, c.hidden_size, c.intermediate_size, c.num_attention_heads)
-        return Shape(*sizes, c.num_key_value_heads, c.vocab_size, bool(c.tie_word_embeddings))
+        # GPT-2 and its like name no width between the layers and no heads of keys
+        inner = getattr(c, "intermediate_size", None) or 4 * c.hidden_size
+        heads = c.num_attention_heads
+        kv_heads = getattr(c, "num_key_value_heads", None) or heads
+        sizes = (c.num_hidden_layers, c.hidden_size, inner, heads, kv_heads, c.vocab_size)
+        return Shape(*sizes, bool(c.tie_word_embeddings))
     for name, shape in SHAPES.items():
         if Path(policy).name.removesuffix("-Instruct") == name:
             return shape

@@ -87,6 +87,8 @@ class Recipe:
             # a run may be continued from another folder
             if named[name] is not None:
                 named[name] = os.path.abspath(named[name])
+        if os.path.exists(os.path.expanduser(self.policy)):
+            named["policy"] = os.path.abspath(os.path.expanduser(self.policy))
         return {**named, "config": self.config.model_dump()}
 
     @classmethod
