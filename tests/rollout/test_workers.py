@@ -106,7 +106,7 @@ def test_a_run_on_a_flaky_world_goes_to_its_end_and_counts(tmp_path: Path) -> No
         report=lambda iteration, _: played.append(sum(len(g.trajectories) for g in iteration.groups)),
     )
     lines = [json.loads(line) for line in directory.metrics.read_text().splitlines()]
-    assert summary["iterations"] == len(lines) == len(played)
+    assert summary.iterations == len(lines) == len(played)
     faults = sum(line["env/faults"] for line in lines)
     assert faults > sum(line["env/timeouts"] for line in lines) > 0
     assert sum(played) + faults == len(lines) * config.rollout.tasks * config.rollout.group_size

@@ -79,6 +79,15 @@ class Refused(ScriptedEnvironment):
         return observation, {**info, "valid": False}
 
 
+class Crashing(ScriptedEnvironment):
+    """Raises at a command that it does not know."""
+
+    def step(self, action):
+        if action not in self._commands():
+            raise KeyError(action)
+        return super().step(action)
+
+
 class Peeking(ScriptedEnvironment):
     def step(self, action):
         random.random()
@@ -96,6 +105,7 @@ class Peeking(ScriptedEnvironment):
         (Shared, "info_is_a_snapshot"),
         (Refused, "reset_is_valid"),
         (Peeking, "no_global_rng"),
+        (Crashing, "no_exception"),
     ],
 )
 def test_environments(environment, law: str) -> None:
@@ -103,6 +113,27 @@ def test_environments(environment, law: str) -> None:
         check_environment(environment, [make_task()])
     assert caught.value.law == law
     assert "expected: " in str(caught.value)
+
+
+@pytest.mark.parametrize(("environment", "law"), [(Refused, "reset_is_valid"), (Peeking, "no_global_rng")])
+def test_laws_of_environments_can_be_left_out(environment, law: str) -> None:
+    check_environment(environment, [make_task()], without={law})
+    with pytest.raises(ConfigError, match="unknwon"):
+        check_environment(environment, [make_task()], without={"unknwon"})
+
+
+def test_an_episode_that_never_ends_is_named() -> None:
+    class Endless(ScriptedEnvironment):
+        def step(self, action):
+            text, reward, _, _, info = super().step("wait" if action in self._commands() else action)
+            return text, reward, False, False, info
+
+    task = make_task()
+    with pytest.raises(ContractBroken, match="still runs after 50 steps") as caught:
+        check_environment(lambda: Endless(max_steps=10**6), [task], max_steps=50)
+    assert caught.value.law == "ends"
+    check_environment(lambda: Endless(max_steps=10**6), [task], max_steps=50, without={"ends"})
+    check_environment(lambda: ScriptedEnvironment(max_steps=50), [task], max_steps=50)
 
 
 class Words:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from siri import algos
+from siri.algos import SiriObjective, needs_reference
 from siri.errors import ConfigError, ContractBroken
 from siri.testing import check_advantages, check_loss, check_objective
 
@@ -78,6 +79,29 @@ def test_a_flipped_sign_is_named() -> None:
         ContractBroken, match="law 'direction' is broken: got flipped where raising advantages"
     ):
         check_loss(flipped)
+
+
+def clipped(logprobs, *, old_logprobs, advantages, mask, normalizer, worst=torch.minimum):
+    """PPO's surrogate; sound with the minimum."""
+    ratio = (logprobs.float() - old_logprobs.float().detach()).clamp(-20, 20).exp()
+    gain = advantages.float().detach()
+    value = worst(ratio * gain, ratio.clamp(0.8, 1.2) * gain)
+    return -(value * mask).sum() / max(normalizer, 1.0)
+
+
+def test_a_clip_with_minimum_and_maximum_swapped_is_named() -> None:
+    check_loss(partial(clipped), without={"finite"})
+    with pytest.raises(ContractBroken, match="law 'off_policy' is broken: got clipped where the advantage"):
+        check_loss(partial(clipped, worst=torch.maximum), without={"finite"})
+
+
+def test_a_reference_that_is_read_without_a_word_is_named() -> None:
+    def around(batch, scores):
+        return SiriObjective(kl=0.01)(batch, scores)
+
+    with pytest.raises(ContractBroken, match="law 'reference' is broken: got around where"):
+        check_objective(around, examples=5)
+    check_objective(needs_reference(around), examples=5)
 
 
 def test_a_mean_over_padding_is_named() -> None:

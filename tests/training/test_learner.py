@@ -14,9 +14,18 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from siri.algos import SiriObjective, TokenBatch
+from siri.algos import (
+    ClippedSurrogate,
+    Internalization,
+    KLPenalty,
+    Loss,
+    SiriObjective,
+    TokenBatch,
+    needs_reference,
+)
 from siri.errors import CheckpointError, ConfigError
 from siri.models.scoring import logprobs_only, score
+from siri.models.weights import copy_weights
 from siri.training.batches import Totals, collate, micro_batches
 from siri.training.learner import Learner
 from siri.training.rows import Row, Span
@@ -262,3 +271,70 @@ def test_two_processes_take_the_step_of_one(tmp_path: Path) -> None:
     other_metrics, other_weights = torch.load(tmp_path / "out.pt")
     assert other_metrics == pytest.approx(metrics, abs=1e-5)
     torch.testing.assert_close(other_weights, weights(model), atol=1e-6, rtol=0)
+
+
+def test_sums_multiples_and_functions_measure_the_kl_that_the_objective_does() -> None:
+    reference, rows = make_model(9), make_rows(make_model())
+
+    @needs_reference
+    def around(batch, scores):
+        return SiriObjective(kl=0.01)(batch, scores)
+
+    objectives = (
+        SiriObjective(kl=0.01),
+        ClippedSurrogate() + Internalization() + 0.01 * KLPenalty(),
+        1.0 * SiriObjective(kl=0.01),
+        around,
+    )
+    found = [
+        Learner(make_model(), objective, reference=copy.deepcopy(reference)).update(rows)["kl/reference"]
+        for objective in objectives
+    ]
+    assert found[0] > 1e-3
+    assert found == [found[0]] * len(found)
+
+
+def test_a_function_that_does_not_say_that_it_needs_a_reference_fails_before_anything_is_trained() -> None:
+    def around(batch, scores):
+        return SiriObjective(kl=0.01)(batch, scores)
+
+    with pytest.raises(ConfigError, match="needs_reference") as caught:
+        Learner(make_model(), around)
+    assert len(str(caught.value)) <= 300
+
+
+@pytest.mark.parametrize(
+    "found", [torch.tensor(1.0), Loss(torch.ones(2), {}), Loss(torch.tensor(torch.nan), {})]
+)
+def test_what_is_no_loss_is_refused_before_anything_is_trained(found: object) -> None:
+    def odd(batch, scores):
+        return found
+
+    with pytest.raises(ConfigError, match="odd"):
+        Learner(make_model(), odd)
+
+
+def test_weights_are_streamed_by_name_and_a_policy_takes_them() -> None:
+    learner, other = Learner(make_model(), OBJECTIVE), make_model(9)
+    streamed = dict(learner.named_weights())
+    assert streamed.keys() == learner.weights().keys()
+    copy_weights(learner, other)
+    for name, value in other.state_dict().items():
+        if name in streamed:
+            assert torch.equal(value, streamed[name])
+    addresses = [value.data_ptr() for value in learner.model.state_dict().values()]
+    copy_weights(learner, learner.model)  # its own stay where they are
+    assert addresses == [value.data_ptr() for value in learner.model.state_dict().values()]
+
+
+def test_the_gap_is_that_of_the_scores() -> None:
+    model = make_model()
+    rows = [row for row in make_rows(model) if row.kind == "int"]
+    batch = collate(rows, pad_id=0)
+    with torch.no_grad():
+        now = score(model, batch).logprobs
+    expected = float((batch.old_logprobs - now)[batch.int_mask].mean())
+    for width in (1, 10_000):
+        learner = Learner(make_model(), OBJECTIVE, max_tokens_per_micro_batch=width)
+        assert learner.gap(rows) == pytest.approx(expected, abs=1e-5)
+    assert learner.gap([]) == 0.0

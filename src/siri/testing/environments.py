@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
@@ -17,6 +18,17 @@ __all__ = ["check_environment"]
 
 NONSENSE = ("", "xyzzy", "go to the 7th moon", "öffne die Tür\n🙂", "a " * 500)
 FIELDS = ("admissible", "success", "anchor", "valid")
+LAWS = (
+    "types",
+    "reset_is_valid",
+    "admissible_is_valid",
+    "nonsense_is_refused",
+    "determinism",
+    "info_is_a_snapshot",
+    "no_exception",
+    "ends",
+    "no_global_rng",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +53,15 @@ def check_environment(
     steps: int = 30,
     episodes: int = 2,
     seed: int = 0,
+    max_steps: int | None = None,
+    without: Collection[str] = (),
 ) -> None:
     """Raise ``ContractBroken`` unless environments from ``make_env`` keep the contract of ``Environment``.
 
     Random episodes of every task, of admissible commands and now and then a nonsensical one:
     ``types``, ``reset_is_valid``, ``admissible_is_valid``, ``nonsense_is_refused``, ``determinism`` (same
-    instance, fresh instance, after an abandoned episode), ``info_is_a_snapshot``, ``no_global_rng``.
+    instance, fresh instance, after an abandoned episode), ``info_is_a_snapshot``, ``no_exception``, ``ends``,
+    ``no_global_rng``.
 
     Args:
         make_env: makes a new environment.
@@ -55,15 +70,26 @@ def check_environment(
         steps: commands per episode at most.
         episodes: episodes per task.
         seed: of the choice of commands and of the environment.
+        max_steps: commands after which every episode must have ended, ``ends``; None skips the law.
+        without: names of laws that do not hold of it on purpose (``Suite.max_steps`` ends episodes of a world
+            that does not).
+
+    Raises:
+        ContractBroken: a law is broken; an exception of the environment breaks ``no_exception``.
+        ConfigError: there is no task, or no such law.
     """
+    if unknown := sorted(set(without) - set(LAWS)):
+        raise ConfigError(f"got without={unknown}, expected names among {list(LAWS)}; fix: their spelling")
+    if max_steps is not None and max_steps < 1:
+        raise ConfigError(f"got max_steps={max_steps}, expected at least 1; fix: raise it")
     if not tasks or steps < 1 or episodes < 1:
         raise ConfigError(
             f"got {len(tasks)} tasks, steps={steps}, episodes={episodes}; expected at least one of each; "
             f"fix: pass a task"
         )
     first = make_env()
-    player = _Player(type(first).__name__, tuple(actions), steps)
-    with untouched_generators(player.subject):
+    player = _Player(type(first).__name__, tuple(actions), steps, frozenset(without))
+    with nullcontext() if "no_global_rng" in without else untouched_generators(player.subject):
         for task in tasks:
             for episode in range(episodes):
                 record = player.play(first, task, seed, chooser=random.Random(f"{seed} {task.id} {episode}"))
@@ -72,20 +98,68 @@ def check_environment(
                 player.replay(other, task, seed, commands[: len(commands) // 2], record)
                 for instance in (first, other):
                     player.replay(instance, task, seed, commands, record)
+            if max_steps is not None and "ends" not in without:
+                player.outlast(first, task, seed, max_steps, random.Random(f"{seed} {task.id} ends"))
 
 
 class _Player:
-    def __init__(self, subject: str, actions: tuple[str, ...], steps: int) -> None:
+    def __init__(
+        self, subject: str, actions: tuple[str, ...], steps: int, without: frozenset[str] = frozenset()
+    ) -> None:
         self.subject = subject
         self.actions = actions
         self.steps = steps
+        self.without = without
+
+    def outlast(self, env: Environment, task: Task, seed: int, limit: int, chooser: random.Random) -> None:
+        """Play one episode until it ends, or for ``limit`` steps."""
+        step = self._step("reset", self._began(env, task, seed))
+        for _ in range(limit):
+            if step.terminated or step.truncated:
+                return
+            command = chooser.choice(step.admissible or self.actions or NONSENSE)
+            step = self._step(command, self._stepped(env, command))
+        if not (step.terminated or step.truncated):
+            self._broken(
+                "ends",
+                f"an episode of task {task.id!r} still runs after {limit} steps",
+                "every episode ends; fix: truncated=True at the last step, or Suite(max_steps=...)",
+            )
+
+    def _began(self, env: Environment, task: Task, seed: int) -> tuple[Any, ...]:
+        """A reset, as the step that follows nothing."""
+        found = self._called("reset", lambda: env.reset(seed=seed, options={"task": task}))
+        if not isinstance(found, tuple) or len(found) != 2:
+            self._broken("types", f"reset() returned {_short(found)}", "(observation, info)")
+        observation, info = found
+        return observation, 0.0, False, False, info
+
+    def _stepped(self, env: Environment, command: str) -> tuple[Any, ...]:
+        found: tuple[Any, ...] = self._called(f"step({_short(command)})", lambda: env.step(command))
+        return found
+
+    def _called(self, what: str, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except ContractBroken:
+            raise
+        except Exception as error:
+            if "no_exception" in self.without:
+                raise
+            raise ContractBroken(
+                "no_exception",
+                self.subject,
+                f"{what} raised {type(error).__name__}: {error}",
+                "an observation for whatever command comes, also for an inadmissible one; fix: say so in the "
+                "observation, with info['valid'] False",
+            ) from error
 
     def play(
         self, env: Environment, task: Task, seed: int, chooser: random.Random
     ) -> list[tuple[str, _Step]]:
         """A random episode: (command, what followed), the first command being ``"reset"``."""
-        observation, info = env.reset(seed=seed, options={"task": task})
-        step = self._step("reset", (observation, 0.0, False, False, info))
+        began = self._began(env, task, seed)
+        step, info = self._step("reset", began), began[4]
         if not step.valid:
             self._broken(
                 "reset_is_valid", "info['valid'] is False after a reset", "True: nothing was refused"
@@ -97,7 +171,7 @@ class _Player:
             pool = offered or self.actions
             nonsense = not pool or chooser.random() < 0.15
             command = chooser.choice(NONSENSE if nonsense else pool)
-            result = env.step(command)
+            result = self._stepped(env, command)
             step = self._step(command, result)
             self._judge(command, offered, step, nonsense)
             record.append((command, step))
@@ -125,10 +199,9 @@ class _Player:
         record: Sequence[tuple[str, _Step]],
     ) -> None:
         """Play ``commands`` again; every step must be that of ``record``."""
-        observation, info = env.reset(seed=seed, options={"task": task})
-        self._same(0, "reset", record[0][1], self._step("reset", (observation, 0.0, False, False, info)))
+        self._same(0, "reset", record[0][1], self._step("reset", self._began(env, task, seed)))
         for number, command in enumerate(commands, 1):
-            self._same(number, command, record[number][1], self._step(command, env.step(command)))
+            self._same(number, command, record[number][1], self._step(command, self._stepped(env, command)))
 
     def _judge(self, command: str, offered: Sequence[str], step: _Step, nonsense: bool) -> None:
         if command in offered and not step.valid:
@@ -204,7 +277,8 @@ class _Player:
             self._broken("types", f"{what} is {_short(value)} ({type(value).__name__})", names)
 
     def _broken(self, law: str, trouble: str, claim: str) -> None:
-        raise ContractBroken(law, self.subject, trouble, claim)
+        if law not in self.without:
+            raise ContractBroken(law, self.subject, trouble, claim)
 
 
 def _short(value: object) -> str:

@@ -64,6 +64,7 @@ class _Adapter:
         needed = [p.name for p in others if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
         self.counts = [p.name for p in others if p.name in COUNTS]
         self.tensors = [name for name in needed if name in TENSORS]
+        self.needs_reference = any(TENSORS[name] == "reference_logprobs" for name in self.tensors)
         if unknown := sorted(set(needed) - set(TENSORS) - set(COUNTS)):
             raise ConfigError(
                 f"got {self.__name__} that needs {unknown}, expected parameters among "

@@ -9,7 +9,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from siri.algos.composition import reads_reference
 from siri.algos.records import Loss, TokenBatch, TokenScores
+from siri.errors import ConfigError
 from siri.protocols import Objective
 from siri.testing.laws import Law, name_of, prove, select
 from siri.testing.purity import untouched_generators
@@ -19,6 +21,8 @@ __all__ = ["check_objective", "describe_batch", "objective_laws"]
 Case: TypeAlias = tuple[TokenBatch, TokenScores]
 CONSTANTS = ("old_logprobs", "reference_logprobs", "advantages", "weights")
 MASKS = ("rl_mask", "int_mask")
+MOVED = 0.6931
+"""How far a token has moved, in nats: by a factor of 2, beyond the usual clips and within dual ones."""
 JUNK = 37.0
 """A finite number that no mask lets through. NaN would be stricter than the contract."""
 
@@ -27,7 +31,8 @@ def check_objective(objective: Objective, *, examples: int = 50, without: Collec
     """Raise ``ContractBroken`` unless ``objective`` keeps the contract of ``Objective``.
 
     ``loss``, ``finite``, ``purity``, ``empty``, ``masked_tokens``, ``padding``, ``permutation``,
-    ``micro_batch``, ``constants``, ``direction``, ``dtype``: docs/testing.md says each in a sentence. The
+    ``micro_batch``, ``constants``, ``direction``, ``off_policy``, ``reference``, ``dtype``: docs/testing.md
+    says each in a sentence. The
     smallest batch that breaks a law is in the message. Needs the ``testing`` extra.
 
     Args:
@@ -92,6 +97,19 @@ def objective_laws(objective: Objective) -> list[Law[Case]]:
             "a larger advantage or weight, or a likelier token under the reference, pulls the log-prob up: "
             "its gradient never grows; fix: the sign",
             laws.direction,
+        ),
+        Law(
+            "off_policy",
+            "a good token that has become less likely than when it was sampled is still pulled up, and a bad "
+            "one that has become likelier is still pushed down; fix: the minimum of both surrogates, clipped "
+            "and not, never the maximum",
+            laws.off_policy,
+        ),
+        Law(
+            "reference",
+            "an objective that reads batch.reference_logprobs says so; fix: @siri.algos.needs_reference, or "
+            "the property needs_reference",
+            laws.reference,
         ),
         Law(
             "dtype", "bfloat16 gives what float32 gives, up to rounding; fix: compute in float32", laws.dtype
@@ -257,6 +275,42 @@ class _Laws:
                     f"from {old:.6g} to {new:.6g}"
                 )
         return None
+
+    def off_policy(self, case: Case) -> str | None:
+        batch, scores = case
+        # one sign a row, so that ratios of whole sequences point the same way
+        rows = torch.arange(len(batch.rl_mask))[:, None]
+        good = (rows % 2 == 0).expand_as(batch.rl_mask)
+        size = batch.advantages.abs() + 0.5
+        moved = torch.where(good, size.new_tensor(MOVED), size.new_tensor(-MOVED))
+        pulls = []
+        for shift in (torch.zeros_like(moved), moved):
+            placed = {"old_logprobs": (scores.logprobs + shift).detach()}
+            signed = self.run(_with(batch, **placed, advantages=torch.where(good, size, -size)), scores)
+            flat = self.run(_with(batch, **placed, advantages=torch.zeros_like(size)), scores)
+            pulls.append(signed.logprobs - flat.logprobs)
+        here, there = pulls
+        counts = batch.rl_mask & (here.abs() > 1e-6)
+        if (lost := counts & (there * here.sign() <= 1e-3 * here.abs())).any():
+            row, column = lost.nonzero()[0].tolist()
+            kind = "good" if bool(good[row, column]) else "bad"
+            return (
+                f"the advantage of a {kind} token pulls logprobs[{row}, {column}] by {-here[row, column]:.6g}"
+                f" where it was sampled, and by {-there[row, column]:.6g} when it has moved the wrong way"
+            )
+        return None
+
+    def reference(self, case: Case) -> str | None:
+        batch, scores = case
+        if reads_reference(self.objective):
+            return None
+        want = self.run(batch, scores)
+        try:
+            got = self.run(_with(batch, reference_logprobs=None), scores)
+        except (AttributeError, ConfigError, TypeError) as error:
+            return f"without reference log-probs it raised {type(error).__name__}"
+        trouble = _differ(want, got)
+        return trouble and f"taking the reference log-probs away changed {trouble}"
 
     def dtype(self, case: Case) -> str | None:
         batch, scores = case
