@@ -29,8 +29,10 @@ from queue import Full
 from typing import Any
 
 import torch
-from tiny_demos import CHOOSE, DO, FIRST, NOISE, SUMMARY, Worlds, episode
+from tiny_demos import SUMMARY, episode
 from tiny_eval import report
+from tiny_explorer import CHOOSE, DO, FIRST, NOISE
+from tiny_worlds import Worlds
 from transformers import SeedOssForCausalLM
 
 from siri.policies.tiny import build_model, build_tokenizer

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tiny_demos import CLEAN, COOL, HEAT, KINDS, LOOK, PICK, TWO, sample_world
+from tiny_rooms import CLEAN, COOL, HEAT, KINDS, LOOK, PICK, TWO
+from tiny_worlds import sample_world
 
 from siri.envs.alfworld.engine import State
 from siri.envs.alfworld.games import load_game, load_tasks
