@@ -5,8 +5,7 @@ A suite, miner, validator or objective of one's own is named as ``siri.plugins``
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from siri.plugins import make_plugin
 if TYPE_CHECKING:
     from siri.config import RunConfig
     from siri.curriculum import Curriculum
+    from siri.policies.words import Scene
     from siri.protocols import Objective, Policy, SkillMiner, TrainablePolicy, Validator
     from siri.rollout.suite import Suite
     from siri.skills import Ranking, SkillBank, SkillRetriever, SummaryPrompt
@@ -33,6 +33,10 @@ __all__ = [
     "suite",
     "validator",
 ]
+
+
+_SCENES = 32
+"""Tasks whose first observation the embedded policy reads in a world of its own."""
 
 
 def suite(name: str, config: RunConfig, *, data: str | Path | None = None) -> Suite:
@@ -112,7 +116,14 @@ def check_engine(engine: str) -> None:
         )
 
 
-def policy(name: str, config: RunConfig, *, env: str = "alfworld", engine: str = "hf") -> TrainablePolicy:
+def policy(
+    name: str,
+    config: RunConfig,
+    *,
+    env: str = "alfworld",
+    engine: str = "hf",
+    suite: Suite | None = None,
+) -> TrainablePolicy:
     """The policy ``name``, sampled by ``engine``.
 
     Args:
@@ -121,6 +132,7 @@ def policy(name: str, config: RunConfig, *, env: str = "alfworld", engine: str =
         config: of the run: ``rollout.slots``, ``rollout.sleep`` and ``rollout.chat_template_kwargs``.
         env: the benchmark.
         engine: ``"hf"``, ``"vllm"``, or the address of a vLLM server.
+        suite: of a world of one's own, in which ``"tiny"`` is made at home (``siri.policies.words``).
 
     Raises:
         ConfigError: it cannot be loaded, or the engine cannot do what the configuration asks for.
@@ -129,8 +141,10 @@ def policy(name: str, config: RunConfig, *, env: str = "alfworld", engine: str =
 
     from siri.policies import HFPolicy
     from siri.policies.checkpoints import located
-    from siri.policies.tiny import base_path
+    from siri.policies.quiet import quiet_transformers
+    from siri.policies.tiny import EMBEDDED, base_path
 
+    foreign = name == "tiny" and env not in EMBEDDED
     check_engine(engine)
     sleep = config.rollout.sleep
     more: dict[str, Any] = {
@@ -142,8 +156,9 @@ def policy(name: str, config: RunConfig, *, env: str = "alfworld", engine: str =
             "got rollout.sleep with engine='hf', expected an engine that sleeps; fix: engine='vllm'"
         )
     try:
-        with _quiet_transformers():
-            path = str(base_path(env)) if name == "tiny" else located(name)
+        with quiet_transformers():
+            home = "alfworld" if foreign else env
+            path = str(base_path(home)) if name == "tiny" else located(name)
             if engine == "vllm":
                 from siri.policies.vllm import VLLMPolicy
 
@@ -152,13 +167,18 @@ def policy(name: str, config: RunConfig, *, env: str = "alfworld", engine: str =
                 from siri.policies.vllm_server import VLLMServerPolicy
 
                 return VLLMServerPolicy.load(path, url=engine, **more)
-            return HFPolicy.load(path, **more)
+            loaded = HFPolicy.load(path, **more)
     except SiriError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ConfigError(
             f"got policy {name!r} that cannot be loaded ({_first_line(error)}); fix: its path"
         ) from error
+    if foreign and suite is not None:
+        from siri.policies.words import at_home_in
+
+        return at_home_in(_scenes(suite), loaded, seed=config.seed)
+    return loaded
 
 
 def miner(
@@ -339,6 +359,19 @@ def _ranking(config: RunConfig) -> Ranking:
     return make_ranking(config.validation)
 
 
+def _scenes(suite: Suite) -> list[Scene]:
+    """How the first tasks of a suite begin."""
+    from siri.policies.words import Scene
+
+    found, env = [], suite.make_env()
+    goals = tuple(dict.fromkeys(task.goal for tasks in suite.tasks.values() for task in tasks))
+    for task in suite.split("train")[:_SCENES]:
+        observation, info = env.reset(seed=0, options={"task": task})
+        prompt = suite.prompter.messages(task, [], observation, info["admissible"])
+        found.append(Scene(prompt, (*goals, observation), tuple(info["admissible"])))
+    return found
+
+
 def _embedded_language(style: str) -> tuple[SummaryPrompt, str, str]:
     """Summary prompt, rules for another writer, and grammar of the embedded policies."""
     if style == "compact":
@@ -352,19 +385,3 @@ def _embedded_language(style: str) -> tuple[SummaryPrompt, str, str]:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-@contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """No progress bars and no notes while a model is loaded; the user's settings come back afterwards."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

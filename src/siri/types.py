@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict, cast
 
 __all__ = [
     "Arm",
@@ -24,6 +24,7 @@ __all__ = [
     "ToolCall",
     "Trajectory",
     "Turn",
+    "info",
 ]
 
 Arm = Literal["plain", "skill"]
@@ -69,6 +70,35 @@ class Info(TypedDict):
     """Task score in [0, 1] so far, where the benchmark has one beside success (WebShop)."""
     extra: NotRequired[Mapping[str, Any]]
     """Anything else an environment wants to say; siri reads nothing here."""
+
+
+def info(
+    *,
+    success: bool = False,
+    anchor: Hashable = None,
+    admissible: Sequence[str] = (),
+    valid: bool = True,
+    score: float | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> Info:
+    """The info of a state, with defaults for what an environment has no opinion on.
+
+    Args:
+        success: the task is solved.
+        anchor: the state, hashable. None: states that look the same are the same (in a ``Suite.of``).
+        admissible: actions that are valid now; empty when unknown.
+        valid: the last action was admissible.
+        score: task score in [0, 1] so far.
+        extra: anything else.
+    """
+    found: dict[str, Any] = {"admissible": admissible, "success": success, "valid": valid}
+    if anchor is not None:
+        found["anchor"] = anchor
+    if score is not None:
+        found["score"] = score
+    if extra is not None:
+        found["extra"] = extra
+    return cast(Info, found)
 
 
 @dataclass(frozen=True, slots=True)

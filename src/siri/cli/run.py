@@ -117,7 +117,7 @@ def run(
     with job.first_goes_ahead():
         suite = recipe.make_suite()
     build.check_splits(suite, recipe.config)
-    agent = recipe.make_policy()
+    agent = recipe.make_policy(suite)
     writer = recipe.make_miner(cache=directory.calls)
     left = Remaining(recipe.config)
     with ExitStack() as held, Interrupts() as interrupts:

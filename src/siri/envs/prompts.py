@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from siri.errors import ConfigError
+from siri.rollout.chat import skill_block
 from siri.types import Message, Skill, Task, Turn
 
 __all__ = ["Transcript", "Window", "skill_block"]
@@ -18,11 +19,6 @@ _ASK = (
     "Once you've finished your reasoning, you should choose an action for the current step "
     "and present it within <action> </action> tags.\n"
 )
-
-
-def skill_block(skills: Sequence[Skill]) -> str:
-    """The text that ``skills`` add to a plain prompt; ``""`` without skills."""
-    return "".join(f"\n\nSkill: {skill.text}" for skill in skills)
 
 
 class Transcript:

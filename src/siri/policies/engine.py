@@ -71,7 +71,7 @@ class EnginePolicy(ABC):
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         if started() > 1:
-            raise ConfigError("got vLLM in a job of several processes, expected one; fix: --engine hf")
+            raise ConfigError("got vLLM in a job of several processes, expected one; fix: engine='hf'")
         self.model, self.tokenizer, self.slots = model, tokenizer, slots
         self.max_context = usable_context(model.config.get_text_config(), max_context)
         self._template_arguments = dict(chat_template_kwargs or {})

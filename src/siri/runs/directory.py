@@ -106,18 +106,26 @@ class RunDirectory:
         Raises:
             ConfigError: the folder holds a run or something else, is not a folder, or cannot be written.
         """
-        self._refuse_what_is_not_ours()
-        if self.config.exists():
-            raise ConfigError(
-                f"got output folder {self.path} that holds a run, expected a new one; "
-                "fix: another out=, or resume=True to continue it"
-            )
+        self.refuse_taken()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._unwritable(error) from error
         write_atomic(self.versions, json.dumps(versions(), indent=1))
         write_atomic(self.config, json.dumps(description, indent=1))
+
+    def refuse_taken(self) -> None:
+        """Pass a folder where a run can be started.
+
+        Raises:
+            ConfigError: it holds a run or something else; nothing was written.
+        """
+        self._refuse_what_is_not_ours()
+        if self.config.exists():
+            raise ConfigError(
+                f"got output folder {self.path} that holds a run, expected a new one; "
+                "fix: another out=, or resume=True to continue it"
+            )
 
     def _refuse_what_is_not_ours(self) -> None:
         """Pass a folder that is absent, empty, a run of siri's, or one whose start was cut short.

@@ -11,6 +11,7 @@ from typing import Any
 
 from siri.build import shown_skills
 from siri.curriculum import Curriculum, Iteration, Phase
+from siri.policies.quiet import quiet_transformers
 from siri.rollout.evaluation import evaluate_arms
 from siri.runs import checkpoint
 from siri.runs.directory import RunDirectory
@@ -155,7 +156,8 @@ def iterations(
         measure()
         began = time.monotonic()
     if first:
-        run.policy.save(directory.model)
+        with quiet_transformers():
+            run.policy.save(directory.model)
     summary = Summary(
         suite=run.suite.name,
         stages={name: StageResult.from_json(found) for name, found in progress["stages"].items()},

@@ -49,10 +49,10 @@ class Recipe:
         self._refuse_objects("env")
         return build.suite(self.env, self.config, data=self.data)
 
-    def make_policy(self) -> TrainablePolicy:
-        """The policy that the run began with."""
+    def make_policy(self, suite: Suite) -> TrainablePolicy:
+        """The policy that the run on ``suite`` begins with."""
         self._refuse_objects("policy")
-        return build.policy(self.policy, self.config, env=self.env, engine=self.engine)
+        return build.policy(self.policy, self.config, env=self.env, engine=self.engine, suite=suite)
 
     def make_miner(self, *, cache: Path | None = None) -> SkillMiner | None:
         """Who writes skills; ``cache`` is the folder for the answers of a hosted writer."""

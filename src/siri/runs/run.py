@@ -222,7 +222,7 @@ class Run:
         """
         if self.directory.model.is_dir():
             return build.policy(str(self.directory.model), self.config, env=self.recipe.env)
-        base = self.recipe.make_policy() if self._policy is None else self._policy
+        base = self.recipe.make_policy(self.suite()) if self._policy is None else self._policy
         path = self._checkpoint()
         if path is not None:
             checkpoint.load_policy(base, path, self.config)

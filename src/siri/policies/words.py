@@ -1,0 +1,134 @@
+"""The embedded policy in a world of one's own: new words, and short commands to begin with.
+
+It speaks ALFWorld and nothing else. Elsewhere it would never say a command that the world understands, so
+nothing would ever be rewarded. It is given the words of the world, and taught to say short commands of them
+at random, all alike; which of them are of use is what training finds out.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from siri.policies.hf import HFPolicy
+from siri.seeds import derive_seed
+from siri.types import Message
+
+__all__ = ["Scene", "at_home_in", "teach_words"]
+
+_WORD = re.compile(r"[A-Za-z]+")
+_VERBS = ("go to", "take", "open", "close", "use", "look", "move", "put", "clean", "heat", "cool", "examine")
+_STEPS, _BATCH, _LR = 120, 32, 2e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The beginning of an episode."""
+
+    prompt: list[Message]
+    """What asks for the first action."""
+    texts: tuple[str, ...]
+    """All that it says: goal, observation."""
+    admissible: tuple[str, ...] = ()
+    """Actions that are valid, where the world says so."""
+
+
+def at_home_in(scenes: Sequence[Scene], policy: HFPolicy, *, seed: int = 0) -> HFPolicy:
+    """``policy`` with the words of ``scenes``, saying short commands of them. Deterministic in ``seed``.
+
+    Args:
+        scenes: of a world that the embedded policies were not made for; at least one.
+        policy: an embedded policy; its weights are changed.
+        seed: of the commands.
+    """
+    texts = [text for scene in scenes for text in (*scene.texts, *scene.admissible)]
+    words = list(dict.fromkeys(word for text in texts for word in _WORD.findall(text)))
+    policy = teach_words(policy, words)
+    known = [command for scene in scenes for command in scene.admissible]
+    draw = random.Random(derive_seed("commands", seed))
+    _babble(
+        policy,
+        [scene.prompt for scene in scenes],
+        known or [word.lower() for word in words],
+        whole=bool(known),
+        draw=draw,
+    )
+    return policy
+
+
+def teach_words(policy: HFPolicy, words: Iterable[str]) -> HFPolicy:
+    """``policy`` with a token for each of ``words`` that it does not know.
+
+    A new word starts between the known words that it is a part of, or that are parts of it (``lamp`` between
+    ``desklamp`` and ``floorlamp``), or else near the mean of all words. Deterministic.
+    """
+    from tokenizers import AddedToken
+
+    tokenizer = policy.tokenizer
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
+    new = [word for word in dict.fromkeys(words) if word not in vocabulary]
+    if not new:
+        return policy
+    known = {word: row for word, row in vocabulary.items() if _WORD.fullmatch(word)}
+    tokenizer.add_tokens([AddedToken(word, single_word=True, normalized=False) for word in new])
+    policy.model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    with torch.no_grad():
+        table: Tensor = policy.model.get_input_embeddings().weight
+        rows = table[list(known.values())]
+        for word in new:
+            like = [row for other, row in known.items() if _alike(word.lower(), other.lower())]
+            generator = torch.Generator().manual_seed(derive_seed("word", word) % 2**63)
+            noise = torch.randn(table.shape[1], generator=generator)
+            base = table[like].mean(0) if like else rows.mean(0)
+            table[tokenizer.convert_tokens_to_ids(word)] = base + 0.1 * rows.std(0) * noise
+    return HFPolicy(policy.model, tokenizer, slots=policy.slots)
+
+
+def _alike(word: str, other: str) -> bool:
+    return min(len(word), len(other)) >= 3 and (word in other or other in word)
+
+
+def _babble(
+    policy: HFPolicy,
+    prompts: Sequence[list[Message]],
+    commands: Sequence[str],
+    *,
+    whole: bool,
+    draw: random.Random,
+) -> None:
+    """Cross-entropy on random commands after real prompts: ``commands``, or verbs followed by one of them."""
+    tokenizer, model = policy.tokenizer, policy.model
+    pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
+    optimizer = torch.optim.AdamW(model.parameters(), lr=_LR, weight_decay=0.0)
+    starts = [_ids(tokenizer, prompt) for prompt in prompts]
+    for _ in range(_STEPS):
+        rows, labels = [], []
+        for _ in range(_BATCH):
+            word = draw.choice(commands)
+            command = word if whole or draw.random() < 0.2 else f"{draw.choice(_VERBS)} {word}"
+            start = draw.choice(starts)
+            said = [*tokenizer(command, add_special_tokens=False)["input_ids"], end]
+            rows.append([*start, *said])
+            labels.append([*[-100] * len(start), *said])
+        longest = max(map(len, rows))
+        ids = torch.tensor([row + [pad] * (longest - len(row)) for row in rows])
+        wanted = torch.tensor([row + [-100] * (longest - len(row)) for row in labels])
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+        loss = model(ids, attention_mask=mask, labels=wanted).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    optimizer.zero_grad()
+    policy.reset_cache()
+
+
+def _ids(tokenizer: Any, prompt: list[Message]) -> list[int]:
+    text = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids

@@ -1,0 +1,91 @@
+"""What an environment of a few lines leaves out: anchors, admissible actions, an end, splits of its tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from siri.errors import ConfigError
+from siri.protocols import Environment
+from siri.types import Info, Task
+
+__all__ = ["Completed", "split_tasks"]
+
+_EVERY = 4
+"""Of so many tasks, the last one is kept for validation."""
+
+
+class Completed:
+    """An environment whose infos may leave out what has a sensible default, and that always ends.
+
+    The anchor of a state is its observation, no action is known to be admissible, and every one is valid,
+    unless the environment says otherwise.
+
+    Args:
+        given: the environment.
+        max_steps: actions after which an episode is truncated; None leaves that to the environment.
+    """
+
+    def __init__(self, given: Environment, max_steps: int | None) -> None:
+        self.given, self.max_steps = given, max_steps
+        self._steps = 0
+
+    def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[str, Info]:
+        """Start an episode."""
+        self._steps = 0
+        answer = self.given.reset(seed=seed, options=options)
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            return answer  # refused where all answers are checked
+        observation, info = answer
+        return observation, _complete(observation, info)
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, Info]:
+        """One action."""
+        self._steps += 1
+        answer = self.given.step(action)
+        if not isinstance(answer, tuple) or len(answer) != 5:
+            return answer
+        observation, reward, terminated, truncated, info = answer
+        late = self.max_steps is not None and self._steps >= self.max_steps
+        truncated = truncated or (late and not terminated)
+        return observation, reward, terminated, truncated, _complete(observation, info)
+
+
+def _complete(observation: str, info: Info) -> Info:
+    if not isinstance(info, Mapping):
+        return info
+    defaults: dict[str, Any] = {"admissible": (), "success": False, "anchor": observation, "valid": True}
+    return {**defaults, **info}  # type: ignore[typeddict-item]
+
+
+def split_tasks(tasks: Sequence[str | Task], kind: str) -> dict[str, list[Task]]:
+    """Tasks by split: as tasks say themselves; of goals in words, every fourth is for validation.
+
+    Args:
+        tasks: goals, or whole tasks. Equal goals are tasks of their own.
+        kind: of the goals that are words.
+
+    Raises:
+        ConfigError: there is none, or none to train on, or two have one id.
+    """
+    words = [task for task in tasks if isinstance(task, str)]
+    kept = set(range(_EVERY - 1, len(words), _EVERY))
+    if 1 < len(words) < _EVERY:
+        kept = {len(words) - 1}
+    found: dict[str, list[Task]] = {"train": []}
+    number = 0
+    for task in tasks:
+        if isinstance(task, str):
+            split = "valid" if number in kept else "train"
+            made = Task(f"{kind}-{number}", kind, task, split)
+            number += 1
+        else:
+            made = task
+        found.setdefault(made.split, []).append(made)
+    if not found["train"]:
+        raise ConfigError(f"got {len(tasks)} tasks and none to train on, expected some; fix: tasks=[...]")
+    names = [task.id for row in found.values() for task in row]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ConfigError(f"got two tasks with the id {twice!r}, expected one each; fix: rename one")
+    return found

@@ -1,0 +1,182 @@
+"""A whole run in one call: ``siri.train``, and ``siri.stream`` to watch it. Neither prints."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from siri import build, doors
+from siri.config import RunConfig, load_config
+from siri.config.presets import preset as named
+from siri.curriculum import Iteration
+from siri.protocols import Objective, SkillMiner, TrainablePolicy, Validator
+from siri.rollout.suite import Suite
+from siri.runs.directory import RunDirectory
+from siri.runs.execute import iterations, occupied
+from siri.runs.records import IN_PYTHON, Recipe, Summary
+from siri.runs.run import Run
+from siri.training.learner import start_processes
+
+__all__ = ["stream", "train"]
+
+
+def train(
+    suite: Suite | str = "alfworld",
+    *,
+    policy: TrainablePolicy | str = "tiny",
+    miner: SkillMiner | str | None = "self",
+    out: str | os.PathLike[str],
+    preset: str = "embedded",
+    config: RunConfig | Mapping[str, Any] | None = None,
+    validator: Validator | str | None = None,
+    objective: Objective | str | None = None,
+    engine: str = "hf",
+    data: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    progress: bool = False,
+) -> Run:
+    """Train to the end, and return the run.
+
+    Args:
+        suite: the benchmark: a ``Suite``, ``"alfworld"``, ``"webshop"``, or a plug-in's name
+            (``siri.plugins``).
+        policy: what is trained: a policy, ``"tiny"`` (the embedded one), a model folder or a name on the hub.
+        miner: who writes skills: a miner, ``"self"``, ``"none"`` or None (GiGPO alone), or a plug-in's name.
+        out: the run directory; a new one unless ``resume``.
+        preset: settings to begin with: embedded, smoke or paper.
+        config: changes of the preset by section (``{"rollout": {"tasks": 4}}``) or by dotted name
+            (``{"rollout.tasks": 4}``); or a whole configuration, which takes the preset's place.
+        validator: who proves skills; None is ``config.validation.rule``.
+        objective: the loss; None is SIRI's (``siri.objective(config)``).
+        engine: what samples: hf, vllm, or the address of a vLLM server.
+        data: the benchmark's data folder; without it, tasks are generated.
+        resume: continue the run in ``out`` as it was started: its settings stay. Parts that were objects are
+            to be given again. A finished run is returned as it is.
+        progress: write a line for every iteration to stderr.
+
+    Raises:
+        ConfigError: an argument is wrong, or the folder is not free.
+    """
+    steps = stream(
+        suite,
+        policy=policy,
+        miner=miner,
+        out=out,
+        preset=preset,
+        config=config,
+        validator=validator,
+        objective=objective,
+        engine=engine,
+        data=data,
+        resume=resume,
+    )
+    for iteration in steps:
+        if progress:
+            plain = iteration.metrics.get("arm/plain/success", 0.0)
+            said = "".join(f"\n    {event}" for event in iteration.events)
+            sys.stderr.write(f"{iteration.index:3d} {iteration.phase.value:15s} plain {plain:.3f}{said}\n")
+    given = suite if isinstance(suite, Suite) else None
+    return Run.open(out, suite=given)
+
+
+def stream(
+    suite: Suite | str = "alfworld",
+    *,
+    policy: TrainablePolicy | str = "tiny",
+    miner: SkillMiner | str | None = "self",
+    out: str | os.PathLike[str],
+    preset: str = "embedded",
+    config: RunConfig | Mapping[str, Any] | None = None,
+    validator: Validator | str | None = None,
+    objective: Objective | str | None = None,
+    engine: str = "hf",
+    data: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+) -> Generator[Iteration, None, Summary]:
+    """``train`` as an iterator: yields every iteration when it is written.
+
+    Leaving the loop early saves what was done; ``resume=True`` continues it.
+    """
+    directory = RunDirectory(Path(out))
+    if resume:
+        recipe = directory.recipe()
+    else:
+        directory.refuse_taken()
+        recipe = Recipe(
+            _settings(suite, preset, config),
+            env=_name(suite),
+            policy=_name(policy),
+            engine=engine,
+            miner="none" if miner is None else _name(miner),
+            data=None if data is None else os.fspath(data),
+            validator=None if validator is None else _name(validator),
+            objective=None if objective is None else _name(objective),
+        )
+    given = _Given(
+        suite=None if isinstance(suite, str) else suite,
+        policy=None if isinstance(policy, str) else policy,
+        miner=None if isinstance(miner, str) else miner,
+        validator=None if isinstance(validator, str) else validator,
+        objective=None if isinstance(objective, str) else objective,
+    )
+    if given.suite is not None:
+        build.check_splits(given.suite, recipe.config)
+    return _carried_out(directory, recipe, given, resume=resume)
+
+
+class _Given(NamedTuple):
+    """The parts that are objects; None for one that has a name."""
+
+    suite: Suite | None
+    policy: TrainablePolicy | None
+    miner: SkillMiner | None
+    validator: Validator | None
+    objective: Objective | None
+
+
+def _carried_out(
+    directory: RunDirectory, recipe: Recipe, given: _Given, *, resume: bool
+) -> Generator[Iteration, None, Summary]:
+    if resume and directory.summary.exists():
+        return directory.results()
+    with start_processes().first_goes_ahead():
+        suite = given.suite or recipe.make_suite()
+    build.check_splits(suite, recipe.config)
+    with ExitStack() as held:
+        policy = given.policy
+        if policy is None:
+            policy = recipe.make_policy(suite)
+            held.callback(doors.closed, policy)
+        miner = given.miner or recipe.make_miner(cache=directory.calls)
+        run = build.run(
+            suite,
+            policy,
+            miner,
+            recipe.config,
+            objective=given.objective or recipe.make_objective(),
+            validator=given.validator or recipe.make_validator(),
+        )
+        held.enter_context(occupied(directory, recipe, resume=resume))
+        return (yield from iterations(run, directory, resume=resume))
+
+
+def _settings(suite: Suite | str, preset: str, config: RunConfig | Mapping[str, Any] | None) -> RunConfig:
+    """The preset and its changes; a suite of one's own is measured on the validation splits that it has."""
+    if isinstance(config, RunConfig):
+        return config
+    if isinstance(suite, str):
+        return load_config(named(preset, suite), changes=config)
+    base = named(preset)
+    if not any(split in suite.tasks for split in base.evaluation.splits):
+        splits = [split for split in suite.tasks if split != "train"]
+        base = load_config(base, changes={"evaluation.splits": splits})
+    return load_config(base, changes=config)
+
+
+def _name(part: object) -> str:
+    """What config.json calls a part: its name, or that of its class for an object."""
+    return part if isinstance(part, str) else f"{IN_PYTHON}{doors.name_of(part)}"
