@@ -70,7 +70,7 @@ def _expert(task: Task) -> Player:
     return act
 
 
-def _shopper(world: Environment) -> Player:
+def _shopper(world: object) -> Player:
     from siri.envs.webshop import WebShop, oracle
     from siri.envs.webshop.compact import CompactShop
 

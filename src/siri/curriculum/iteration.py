@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from siri import doors
 from siri.curriculum.phases import Phase
 from siri.errors import SplitError
+from siri.protocols import Judge
 from siri.rollout.outcomes import conduct
-from siri.types import FaultCounts, Group, Trajectory
+from siri.skills import PROVEN, SkillBank
+from siri.training.lessons import Standing
+from siri.types import FaultCounts, Group, SkillStatus, Trajectory
 
-__all__ = ["Iteration", "losses", "outcomes", "remember"]
+__all__ = ["Iteration", "losses", "observe", "outcomes", "remember", "standing_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +95,29 @@ def remember(groups: Sequence[Group], pool: dict[str, list[Trajectory]], *, keep
             kept.append(trajectory)
             del kept[:-keep]
     return count
+
+
+def observe(groups: Sequence[Group], judge: Judge, bank: SkillBank) -> list[str]:
+    """Tell ``judge`` of every group with both arms; which skills of ``bank`` have another status now."""
+    events = []
+    for group in groups:
+        plain = [t.success for t in group.arm("plain")]
+        skilled = [t.success for t in group.arm("skill")]
+        if not plain or not skilled:
+            continue
+        for name in group.skills:
+            record = bank.get(name)
+            after = doors.judged(judge, name, plain, skilled)
+            if record.status is not after:
+                events.append(f"skill {name} {after.value}: {record.skill.text}")
+    return events
+
+
+def standing_of(bank: SkillBank) -> Standing:
+    """What is known of every skill now."""
+    records = bank.records()
+    return Standing(
+        {record.skill.id: record.evidence.utility for record in records},
+        active=frozenset(r.skill.id for r in records if r.status is SkillStatus.ACTIVE),
+        proven=frozenset(r.skill.id for r in records if r.status in PROVEN),
+    )

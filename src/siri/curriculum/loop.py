@@ -14,7 +14,7 @@ from siri import doors
 from siri.algos import linear_warmup
 from siri.config import RunConfig
 from siri.curriculum import parts
-from siri.curriculum.iteration import Iteration, losses, outcomes, remember
+from siri.curriculum.iteration import Iteration, losses, observe, outcomes, remember, standing_of
 from siri.curriculum.phases import Phase, Schedule, State, remaining, transition
 from siri.errors import MinerFault
 from siri.processes import Processes, peak_memory
@@ -23,14 +23,14 @@ from siri.protocols import Objective, Policy, Progress, SkillMiner, Validator
 from siri.rollout.episodes import GroupPlan
 from siri.rollout.suite import Suite, in_processes
 from siri.seeds import derive_seed
-from siri.skills import PROVEN, ContinueWithout, Proposal, Screen, SkillBank, SkillRetriever, admit, propose
+from siri.skills import ContinueWithout, Proposal, Screen, SkillBank, SkillRetriever, admit, propose
 from siri.training.credit import advantages
 from siri.training.learner import Learner
 from siri.training.lessons import Gate, Internalize, Lesson, Standing
 from siri.training.no_learner import NoLearner
 from siri.training.replay import Replay
 from siri.training.rows import Row, build_rows
-from siri.types import Group, SkillStatus, Task, Trajectory
+from siri.types import Group, Task, Trajectory
 
 __all__ = ["Curriculum"]
 
@@ -122,7 +122,7 @@ class Curriculum:
         lost = self.rollout.on_fault.take()
         faults, said = losses(self.processes.gather([] if lost is None else [lost]))
         state.successes += remember(groups, self.pool, keep=self.config.mining.keep)
-        events += [*said, *self._observe(groups)]
+        events += [*said, *observe(groups, self.validator, self.bank)]
         learned, said = self._learn(groups, k)
         events += said
         metrics = {**outcomes(groups), **faults, **learned}
@@ -172,21 +172,6 @@ class Curriculum:
         new = self.bank.sources() - known
         return tuple(t for t in pool if t.id in new), event
 
-    def _observe(self, groups: Sequence[Group]) -> list[str]:
-        """Tell the validator of every group with both arms."""
-        events = []
-        for group in groups:
-            plain = [t.success for t in group.arm("plain")]
-            skilled = [t.success for t in group.arm("skill")]
-            if not plain or not skilled:
-                continue
-            for name in group.skills:
-                record = self.bank.get(name)
-                after = doors.judged(self.validator, name, plain, skilled)
-                if record.status is not after:
-                    events.append(f"skill {name} {after.value}: {record.skill.text}")
-        return events
-
     def _rows(self, groups: Sequence[Group], standing: Standing) -> tuple[list[Row], str | None]:
         """RL rows; and rows of L_int, where they are of use, of what helped whatever its skill's status."""
         credit = advantages(groups, self.config.advantage, max_return=self.suite.max_return)
@@ -203,7 +188,7 @@ class Curriculum:
         """
         scale, i, clock = 0.0, self.config.internalization, self.rollout.clock
         figures: dict[str, float] = {}
-        standing = self._standing()
+        standing = standing_of(self.bank)
         rows, warning = self._rows(groups, standing)
         chosen = [row for row in rows if row.kind == "rl"]
         self.policy.make_room(sleep=self.config.rollout.sleep)
@@ -222,15 +207,6 @@ class Curriculum:
         with clock.part("sync"):
             self.policy.sync(self.learner)
         return {**metrics, **figures, "int/scale": scale}, [warning] if warning else []
-
-    def _standing(self) -> Standing:
-        """What is known of every skill now."""
-        records = self.bank.records()
-        return Standing(
-            {record.skill.id: record.evidence.utility for record in records},
-            active=frozenset(r.skill.id for r in records if r.status is SkillStatus.ACTIVE),
-            proven=frozenset(r.skill.id for r in records if r.status in PROVEN),
-        )
 
     def _advance(self) -> list[str]:
         """Enter the next phase where its condition holds; say which condition it was."""
