@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 REFERENCE := $(VENV)/.reference
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: setup reference run test parity test-vllm study lint types docs
+.PHONY: setup reference run test test-long parity test-vllm study lint types docs
 
 setup: $(STAMP)
 
@@ -31,6 +31,10 @@ run: setup
 
 test: setup reference
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 $(ARGS)
+
+# Every tiny model of tests/zoo.py in both prompt styles, full and LoRA, through three phases.
+test-long: setup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m long tests/curriculum/test_zoo.py $(ARGS)
 
 # Many minutes: at least 200 generated and 60 real games on both engines, with and without shuffled numbers.
 parity: setup reference

@@ -18,6 +18,7 @@ from siri import doors
 from siri.algos.objectives import TokenBatch, TokenScores
 from siri.errors import CheckpointError, ConfigError
 from siri.models.adapters import adapter_off, has_adapter
+from siri.models.dropout import remove_dropout
 from siri.models.scoring import logprobs_only, score
 from siri.processes import Processes, started
 from siri.progress import Silent, during
@@ -35,7 +36,7 @@ class Learner:
     """Takes AdamW steps on a model, by an objective.
 
     Every loss is normalised over the global mini-batch, so neither the micro-batch size nor the number of
-    processes changes a step. ``model`` is updated in place and keeps its train/eval mode.
+    processes changes a step. ``model`` is updated in place and keeps its train/eval mode; its dropout is set to 0.
 
     Args:
         model: a transformers causal language model.
@@ -104,6 +105,7 @@ class Learner:
         self._accelerator = accelerator or Accelerator(cpu=_on_cpu())
         self.model = model
         self.sharded = shard and self._accelerator.num_processes > 1
+        remove_dropout(model)
         self._scorer: Any = _Scorer(model)
         self._optimizer: Any
         if self.sharded:

@@ -70,4 +70,4 @@ class SelfMiner(Miner):
             completions = self.policy.generate(requests, self.sampling)
         except PolicyFault as fault:
             raise MinerFault(f"got a fault from the mined policy ({fault}), expected completions") from fault
-        return [Answer(c.text, cut_off=not c.finished) for c in completions]
+        return [Answer(c.opened + c.text, cut_off=not c.finished) for c in completions]
