@@ -36,7 +36,8 @@ class Learner:
     """Takes AdamW steps on a model, by an objective.
 
     Every loss is normalised over the global mini-batch, so neither the micro-batch size nor the number of
-    processes changes a step. ``model`` is updated in place and keeps its train/eval mode; its dropout is set to 0.
+    processes changes a step. ``model`` is updated in place and keeps its train/eval mode; its dropout is set
+    to 0.
 
     Args:
         model: a transformers causal language model.
