@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from siri import doors
 from siri.algos.objectives import TokenBatch, TokenScores
 from siri.errors import CheckpointError, ConfigError
-from siri.models.adapters import adapter_off, has_adapter
+from siri.models.adapters import has_adapter
 from siri.models.dropout import remove_dropout
-from siri.models.scoring import logprobs_only, score
 from siri.processes import Processes, started
 from siri.progress import Silent, during
 from siri.protocols import Objective, Progress
 from siri.training.batches import Totals, collate, micro_batches, minibatches
+from siri.training.passes import Scorer, mode, reference_logprobs
 from siri.training.rows import Row
 from siri.training.sharding import like, whole
 from siri.training.sharding import shard as spread
@@ -107,7 +107,7 @@ class Learner:
         self.model = model
         self.sharded = shard and self._accelerator.num_processes > 1
         remove_dropout(model)
-        self._scorer: Any = _Scorer(model)
+        self._scorer: Any = Scorer(model)
         self._optimizer: Any
         if self.sharded:
             half = self._accelerator.mixed_precision == "bf16"
@@ -137,12 +137,12 @@ class Learner:
         steps = min(self.minibatches, max(_count(rows, "rl"), _count(rows, "int")))
         sums: defaultdict[str, float] = defaultdict(float)
         taken = 0
-        with _mode(self._scorer, training=False):
+        with mode(self._scorer, training=False):
             if self.recompute and steps:
                 rows, gap = self._recomputed(rows)
                 sums["learn/logprob_gap"] = gap
         epochs = self.epochs if steps else 0
-        with _mode(self._scorer, training=True), during(self.progress, "learning", epochs * steps):
+        with mode(self._scorer, training=True), during(self.progress, "learning", epochs * steps):
             for epoch in range(epochs):
                 for part in minibatches(rows, count=steps, seed=seed + epoch):
                     metrics = self._step(part, int_scale, measure_gap=not taken and not self.recompute)
@@ -174,7 +174,7 @@ class Learner:
         total, tokens = 0.0, 0
         parts = micro_batches(Processes.current().share(rows), max_tokens=self.max_tokens)
         filler = micro_batches(rows[:1], max_tokens=self.max_tokens)
-        with _mode(self._scorer, training=False):
+        with mode(self._scorer, training=False):
             for number in range(self._most(len(parts))):
                 part = parts[number] if number < len(parts) else filler[0]
                 batch = collate(part, pad_id=self.pad_id).to(self.device)
@@ -298,7 +298,7 @@ class Learner:
         if self._reference is None or rows[0].kind == "int":
             return batch
         with self._accelerator.autocast():
-            return replace(batch, reference_logprobs=_reference_logprobs(self._reference, batch))
+            return replace(batch, reference_logprobs=reference_logprobs(self._reference, batch))
 
     @torch.no_grad()
     def _recomputed(self, rows: Sequence[Row]) -> tuple[list[Row], float]:
@@ -364,19 +364,6 @@ def _on_cpu() -> bool | None:
     return True if several and (asked or not torch.accelerator.is_available()) else None
 
 
-class _Scorer(nn.Module):
-    """``score`` as a module: what wraps it (DDP, FSDP, autocast) sees the forward pass it has to see."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        self._no_split_modules = getattr(model, "_no_split_modules", None)
-
-    def forward(self, batch: TokenBatch, entropy: bool = True) -> tuple[Tensor, Tensor]:
-        scores = score(self.model, batch, entropy=entropy)
-        return scores.logprobs, scores.entropy
-
-
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [
@@ -385,23 +372,5 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, A
     ]
 
 
-def _reference_logprobs(model: nn.Module, batch: TokenBatch) -> Tensor:
-    if not has_adapter(model):
-        return logprobs_only(model, batch)
-    with _mode(model, training=False), adapter_off(model):
-        return logprobs_only(model, batch)
-
-
 def _count(rows: Sequence[Row], kind: str) -> int:
     return sum(row.kind == kind for row in rows)
-
-
-@contextlib.contextmanager
-def _mode(module: nn.Module, *, training: bool) -> Iterator[None]:
-    before = {part: part.training for part in module.modules()}
-    module.train(training)
-    try:
-        yield
-    finally:
-        for part, mode in before.items():
-            part.training = mode

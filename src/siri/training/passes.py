@@ -1,0 +1,47 @@
+"""Passes through a model: in training, without gradient, and of the reference."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from siri.algos.objectives import TokenBatch
+from siri.models.adapters import adapter_off, has_adapter
+from siri.models.scoring import logprobs_only, score
+
+__all__ = ["Scorer", "mode", "reference_logprobs"]
+
+
+class Scorer(nn.Module):
+    """``score`` as a module: what wraps it (DDP, FSDP, autocast) sees the forward pass it has to see."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self._no_split_modules = getattr(model, "_no_split_modules", None)
+
+    def forward(self, batch: TokenBatch, entropy: bool = True) -> tuple[Tensor, Tensor]:
+        scores = score(self.model, batch, entropy=entropy)
+        return scores.logprobs, scores.entropy
+
+
+def reference_logprobs(model: nn.Module, batch: TokenBatch) -> Tensor:
+    """Of the frozen initial model, float32 [B, T]; a model with an adapter is read without it."""
+    if not has_adapter(model):
+        return logprobs_only(model, batch)
+    with mode(model, training=False), adapter_off(model):
+        return logprobs_only(model, batch)
+
+
+@contextlib.contextmanager
+def mode(module: nn.Module, *, training: bool) -> Iterator[None]:
+    """Training or evaluation mode for the time being; afterwards each part has the one it had."""
+    before = {part: part.training for part in module.modules()}
+    module.train(training)
+    try:
+        yield
+    finally:
+        for part, was in before.items():
+            part.training = was
