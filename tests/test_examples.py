@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from examples import gigpo_loop, rl_loop
+from examples import gigpo_loop, own_environment, own_parts, read_run, rl_loop
 
 from siri.algos import SiriObjective
 from siri.config import RunConfig
@@ -15,6 +15,7 @@ from siri.policies import HFPolicy
 from siri.policies.tiny import base_path
 from siri.rollout.suite import Suite
 from siri.skills import SelfMiner
+from siri.types import SkillStatus
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -59,3 +60,34 @@ def test_gigpo_learns_in_a_loop_of_ones_own() -> None:
     rates = gigpo_loop.train(25)
     assert rates[0] < 0.2
     assert min(rates[-3:]) > 0.8
+
+
+def test_an_environment_of_ones_own_is_trained(tmp_path: Path) -> None:
+    run = own_environment.main(str(tmp_path / "run"))
+    success = run.metrics["arm/plain/success"]
+    assert len(success) == 6
+    assert max(success[3:]) > success[0]
+    assert run.suite().split("valid")
+
+
+def test_parts_of_ones_own_are_what_the_run_trains_with(tmp_path: Path) -> None:
+    run = own_parts.main(str(tmp_path / "run"))
+    assert all(value > 0 for value in run.metrics["policy/confident"])
+    assert {"policy/loss", "policy/clip_frac"} <= set(run.metrics)  # next to SIRI's own terms
+    active = run.skills.records(SkillStatus.ACTIVE)
+    assert all(record.uses >= 2 for record in active)
+
+
+def test_a_run_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = read_run.main()
+    said = capsys.readouterr().out
+    assert "warmup → mining" in said
+    assert "from: " in said
+    assert (tmp_path / "success.svg").stat().st_size > 1000
+    again = read_run.main(str(first.path))
+    assert again.metrics["policy/loss"] == first.metrics["policy/loss"]
+    # the same words, but for where the run came from
+    assert capsys.readouterr().out == said

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from siri.errors import ConfigError, SiriError
 from siri.plugins import make_plugin
 
 if TYPE_CHECKING:
+    from siri.algos import SiriObjective
     from siri.config import RunConfig
     from siri.curriculum import Curriculum
     from siri.policies.words import Scene
@@ -271,8 +272,14 @@ def retriever(config: RunConfig, validator: Validator | None = None) -> SkillRet
     return make_retriever(config.validation, None if validator is None else doors.judge(validator))
 
 
+@overload
+def objective(config: RunConfig, name: None = None) -> SiriObjective: ...
+@overload
+def objective(config: RunConfig, name: str | None) -> Objective: ...
 def objective(config: RunConfig, name: str | None = None) -> Objective:
     """The training loss: SIRI's with the configured coefficients, or the plug-in ``name``.
+
+    SIRI's adds up with terms of your own: ``siri.objective(config) + my_term``.
 
     Args:
         config: of the run; sections ``optimizer`` and ``internalization``.
