@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from siri.errors import ConfigError, SiriError
 from siri.plugins import make_plugin
+from siri.worlds import make_suite
 
 if TYPE_CHECKING:
     from siri.algos import SiriObjective
@@ -44,56 +45,15 @@ def suite(name: str, config: RunConfig, *, data: str | Path | None = None) -> Su
     """The benchmark ``name`` as ``config.env`` has it.
 
     Args:
-        name: ``"alfworld"``, ``"webshop"``, an entry point of ``siri.suites``, or ``module:function``. A
-            function of one's own takes the configuration, and the keyword ``data`` where a folder is given.
+        name: one of ``siri.worlds.WORLDS``, an entry point of ``siri.suites``, or ``module:function``
+            (:mod:`siri.worlds` says what it takes).
         config: of the run.
         data: the benchmark's data folder; without it, tasks are generated.
 
     Raises:
         ConfigError: there is no such benchmark, or its settings do not fit.
     """
-    from siri.rollout.suite import Suite
-
-    e = config.env
-    if name == "webshop":
-        from siri.envs.webshop import webshop_suite
-
-        return webshop_suite(
-            data,
-            style=e.style,  # type: ignore[arg-type]  # it refuses the style of another benchmark
-            size=e.catalog,
-            products=e.products,
-            human=e.human,
-            max_steps=e.max_steps,
-            history=e.history,
-            layout=e.splits,
-            shuffle_seed=e.shuffle_seed,
-            seed=e.games_seed,
-            kinds=e.kinds,
-            valid_goals=e.valid_goals,
-            rewards=e.rewards,
-        )
-    if name == "alfworld":
-        from siri.envs.alfworld import alfworld_suite
-
-        return alfworld_suite(
-            data,
-            max_steps=e.max_steps,
-            style=e.style,  # type: ignore[arg-type]  # it refuses the style of another benchmark
-            history=e.history,
-            train_games=e.train_games,
-            valid_games=e.valid_games,
-            scale=e.scale,
-            seed=e.games_seed,
-            kinds=e.kinds,
-        )
-    options = {} if data is None else {"data": data}
-    made = make_plugin("env", "siri.suites", name, config, known=("alfworld", "webshop"), **options)
-    if not isinstance(made, Suite):
-        raise ConfigError(
-            f"got env={name!r} that makes a {type(made).__name__}, expected a siri.Suite; fix: return one"
-        )
-    return made
+    return make_suite(name, config, data=data)
 
 
 def check_splits(suite: Suite, config: RunConfig) -> None:

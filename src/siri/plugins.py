@@ -17,7 +17,7 @@ from siri.errors import ConfigError, SiriError
 if TYPE_CHECKING:
     from siri.config import RunConfig
 
-__all__ = ["make_plugin"]
+__all__ = ["load_plugin", "make_plugin"]
 
 
 def make_plugin(
@@ -36,7 +36,7 @@ def make_plugin(
     Raises:
         ConfigError: it is missing, cannot be imported, or does not take what it is given.
     """
-    make = _load(argument, group, name, known)
+    make = load_plugin(argument, group, name, known=known)
     try:
         inspect.signature(make).bind(config, **options)
     except (TypeError, ValueError):
@@ -48,7 +48,12 @@ def make_plugin(
     return make(config, **options)
 
 
-def _load(argument: str, group: str, name: str, known: Sequence[str]) -> Callable[..., Any]:
+def load_plugin(argument: str, group: str, name: str, *, known: Sequence[str] = ()) -> Callable[..., Any]:
+    """The function that ``name`` stands for, imported and not called; arguments as for ``make_plugin``.
+
+    Raises:
+        ConfigError: it is missing or cannot be imported.
+    """
     module, sign, attribute = name.partition(":")
     found = list(entry_points(group=group, name=name))
     if not found and not sign:

@@ -3,7 +3,15 @@
 Only this package prints, exits or configures logging.
 """
 
-from siri.cli import compare, evaluate, games, play, run, skills  # importing a module registers its command
+from siri.cli import (  # importing a module registers its command
+    compare,
+    envs,
+    evaluate,
+    games,
+    play,
+    run,
+    skills,
+)
 from siri.cli.app import app, main
 
-__all__ = ["app", "compare", "evaluate", "games", "main", "play", "run", "skills"]
+__all__ = ["app", "compare", "envs", "evaluate", "games", "main", "play", "run", "skills"]

@@ -21,7 +21,7 @@ __all__ = ["dry_run"]
 
 def dry_run(recipe: Recipe, processes: int) -> None:
     """Print what the run would need; raises what the run would raise."""
-    from siri.policies.tiny import base_path
+    from siri.policies.tiny import EMBEDDED, base_path
     from siri.runs import versions
     from siri.runs.planning import plan, shape_of
 
@@ -29,7 +29,8 @@ def dry_run(recipe: Recipe, processes: int) -> None:
     check_engine(recipe.engine)
     if recipe.engine == "vllm" and importlib.util.find_spec("vllm") is None:
         raise MissingExtra("vllm", "vllm")
-    shape = shape_of(str(base_path(recipe.env)) if policy == "tiny" else policy)
+    embedded = str(base_path(recipe.env if recipe.env in EMBEDDED else "alfworld"))
+    shape = shape_of(embedded if policy == "tiny" else policy)
     found = plan(settings, shape, processes=processes, env=recipe.env)
     table = Table("memory of a process", "GiB", title=f"{policy}: {found.parameters / 1e9:.3f} B parameters")
     for name, size in found.memory.items():
@@ -42,7 +43,7 @@ def dry_run(recipe: Recipe, processes: int) -> None:
     if settings.rollout.tasks % processes:
         batches.caption = f"{settings.rollout.tasks} groups do not divide by {processes}: some processes wait"
     console.print(batches)
-    _show_template(str(base_path(recipe.env)) if policy == "tiny" else policy, settings)
+    _show_template(embedded if policy == "tiny" else policy, settings)
     if recipe.data is None:
         console.print("tasks: generated, since no --data was given")
     else:

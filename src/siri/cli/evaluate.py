@@ -28,7 +28,9 @@ def evaluate_(
     model: Annotated[
         str, typer.Argument(help="RUN, RUN/model, another model folder, 'tiny', or a name on the hub.")
     ],
-    env: Annotated[str | None, typer.Option(help="Benchmark: alfworld, webshop, or module:function.")] = None,
+    env: Annotated[
+        str | None, typer.Option(help="Environment: a name of `siri envs`, or module:function.")
+    ] = None,
     data: Annotated[str | None, typer.Option(help="The benchmark's data folder.")] = None,
     split: Annotated[list[str], typer.Option(help="Split; may be given again.")] = [],  # noqa: B006
     preset: Annotated[str, typer.Option(help="Settings for a model that is not in a run.")] = "embedded",
@@ -60,7 +62,7 @@ def evaluate_(
     run = next((Run.open(path) for path in folders if RunDirectory(path).is_run()), None)
     if run is not None:
         recipe = run.recipe
-        recipe = replace(recipe, env=env or recipe.env, data=recipe.data if data is None else data)
+        recipe = replace(recipe.named_again(env=env), data=recipe.data if data is None else data)
     else:
         recipe = Recipe(named(preset, env or "alfworld"), env=env or "alfworld", data=data)
     recipe = replace(recipe, config=load_config(recipe.config, assignments=set_))

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 @app.command()
 def run(
     context: typer.Context,
-    env: Annotated[str, typer.Option(help="Benchmark: alfworld, webshop, or module:function.")] = "alfworld",
+    env: Annotated[
+        str, typer.Option(help="Environment: a name of `siri envs`, or module:function.")
+    ] = "alfworld",
     policy: Annotated[
         str, typer.Option(help="'tiny', 'smollm2', a model folder, a GGUF file, or a name on the hub.")
     ] = "tiny",
@@ -80,7 +82,13 @@ def run(
             raise ConfigError("got --resume without --out, expected the run to continue; fix: --out RUN")
         directory = RunDirectory(out)
         recipe = directory.recipe()
-        passed_over = _given(context, besides=("out", "resume", "track", "profile", "dry", "processes"))
+        # a folder may be a stranger's: what it names as module:function has to be named again
+        now = {"env": env, "miner": miner, "validator": validator, "objective": objective}
+        again = {name: value for name, value in now.items() if value == getattr(recipe, name)}
+        recipe = recipe.named_again(**{name: again[name] for name in recipe.foreign & again.keys()})
+        passed_over = _given(
+            context, besides=("out", "resume", "track", "profile", "dry", "processes", *again)
+        )
         if passed_over:
             console.print(f"--resume keeps the settings of {out}; ignored: {', '.join(passed_over)}")
         if directory.summary.exists():

@@ -81,6 +81,37 @@ _SHOP_PAPER: dict[str, Any] = {
     "validation": {"top_k": 1},
     "evaluation": {"splits": ("valid",)},
 }
+_SPLITS = ("valid_seen", "valid_unseen")
+
+
+def _world(steps: int, max_tokens: int, splits: tuple[str, ...], **env: Any) -> dict[str, dict[str, Any]]:
+    """The three presets of a world whose episodes take ``steps`` commands of at most ``max_tokens``."""
+    small = {"max_steps": steps, "style": "transcript", "train_games": 240, "valid_games": 60, **env}
+    few = {"train_games": 12, "valid_games": 6}
+    return {
+        "embedded": {
+            **_EMBEDDED,
+            "env": small,
+            "rollout": {"max_tokens": max_tokens},
+            "evaluation": {"temperature": 1.0, "splits": splits},
+        },
+        "smoke": {
+            **_SMOKE,
+            "env": {**small, **few},
+            "rollout": {**_SMOKE["rollout"], "max_tokens": max_tokens},
+            "evaluation": {"temperature": 1.0, "splits": splits},
+        },
+        "paper": {"env": {"max_steps": steps, "style": "window"}, "evaluation": {"splits": splits}},
+    }
+
+
+_WORLDS: dict[str, dict[str, dict[str, Any]]] = {
+    "textcraft": _world(30, 24, _SPLITS),
+    "tools": _world(8, 16, _SPLITS),
+    "babyai": _world(64, 8, _SPLITS),
+    "sokoban": _world(30, 8, ("valid",)),
+    "textarena": _world(30, 16, ("valid",)),
+}
 PRESETS: Mapping[str, RunConfig] = {
     "embedded": RunConfig.model_validate(_EMBEDDED),
     "smoke": RunConfig.model_validate(_SMOKE),
@@ -88,6 +119,11 @@ PRESETS: Mapping[str, RunConfig] = {
     "webshop-embedded": RunConfig.model_validate(_SHOP),
     "webshop-smoke": RunConfig.model_validate(_SHOP_SMOKE),
     "webshop-paper": RunConfig.model_validate(_SHOP_PAPER),
+    **{
+        f"{world}-{name}": RunConfig.model_validate(settings)
+        for world, presets in _WORLDS.items()
+        for name, settings in presets.items()
+    },
 }
 """Ready-made configurations by name."""
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 __all__ = [
     "AdvantageConfig",
     "ChatConfig",
     "CheckpointConfig",
     "EnvConfig",
+    "EnvSettings",
     "EvaluationConfig",
     "InternalizationConfig",
     "LoRAConfig",
@@ -52,14 +53,20 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class EnvSettings(_Section):
+    """Base of the settings that an environment of one's own may have; the text below a field describes it."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
 class EnvConfig(_Section):
     """The benchmark: games and how they are shown."""
 
     max_steps: Count = 50
     """Actions until an episode is truncated."""
-    style: Literal["transcript", "window", "compact"] = "window"
+    style: Literal["transcript", "window", "compact", "calls"] = "window"
     """``transcript`` is the embedded policy's on ALFWorld, ``compact`` on WebShop; ``window`` is the
-    papers'.
+    papers'; ``calls`` is for tools.
     """
     history: Whole = 2
     """Turns shown by the window style."""
@@ -89,6 +96,8 @@ class EnvConfig(_Section):
     """WebShop: 10 for a perfect purchase and 0 otherwise (verl-agent), or the task score in [0, 1]."""
     valid_goals: Count | None = None
     """WebShop: evaluate on the first so many goals of each validation split; None is all."""
+    options: dict[str, JsonValue] = {}
+    """The environment's own settings, which ``siri envs NAME`` lists."""
 
 
 class RolloutConfig(_Section):

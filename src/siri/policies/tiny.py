@@ -152,7 +152,10 @@ def base_path(env: str = "alfworld") -> Path:
         ConfigError: there is none for ``env``, or the installation is without it.
     """
     if env not in _BASES:
-        raise ConfigError(f"got env {env!r}, expected one of {sorted(_BASES)}; fix: choose one")
+        raise ConfigError(
+            f"got policy='tiny' for env={env!r}, expected one of {sorted(_BASES)}, which have an embedded "
+            "policy; fix: policy=FOLDER"
+        )
     name, script = _BASES[env]
     folder = Path(str(files("siri.policies").joinpath(name)))
     if not (folder / "model.safetensors").is_file():

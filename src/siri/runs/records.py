@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -23,6 +23,9 @@ __all__ = ["STAGES", "EpisodeRow", "Recipe", "SkillRow", "StageResult", "Summary
 
 STAGES = ("base", "warmup", "mining", "final")
 """Evaluations of a run, in order: before it, at the end of each phase, at its end."""
+_PLUGINS = ("env", "miner", "validator", "objective")
+"""Parts that may be named as ``module:function``."""
+_NOT_NAMES = ("config", "foreign")
 IN_PYTHON = "python:"
 """Begins the name of a part that was an object, which its name alone cannot make again."""
 
@@ -43,6 +46,14 @@ class Recipe:
     validator: str | None = None
     """None is the configured one, as for the objective."""
     objective: str | None = None
+    foreign: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    """Parts that a folder names as ``module:function``. Nothing of them is imported until they are named
+    again: the folder may be a stranger's."""
+
+    def named_again(self, **parts: str | None) -> Recipe:
+        """With these parts as named now, by whoever opens the run; None leaves one as it is."""
+        given = {name: value for name, value in parts.items() if value is not None}
+        return replace(self, **given, foreign=self.foreign - set(given))  # type: ignore[arg-type]
 
     def make_suite(self) -> Suite:
         """The benchmark."""
@@ -79,7 +90,7 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data; parts that were left to the configuration are left out."""
-        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "config"}
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_NAMES}
         for name in ("validator", "objective"):
             if named[name] is None:
                 del named[name]
@@ -98,8 +109,13 @@ class Recipe:
         Raises:
             ConfigError: a setting is unknown or impossible.
         """
-        named = {f.name: data[f.name] for f in fields(cls) if f.name in data and f.name != "config"}
-        return cls(parse_config(data["config"]), **named)
+        named = {f.name: data[f.name] for f in fields(cls) if f.name in data and f.name not in _NOT_NAMES}
+        foreign = {
+            name
+            for name in _PLUGINS
+            if ":" in (named.get(name) or "") and not named[name].startswith(IN_PYTHON)
+        }
+        return cls(parse_config(data["config"]), **named, foreign=frozenset(foreign))
 
     def _refuse_objects(self, name: str) -> None:
         value = getattr(self, name)
@@ -108,6 +124,11 @@ class Recipe:
             raise ConfigError(
                 f"got a run whose {part} was an object ({value.removeprefix(IN_PYTHON)}), expected one with "
                 f"a name; fix: pass it ({part}=...)"
+            )
+        if name in self.foreign:
+            raise ConfigError(
+                f"got a run folder that names {name}={value!r}, expected code of your choice; fix: if you "
+                f"trust it, name it yourself, {name}={value!r}"
             )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
+from siri.config import RunConfig
 from siri.envs.alfworld.env import ALFWorld, Anchor
 from siri.envs.alfworld.expert import solve
 from siri.envs.alfworld.games import load_game, load_tasks
@@ -15,7 +17,7 @@ from siri.errors import ConfigError
 from siri.rollout.suite import Suite
 from siri.types import Task
 
-__all__ = ["HouseExpert", "alfworld_suite"]
+__all__ = ["HouseExpert", "alfworld_suite", "configured"]
 
 _SPLITS = ("train", "valid_seen", "valid_unseen")
 
@@ -94,3 +96,19 @@ class HouseExpert:
     def demonstrate(self, task: Task, *, seed: int = 0) -> Sequence[str] | None:  # noqa: ARG002
         """The commands; None where they are too many."""
         return solve(load_game(task.source), self.max_steps)
+
+
+def configured(config: RunConfig, *, data: str | Path | None = None) -> Suite:
+    """The suite as a run's configuration has it."""
+    e = config.env
+    return alfworld_suite(
+        data,
+        max_steps=e.max_steps,
+        style=e.style,  # type: ignore[arg-type]  # it refuses the style of another benchmark
+        history=e.history,
+        train_games=e.train_games,
+        valid_games=e.valid_games,
+        scale=e.scale,
+        seed=e.games_seed,
+        kinds=e.kinds,
+    )

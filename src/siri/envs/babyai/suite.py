@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, Literal, cast
 
+from siri.config import EnvSettings, RunConfig
 from siri.envs.babyai.env import BabyAI, Layout, make_level, start_level
 from siri.envs.babyai.view import COMMANDS, describe, state
 from siri.envs.prompts import Transcript, Window
@@ -14,7 +15,16 @@ from siri.rollout.suite import Suite
 from siri.seeds import derive_seed
 from siri.types import Task
 
-__all__ = ["LEVELS", "RULES", "SMALL_LEVELS", "BotExpert", "babyai_suite", "make_babyai"]
+__all__ = [
+    "LEVELS",
+    "RULES",
+    "SMALL_LEVELS",
+    "BotExpert",
+    "Settings",
+    "babyai_suite",
+    "configured",
+    "make_babyai",
+]
 
 LEVELS: Mapping[str, str] = {
     "go to": "BabyAI-GoToLocal-v0",
@@ -189,3 +199,25 @@ class _Maker:
 
     def __call__(self) -> BabyAI:
         return BabyAI(max_steps=self.max_steps)
+
+
+class Settings(EnvSettings):
+    """BabyAI's own settings."""
+
+    levels: Literal["default", "small"] | dict[str, str] = "default"
+    """Size of the rooms, or minigrid's level for each kind of mission."""
+
+
+def configured(config: RunConfig, settings: Settings) -> Suite:
+    """The suite as a run's configuration has it."""
+    e = config.env
+    return babyai_suite(
+        style=e.style,  # type: ignore[arg-type]  # it refuses the style of another benchmark
+        max_steps=e.max_steps,
+        history=e.history,
+        train_tasks=e.train_games,
+        valid_tasks=e.valid_games,
+        levels=settings.levels,
+        kinds=e.kinds,
+        seed=e.games_seed,
+    )

@@ -6,6 +6,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from itertools import count
 from typing import Any, Literal
 
+from pydantic import Field, JsonValue
+
+from siri.config import EnvSettings, RunConfig
 from siri.envs.prompts import Transcript, Window
 from siri.envs.textarena.env import Arena, Board, game_of
 from siri.errors import ConfigError, EnvironmentFault
@@ -13,7 +16,7 @@ from siri.rollout.suite import Suite
 from siri.seeds import derive_seed
 from siri.types import Task
 
-__all__ = ["Solver", "make_arena", "textarena_suite"]
+__all__ = ["Settings", "SokobanSettings", "Solver", "configured", "make_arena", "sokoban", "textarena_suite"]
 
 _RULES = (
     "You are an expert agent playing a puzzle. A move is written as the rules say, square brackets included."
@@ -140,3 +143,39 @@ class _Maker:
 
     def __call__(self) -> Arena:
         return Arena(self.game, max_steps=self.max_steps, options=self.options)
+
+
+class SokobanSettings(EnvSettings):
+    """Sokoban's own settings."""
+
+    boxes: int = 1
+    """Boxes on a board; three are TextArena's default, and slow to make."""
+
+
+class Settings(EnvSettings):
+    """Which game of TextArena."""
+
+    game: str = "sokoban"
+    """sokoban, frozenlake, lightsout, or the id of any single-player game."""
+    game_options: dict[str, JsonValue] = Field(default_factory=dict)
+    """Of the game's constructor."""
+
+
+def configured(config: RunConfig, settings: Settings) -> Suite:
+    """The suite as a run's configuration has it."""
+    e = config.env
+    return textarena_suite(
+        settings.game,
+        style=e.style,  # type: ignore[arg-type]  # it refuses the style of another benchmark
+        max_steps=e.max_steps,
+        history=e.history,
+        train_tasks=e.train_games,
+        valid_tasks=e.valid_games,
+        options=settings.game_options,
+        seed=e.games_seed,
+    )
+
+
+def sokoban(config: RunConfig, settings: SokobanSettings) -> Suite:
+    """Sokoban as a run's configuration has it."""
+    return configured(config, Settings(game_options={"num_boxes": settings.boxes}))

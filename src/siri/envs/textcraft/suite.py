@@ -6,6 +6,7 @@ import random
 from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
+from siri.config import EnvSettings, RunConfig
 from siri.envs.prompts import Transcript, Window
 from siri.envs.textcraft.env import Puzzle, TextCraft
 from siri.envs.textcraft.expert import CraftExpert, plan
@@ -15,7 +16,16 @@ from siri.rollout.suite import Suite
 from siri.seeds import derive_seed
 from siri.types import Task
 
-__all__ = ["KINDS", "RULES", "goals", "kind_of", "make_textcraft", "textcraft_suite"]
+__all__ = [
+    "KINDS",
+    "RULES",
+    "Settings",
+    "configured",
+    "goals",
+    "kind_of",
+    "make_textcraft",
+    "textcraft_suite",
+]
 
 KINDS = ("dyed", "metal", "stone", "wooden", "other")
 """Families of goals; what helps with one thing of a family mostly helps with the others."""
@@ -208,3 +218,28 @@ class _Maker:
 
     def __call__(self) -> TextCraft:
         return TextCraft(max_steps=self.max_steps)
+
+
+class Settings(EnvSettings):
+    """TextCraft's own settings."""
+
+    depth: tuple[int, int] = (1, 4)
+    """Least and largest depth of a goal's recipe tree; upstream takes 2 and more."""
+    distractors: int = 10
+    """Recipes shown that have no part in the goal."""
+
+
+def configured(config: RunConfig, settings: Settings) -> Suite:
+    """The suite as a run's configuration has it."""
+    e = config.env
+    return textcraft_suite(
+        style=e.style,  # type: ignore[arg-type]  # it refuses the style of another benchmark
+        max_steps=e.max_steps,
+        history=e.history,
+        train_tasks=e.train_games,
+        valid_tasks=e.valid_games,
+        depth=settings.depth,
+        distractors=settings.distractors,
+        kinds=e.kinds,
+        seed=e.games_seed,
+    )

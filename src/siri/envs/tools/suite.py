@@ -6,6 +6,7 @@ import random
 from collections.abc import Hashable, Sequence
 from typing import Any, Literal
 
+from siri.config import EnvSettings, RunConfig
 from siri.envs.prompts import Transcript, Window
 from siri.envs.tools.env import ToolWorld
 from siri.envs.tools.prompts import CallPrompter
@@ -16,7 +17,7 @@ from siri.rollout.suite import Suite
 from siri.seeds import derive_seed
 from siri.types import Task
 
-__all__ = ["RULES", "ToolExpert", "make_tools", "tools_suite"]
+__all__ = ["RULES", "Settings", "ToolExpert", "configured", "make_tools", "tools_suite"]
 
 Style = Literal["transcript", "window", "calls"]
 
@@ -141,3 +142,25 @@ class _Maker:
 
     def __call__(self) -> ToolWorld:
         return ToolWorld(max_steps=self.max_steps)
+
+
+class Settings(EnvSettings):
+    """Settings of the world of tools."""
+
+    family: Literal["hermes", "llama", "mistral"] = "hermes"
+    """With style calls: whose form tool calls have."""
+
+
+def configured(config: RunConfig, settings: Settings) -> Suite:
+    """The suite as a run's configuration has it."""
+    e = config.env
+    return tools_suite(
+        style=e.style,  # type: ignore[arg-type]  # it refuses the style of another benchmark
+        max_steps=e.max_steps,
+        history=e.history,
+        train_tasks=e.train_games,
+        valid_tasks=e.valid_games,
+        family=settings.family,
+        kinds=e.kinds,
+        seed=e.games_seed,
+    )

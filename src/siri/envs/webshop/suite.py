@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from siri.config import RunConfig
 from siri.envs.webshop.catalog import Catalog
 from siri.envs.webshop.compact import CompactPrompter, CompactShop
 from siri.envs.webshop.env import WebShop, shared_index
@@ -22,7 +24,7 @@ from siri.protocols import Prompter
 from siri.rollout.suite import Suite
 from siri.types import Task
 
-__all__ = ["webshop_suite"]
+__all__ = ["configured", "webshop_suite"]
 
 Style = Literal["compact", "window"]
 
@@ -129,3 +131,23 @@ class _Maker:
             rewards=self.rewards,
         )
         return CompactShop(shop) if self.style == "compact" else shop
+
+
+def configured(config: RunConfig, *, data: str | Path | None = None) -> Suite:
+    """The suite as a run's configuration has it."""
+    e = config.env
+    return webshop_suite(
+        data,
+        style=e.style,  # type: ignore[arg-type]  # it refuses the style of another benchmark
+        size=e.catalog,
+        products=e.products,
+        human=e.human,
+        max_steps=e.max_steps,
+        history=e.history,
+        layout=e.splits,
+        shuffle_seed=e.shuffle_seed,
+        seed=e.games_seed,
+        kinds=e.kinds,
+        valid_goals=e.valid_goals,
+        rewards=e.rewards,
+    )

@@ -1,0 +1,158 @@
+"""`siri envs`, `siri new-env`, and a package of five files that nobody here has heard of."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from siri.cli import app
+from siri.errors import ConfigError
+from siri.runs import Run
+
+ROOT = Path(__file__).parents[2]
+runner = CliRunner()
+
+
+def call(*arguments: str, path: Path, cwd: Path, code: int = 0) -> str:
+    """A process that finds the packages in ``path`` and, after them, siri."""
+    places = os.pathsep.join([str(path), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """What `siri new-env mugs` writes, and the folder that pip has installed it into."""
+    folder = tmp_path_factory.mktemp("package")
+    result = runner.invoke(app, ["new-env", "mugs", "--folder", str(folder)])
+    assert result.exit_code == 0, result.output
+    site = folder / "site"
+    quiet = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "--no-index"]
+    pip = [sys.executable, "-m", "pip", "install", *quiet, "--target", str(site), str(folder / "mugs")]
+    done = subprocess.run(pip, capture_output=True, text=True, check=False)
+    if done.returncode and "hatchling" in done.stderr:
+        pytest.skip("needs hatchling, which builds the package")
+    assert done.returncode == 0, done.stderr
+    return folder / "mugs", site
+
+
+def test_the_environments_are_listed() -> None:
+    result = runner.invoke(app, ["envs"])
+    assert result.exit_code == 0
+    for name in ("alfworld", "webshop", "textcraft", "tools", "babyai", "sokoban", "textarena"):
+        assert name in result.output
+
+
+def test_settings_are_listed() -> None:
+    result = runner.invoke(app, ["envs", "textcraft"], env={"COLUMNS": "200"})
+    assert "env.options.distractors" in result.output
+    assert "Recipes shown that have no part in the goal." in result.output
+    assert "no settings of its own" in runner.invoke(app, ["envs", "alfworld"]).output
+    result = runner.invoke(app, ["envs", "nowhere"])
+    assert isinstance(result.exception, ConfigError)
+    assert "'textcraft'" in str(result.exception)
+
+
+@pytest.mark.parametrize("name", ["Mugs", "../mugs", "", "9mugs", "a b"])
+def test_names_of_packages(name: str, tmp_path: Path) -> None:
+    result = runner.invoke(app, ["new-env", name, "--folder", str(tmp_path)])
+    assert isinstance(result.exception, ConfigError)
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_written_over(tmp_path: Path) -> None:
+    (tmp_path / "mugs").mkdir()
+    result = runner.invoke(app, ["new-env", "mugs", "--folder", str(tmp_path)])
+    assert isinstance(result.exception, ConfigError)
+    assert "exists already" in str(result.exception)
+
+
+@pytest.mark.slow
+def test_five_files_are_trained_without_a_line_changed_in_siri(
+    package: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder, site = package
+    assert len([path for path in folder.rglob("*") if path.is_file() and "build" not in path.parts]) == 5
+    call("-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder / "tests"), path=site, cwd=tmp_path)
+    assert "mugs" in call("-m", "siri", "envs", path=site, cwd=tmp_path)
+    assert "env.options.max_steps" in call("-m", "siri", "envs", "mugs", path=site, cwd=tmp_path)
+    told = call(
+        *("-m", "siri", "run", "--env", "mugs", "--preset", "smoke", "--out", "run"),
+        *("--set", "env.options.max_steps=6", "--set", "evaluation.splits=[valid_seen]"),
+        path=site,
+        cwd=tmp_path,
+    )
+    assert "valid_seen" in told
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["suite"] == "mugs"
+    assert summary["iterations"] >= 3
+    call("-m", "siri", "eval", "run", path=site, cwd=tmp_path)  # an installed entry point may be imported
+    bad = ("-m", "siri", "run", "--env", "mugs", "--set", "env.options.steps=6", "--out", "other")
+    assert "unknown setting env.options.steps" in call(*bad, path=site, cwd=tmp_path, code=2)
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.fixture
+def strangers(tmp_path: Path) -> Path:
+    """A run folder that names modules, and a module of that name that leaves a trace when it is imported."""
+    (tmp_path / "trap.py").write_text(
+        "from pathlib import Path\nPath(__file__).with_name('sprung').touch()\n"
+        "def make(config): raise SystemExit\n"
+    )
+    settings = {"env": "trap:make", "policy": "tiny", "engine": "hf", "miner": "trap:make", "data": None}
+    rest = {"openai_base_url": None, "openai_model": None, "skills": None, "objective": "trap:make"}
+    run = tmp_path / "run"
+    run.mkdir()
+    config = {**settings, **rest, "validator": "trap:make", "config": {}, "versions": {}}
+    (run / "config.json").write_text(json.dumps(config))
+    (run / "metrics.jsonl").write_text("")
+    (run / "versions.json").write_text("{}")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("eval", "run"), ("run", "--resume", "--out", "run"), ("skills", "run"), ("compare", "run", "run")],
+    ids=" ".join,
+)
+def test_a_strangers_run_imports_nothing(strangers: Path, arguments: tuple[str, ...]) -> None:
+    places = os.pathsep.join([str(strangers), str(ROOT / "src")])
+    done = subprocess.run(
+        [sys.executable, "-m", "siri", *arguments],
+        env={**os.environ, "PYTHONPATH": places},
+        cwd=strangers,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not (strangers / "sprung").exists(), done.stderr
+    if arguments[0] in ("eval", "run"):
+        assert done.returncode == 2
+        assert "names --env 'trap:make', expected code of your choice" in " ".join(done.stderr.split())
+
+
+def test_what_is_named_again_is_imported(strangers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(strangers))
+    recipe = Run.open(strangers / "run").recipe
+    assert recipe.foreign == {"env", "miner", "validator", "objective"}
+    for make in (recipe.make_suite, recipe.make_miner, recipe.make_objective, recipe.make_validator):
+        with pytest.raises(ConfigError, match="expected code of your choice"):
+            make()
+    assert not (strangers / "sprung").exists()
+    with pytest.raises(SystemExit):
+        recipe.named_again(env="trap:make").make_suite()
+    assert (strangers / "sprung").exists()
