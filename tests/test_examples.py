@@ -1,4 +1,4 @@
-"""The files of examples/ do what they say. tests/test_wheel.py runs them as scripts, outside the checkout."""
+"""The files of examples/ do what they say. tests/test_wheel.py runs them outside the checkout."""
 
 from __future__ import annotations
 

@@ -106,8 +106,14 @@ def test_it_trains_there(elsewhere: Path, tmp_path: Path) -> None:
     outside([elsewhere / "siri", "skills", "runs/first"], tmp_path)
 
 
+EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
+QUICK = ("gigpo_loop.py", "own_environment.py")
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.long) for n in EXAMPLES]
+)
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
 def test_the_examples_run_there(elsewhere: Path, name: str, tmp_path: Path) -> None:
     shutil.copy(ROOT / "examples" / name, tmp_path)
     assert outside([elsewhere / "python", name], tmp_path)
