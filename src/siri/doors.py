@@ -20,6 +20,7 @@ from siri.protocols import (
     Judge,
     Objective,
     Policy,
+    PromptEncoder,
     Seat,
     SkillMiner,
     Stateful,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "closed",
+    "encoder",
     "faults",
     "generated",
     "judge",
@@ -79,6 +81,21 @@ def policy(given: Policy) -> TrainablePolicy:
     if isinstance(given, TrainablePolicy):
         return given
     return _Playing(_having(given, "generate", "a policy"))
+
+
+def encoder(given: object, what: str) -> PromptEncoder:
+    """A policy that shows how it reads prompts, which ``what`` needs.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    own = given.given if isinstance(given, _Playing) else given
+    if isinstance(own, PromptEncoder):
+        return own
+    raise ConfigError(
+        f"got {name_of(own)} without encode() and max_context, which {what} needs to prompt again; "
+        "fix: HFPolicy, or see siri.protocols.PromptEncoder"
+    )
 
 
 def seat(given: Environment) -> Seat:

@@ -23,6 +23,7 @@ from siri.types import (
     MiningReport,
     Request,
     Sampling,
+    Shown,
     Skill,
     SkillStatus,
     Task,
@@ -48,6 +49,7 @@ __all__ = [
     "Objective",
     "Policy",
     "Progress",
+    "PromptEncoder",
     "Prompter",
     "Seat",
     "SkillMiner",
@@ -115,6 +117,21 @@ class Policy(Protocol):
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
         """Generate one completion for each request."""
+        ...
+
+
+@runtime_checkable
+class PromptEncoder(Protocol):
+    """A policy that shows how it reads a prompt; ``HFPolicy`` and the vLLM policies do.
+
+    Re-prompting needs it: the log-probs of what was sampled, under a prompt with other words.
+    """
+
+    max_context: int
+    """Longest prompt plus completion, in tokens."""
+
+    def encode(self, requests: Sequence[Request]) -> list[tuple[int, ...]]:
+        """Token ids of each prompt, as ``generate`` would read it as the first of a session."""
         ...
 
 
@@ -190,12 +207,12 @@ class Prompter(Protocol):
         turns: Sequence[Turn],
         observation: str,
         admissible: Sequence[str],
-        skills: Sequence[Skill] = (),
+        skills: Sequence[Shown] = (),
     ) -> list[Message]:
         """The conversation that asks for the next action."""
         ...
 
-    def block(self, skills: Sequence[Skill]) -> str:
+    def block(self, skills: Sequence[Shown]) -> str:
         """The exact text that ``skills`` add to the plain prompt; ``""`` without skills."""
         ...
 

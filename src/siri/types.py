@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal, NotRequired, TypedDict, cast
+from typing import Any, Literal, NotRequired, Protocol, TypedDict, cast
 
 __all__ = [
+    "Advice",
     "Arm",
     "Completion",
     "FaultCounts",
@@ -17,6 +18,7 @@ __all__ = [
     "MiningReport",
     "Request",
     "Sampling",
+    "Shown",
     "Skill",
     "SkillStatus",
     "StopReason",
@@ -164,6 +166,26 @@ class Skill:
         return f"When {self.condition}: {self.strategy}"
 
 
+class Shown(Protocol):
+    """What a prompt's block shows: a skill, or the words of a teacher."""
+
+    @property
+    def text(self) -> str:
+        """The words."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """Words for a teacher's prompt only: no rollout, evaluation, bank or checkpoint ever shows them."""
+
+    text: str
+    origin: str
+    """``"bank"``, ``"given"``, ``"self"`` or the writer's name."""
+    sources: tuple[str, ...] = ()
+    """Ids of the trajectories or skills that the words are about."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How to sample. ``temperature=0`` is greedy."""
@@ -239,6 +261,8 @@ class Turn:
     """False when the prompter found no action in the completion."""
     finished: bool = True
     """False when the token limit cut the completion off."""
+    hidden: int = 0
+    """Turns after the first that this turn's prompt left out, so as to fit the context."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -328,13 +328,16 @@ def test_small_rewards_learn_as_large_ones_where_the_suite_says_the_largest() ->
     whole = suite()
     cents = replace(whole, make_env=lambda: Cents(whole.make_env()))
 
+    config = load_config(SMOKE, assignments=["rollout.group_size=8"])
+
     def learn(games: Suite) -> tuple[list[Iteration], float]:
-        run = compose(games, HFPolicy.load(base_path(), slots=16), None, SMOKE)
-        iterations = record(run, 3)
+        run = compose(games, HFPolicy.load(base_path(), slots=16), None, config)
+        iterations = record(run, 2)
         return iterations, float(sum(p.detach().double().sum() for p in run.policy.model.parameters()))
 
     (large, before), (small, after) = learn(whole), learn(replace(cents, max_return=0.01))
     assert after == pytest.approx(before, abs=1e-3)
+    assert any(i.metrics["policy/loss"] != 0 for i in large)
     for one, other in zip(large, small, strict=True):
         assert other.metrics["arm/plain/success"] == one.metrics["arm/plain/success"]
         assert other.metrics["policy/loss"] == pytest.approx(one.metrics["policy/loss"], abs=1e-4)

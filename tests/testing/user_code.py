@@ -14,6 +14,7 @@ from siri.types import (
     Message,
     Request,
     Sampling,
+    Shown,
     Skill,
     SkillStatus,
     Task,
@@ -50,11 +51,11 @@ class Bare:
         turns: Sequence[Turn],
         observation: str,
         admissible: Sequence[str],
-        skills: Sequence[Skill] = (),
+        skills: Sequence[Shown] = (),
     ) -> list[Message]:
         return [{"role": "user", "content": observation + self.block(skills)}]
 
-    def block(self, skills: Sequence[Skill]) -> str:
+    def block(self, skills: Sequence[Shown]) -> str:
         return "".join(f"\n{skill.text}" for skill in skills)
 
     def parse(self, text: str) -> tuple[str, bool, tuple[int, int]]:

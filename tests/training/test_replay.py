@@ -12,7 +12,7 @@ from siri.training.rows import Row, Span
 
 
 def row(number: int, *skills: str, kind="int") -> Row:
-    spans = (Span(2, (-0.1, -1 / 3), 0.7, 0.7), Span(5, (-0.2,), -1.0, 0.0, (False,), (-0.3,)))
+    spans = (Span(2, (-0.1, -1 / 3), 0.7, (0.7, 1.4)), Span(5, (-0.2,), -1.0, 0.5, (False,), (-0.3,)))
     return Row(kind, (number, 1, 2, 3, 4, 5), spans, skills)
 
 

@@ -256,7 +256,7 @@ def _teacher(batch: TokenBatch) -> Tensor:
     if batch.teacher_logprobs is None:
         raise ConfigError(
             "got a batch without teacher_logprobs, expected those of the RL tokens under the teacher's "
-            "prompt; fix: dataclasses.replace(batch, teacher_logprobs=...), or Curriculum(advise=...)"
+            "prompt; fix: Curriculum(hooks=Hooks(advise=...)), or set them in the batch"
         )
     return batch.teacher_logprobs
 

@@ -7,13 +7,14 @@ internalization   the same, plus λ(k) · L_int on the skill arm's beneficial, s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from siri import doors
 from siri.algos import linear_warmup
 from siri.config import RunConfig
 from siri.curriculum import parts
+from siri.curriculum.hooks import Hooks
 from siri.curriculum.iteration import Iteration, losses, observe, outcomes, remember, standing_of
 from siri.curriculum.phases import Phase, Schedule, State, remaining, transition
 from siri.errors import MinerFault
@@ -26,8 +27,9 @@ from siri.seeds import derive_seed
 from siri.skills import ContinueWithout, Proposal, Screen, SkillBank, SkillRetriever, admit, propose
 from siri.training.credit import advantages
 from siri.training.learner import Learner
-from siri.training.lessons import Gate, Internalize, Lesson, Standing
+from siri.training.lessons import Gate, Internalize, Standing
 from siri.training.no_learner import NoLearner
+from siri.training.privileged import Advised
 from siri.training.replay import Replay
 from siri.training.rows import Row, build_rows
 from siri.types import Group, Task, Trajectory
@@ -54,6 +56,8 @@ class Curriculum:
         gate: picks the rollouts that may be distilled: now if their skills are active, in later iterations
             (replay) if they are proven by then; a plain rollout has none to ask for. By default
             that of ``siri.training.lessons.Gate``.
+        hooks: what other methods put into an iteration (advice for a teacher, credit of tokens, lessons); the
+            recipes of ``siri.recipes`` are made of them.
         on_miner_fault: told of a ``MinerFault`` and of how many minings in a row failed; raises, or lets the
             run continue without new skills (the default, with a warning).
         learner: ``"own"`` makes one of the policy's weights; None plays without learning.
@@ -72,12 +76,13 @@ class Curriculum:
         retriever: SkillRetriever | None = None,
         screen: Screen | None = None,
         gate: Internalize | None = None,
+        hooks: Hooks | None = None,
         on_miner_fault: Callable[[MinerFault, int], None] | None = None,
         learner: Learner | Literal["own"] | None = "own",
         progress: Progress | None = None,
     ) -> None:
         r, i = config.rollout, config.internalization
-        self.config, self.screen = config, screen
+        self.config, self.screen, self.hooks = config, screen, hooks or Hooks()
         self.gate = Gate(i.level, i.scope, i.max_weight, chosen=gate)
         self.suite = in_processes(suite, timeout=r.timeout) if r.processes else suite
         self.policy = doors.policy(policy)
@@ -87,7 +92,13 @@ class Curriculum:
         self.on_miner_fault = on_miner_fault or ContinueWithout()
         self.progress = progress or Silent()
         if isinstance(learner, str):
-            learner = parts.make_learner(self.policy, objective, config, progress=self.progress)
+            learner = parts.make_learner(
+                self.policy,
+                objective,
+                config,
+                taught=self.hooks.advise is not None,
+                progress=self.progress,
+            )
         self.learner = learner or NoLearner()
         # a learner has joined the process group
         self.processes = Processes.current()
@@ -172,29 +183,52 @@ class Curriculum:
         new = self.bank.sources() - known
         return tuple(t for t in pool if t.id in new), event
 
-    def _rows(self, groups: Sequence[Group], standing: Standing) -> tuple[list[Row], str | None]:
+    def _rows(
+        self, groups: Sequence[Group], standing: Standing, advised: Advised | None
+    ) -> tuple[list[Row], Mapping[str, float], str | None]:
         """RL rows; and rows of L_int, where they are of use, of what helped whatever its skill's status."""
         credit = advantages(groups, self.config.advantage, max_return=self.suite.max_return)
-        lessons: list[Lesson] = []
-        if self.config.internalization.replay or self.state.phase is Phase.INTERNALIZATION:
-            lessons = self.gate.lessons(groups, credit, standing)
-        return build_rows(groups, credit, lessons), credit.warning
+        hooked = self.hooks.apply(
+            groups,
+            credit,
+            advised,
+            learner=self.learner,
+            policy=self.policy,
+            prompter=self.suite.prompter,
+            config=self.config,
+            iteration=self.state.index,
+            phase=self.state.phase.value,
+            seed=derive_seed("hooks", self.config.seed, self.state.index),
+        )
+        lessons = hooked.lessons
+        if lessons is None:
+            wanted = self.config.internalization.replay or self.state.phase is Phase.INTERNALIZATION
+            lessons = self.gate.lessons(groups, credit, standing) if wanted else []
+        rows = build_rows(groups, hooked.advantages, lessons, teacher=hooked.teacher)
+        return rows, hooked.figures or {}, credit.warning
 
     def _learn(self, groups: Sequence[Group], k: int) -> tuple[dict[str, float], list[str]]:
         """One update on what was played, what helped now and what helped before; then the policy follows.
 
         Returns:
-            Metrics, and what was wrong with the rewards.
+            Metrics, and what was wrong with the advice or the rewards.
         """
         scale, i, clock = 0.0, self.config.internalization, self.rollout.clock
         figures: dict[str, float] = {}
         standing = standing_of(self.bank)
-        rows, warning = self._rows(groups, standing)
-        chosen = [row for row in rows if row.kind == "rl"]
+        advised, said = self.hooks.advised(groups, self.bank, self.rollout.guard)
         self.policy.make_room(sleep=self.config.rollout.sleep)
-        if self.state.phase is Phase.INTERNALIZATION:
+        rows, found, warning = self._rows(groups, standing, advised)
+        chosen = [row for row in rows if row.kind == "rl"]
+        internalizes = self.state.phase is Phase.INTERNALIZATION
+        if self.hooks.schedule is not None:
+            scale = self.hooks.schedule(k)
+        elif internalizes:
             scale = linear_warmup(k, start=self.state.since, length=i.warmup, peak=i.peak)
-            fresh = [row for row in rows if row.kind == "int" and standing.teaches(row.skills)]
+        if internalizes or scale:
+            # lessons of a hook are chosen already
+            own = self.hooks.teach is not None
+            fresh = [row for row in rows if row.kind == "int" and (own or standing.teaches(row.skills))]
             figures["int/prompt_gap"] = self.learner.gap(fresh)
             chosen += fresh + self.replay.rows(standing.proven)
         # a skill is proved by the groups it wins in: what it won before is kept, and taken once it is proven
@@ -206,7 +240,7 @@ class Curriculum:
             figures["engine/logprob_gap"] = metrics["learn/logprob_gap"]
         with clock.part("sync"):
             self.policy.sync(self.learner)
-        return {**metrics, **figures, "int/scale": scale}, [warning] if warning else []
+        return {**metrics, **figures, **found, "int/scale": scale}, said + ([warning] if warning else [])
 
     def _advance(self) -> list[str]:
         """Enter the next phase where its condition holds; say which condition it was."""

@@ -45,9 +45,16 @@ __all__ = [
 
 
 def make_learner(
-    policy: TrainablePolicy, objective: Objective | None, config: RunConfig, *, progress: Progress
+    policy: TrainablePolicy,
+    objective: Objective | None,
+    config: RunConfig,
+    *,
+    taught: bool = False,
+    progress: Progress,
 ) -> Learner:
     """The learner of ``policy``'s weights, with the adapter and the reference model that it needs.
+
+    ``taught``: batches have the log-probs of a teacher.
 
     Raises:
         ConfigError: the policy has no weights, or cannot do what ``config`` asks of it.
@@ -93,6 +100,7 @@ def make_learner(
         reference=reference,
         recompute=o.recompute,
         shard=o.shard,
+        taught=taught,
         progress=progress,
     )
     policy.model.to(learner.device)

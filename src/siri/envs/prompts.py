@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from siri.errors import ConfigError
 from siri.rollout.chat import skill_block
-from siri.types import Message, Skill, Task, Turn
+from siri.types import Message, Shown, Task, Turn
 
 __all__ = ["Transcript", "Window", "skill_block"]
 
@@ -40,7 +40,7 @@ class Transcript:
         turns: Sequence[Turn],
         observation: str,
         admissible: Sequence[str],  # noqa: ARG002 (not shown in this style)
-        skills: Sequence[Skill] = (),
+        skills: Sequence[Shown] = (),
     ) -> list[Message]:
         """The conversation that asks for the next command."""
         seen = [turn.observation for turn in turns] + [observation]
@@ -51,7 +51,7 @@ class Transcript:
             chat.append({"role": "user", "content": after})
         return chat
 
-    def block(self, skills: Sequence[Skill]) -> str:
+    def block(self, skills: Sequence[Shown]) -> str:
         """The exact text that ``skills`` add."""
         return skill_block(skills)
 
@@ -87,7 +87,7 @@ class Window:
         turns: Sequence[Turn],
         observation: str,
         admissible: Sequence[str],
-        skills: Sequence[Skill] = (),
+        skills: Sequence[Shown] = (),
     ) -> list[Message]:
         """One user message that asks for the next action."""
         parts = [self.rules, f"Your task is to: {task.goal}"]
@@ -117,7 +117,7 @@ class Window:
         head = "\n".join(parts)
         return [{"role": "user", "content": f"{head}{self.block(skills)}\n\n{_ASK}"}]
 
-    def block(self, skills: Sequence[Skill]) -> str:
+    def block(self, skills: Sequence[Shown]) -> str:
         """The exact text that ``skills`` add."""
         return skill_block(skills)
 

@@ -98,6 +98,11 @@ class EnginePolicy(ABC):
         """Token ids in words, as ``Completion.text`` has them."""
         return self._encoder.decode(tuple(ids))
 
+    def encode(self, requests: Sequence[Request]) -> list[tuple[int, ...]]:
+        """Token ids of each prompt, as ``generate`` would read it as the first of a session."""
+        prompts = self._encoder.encode(requests, [None] * len(requests))
+        return [tuple(prompt.ids) for prompt in prompts]
+
     def snapshot(self) -> Any:
         """A frozen copy on transformers: own weights, no engine."""
         from siri.policies.hf import HFPolicy

@@ -163,6 +163,11 @@ class HFPolicy:
         """Token ids in words, as ``Completion.text`` has them."""
         return self._encoder.decode(tuple(ids))
 
+    def encode(self, requests: Sequence[Request]) -> list[tuple[int, ...]]:
+        """Token ids of each prompt, as ``generate`` would read it as the first of a session."""
+        prompts = self._encoder.encode(requests, [None] * len(requests))
+        return [tuple(prompt.ids) for prompt in prompts]
+
     def snapshot(self) -> HFPolicy:
         """A frozen copy: own weights in evaluation mode, no gradients, no sessions.
 

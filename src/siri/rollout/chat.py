@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from siri.types import Message, Skill, Task, Turn
+from siri.types import Message, Shown, Task, Turn
 
 __all__ = ["ChatPrompter", "skill_block"]
 
@@ -13,7 +13,7 @@ _ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL | re.IGNORECASE)
 _LINE = re.compile(r"\S[^\n]*")
 
 
-def skill_block(skills: Sequence[Skill]) -> str:
+def skill_block(skills: Sequence[Shown]) -> str:
     """The text that ``skills`` add to a plain prompt; ``""`` without skills."""
     return "".join(f"\n\nSkill: {skill.text}" for skill in skills)
 
@@ -38,7 +38,7 @@ class ChatPrompter:
         turns: Sequence[Turn],
         observation: str,
         admissible: Sequence[str],
-        skills: Sequence[Skill] = (),
+        skills: Sequence[Shown] = (),
     ) -> list[Message]:
         """The conversation that asks for the next action."""
         seen = [(turn.observation, turn.admissible) for turn in turns] + [(observation, tuple(admissible))]
@@ -50,7 +50,7 @@ class ChatPrompter:
             chat.append({"role": "user", "content": _shown(*after)})
         return chat
 
-    def block(self, skills: Sequence[Skill]) -> str:
+    def block(self, skills: Sequence[Shown]) -> str:
         """The exact text that ``skills`` add."""
         return skill_block(skills)
 

@@ -210,6 +210,7 @@ class Rollout:
                 action_mask=self._mask(completion, span),
                 well_formed=well_formed,
                 finished=completion.finished,
+                hidden=episode.hidden,
             )
         )
         if episode.seat is not None:

@@ -102,6 +102,11 @@ class SkillGuard:
         safe = self._known[key]
         return None if safe is None else replace(skill, condition=safe.condition, strategy=safe.strategy)
 
+    def words(self, text: str, *, max_tokens: int) -> str | None:
+        """Free text with safe words, cut at a word; None when nothing is left of it."""
+        safe = self._cut(self._harmless(text), max_tokens)
+        return safe if any(char.isalnum() for char in safe) and self._is_harmless(safe) else None
+
     def count(self, text: str) -> int:
         """Tokens of ``text``."""
         return len(text.split()) if self.tokenizer is None else len(self._ids(text))

@@ -12,6 +12,7 @@ from siri.types import (
     Group,
     Info,
     Message,
+    Shown,
     Skill,
     SkillStatus,
     StopReason,
@@ -183,14 +184,14 @@ class ScriptedPrompter:
         turns: Sequence[Turn],  # noqa: ARG002 (the world has no need of a memory)
         observation: str,
         admissible: Sequence[str],
-        skills: Sequence[Skill] = (),
+        skills: Sequence[Shown] = (),
     ) -> list[Message]:
         """One user message."""
         offer = ", ".join(admissible)
         content = f"Task: {task.goal}.{self.block(skills)}\n{observation}\nYou can: {offer}."
         return [{"role": "user", "content": content}]
 
-    def block(self, skills: Sequence[Skill]) -> str:
+    def block(self, skills: Sequence[Shown]) -> str:
         """The skills, a line each."""
         return "".join(f"\nSkill: {skill.text}" for skill in skills)
 

@@ -23,13 +23,16 @@ class Totals:
     int_tokens: float
     rl_turns: float = 0.0
     """Completions in RL rows."""
+    teaches: bool = False
+    """Whether any turn of the mini-batch has a teacher."""
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Totals:
         """Count the tokens of both kinds, and the completions."""
         rl = sum(row.tokens for row in rows if row.kind == "rl")
         turns = sum(span.tokens > 0 for row in rows if row.kind == "rl" for span in row.spans)
-        return cls(float(rl), float(sum(row.tokens for row in rows) - rl), float(turns))
+        teaches = any(span.teacher is not None for row in rows for span in row.spans)
+        return cls(float(rl), float(sum(row.tokens for row in rows) - rl), float(turns), teaches)
 
 
 def minibatches(rows: Sequence[Row], *, count: int, seed: int) -> list[list[Row]]:
@@ -61,11 +64,13 @@ def collate(
 ) -> TokenBatch:
     """Pad rows to the right into a batch; ``totals`` are those of the mini-batch that the rows belong to."""
     totals = totals or Totals.of(rows)
+    teaches = totals.teaches or any(span.teacher is not None for row in rows for span in row.spans)
     shape = (len(rows), max((len(row.ids) for row in rows), default=0))
     ids = torch.full(shape, pad_id, dtype=torch.int64)
     masks = {name: torch.zeros(shape, dtype=torch.bool) for name in ("attention_mask", "rl_mask", "int_mask")}
     names = ("old_logprobs", "rollout_logprobs", "advantages", "weights")
     floats = {name: torch.zeros(shape) for name in names}
+    teacher, taught = torch.zeros(shape), torch.zeros(shape, dtype=torch.bool)
     for number, row in enumerate(rows):
         ids[number, : len(row.ids)] = torch.tensor(row.ids, dtype=torch.int64)
         masks["attention_mask"][number, : len(row.ids)] = True
@@ -75,7 +80,10 @@ def collate(
             masks[f"{row.kind}_mask"][where] = mask
             floats["old_logprobs"][where] = torch.tensor(span.logprobs)
             floats["rollout_logprobs"][where] = torch.tensor(span.rollout or span.logprobs)
-            floats["advantages"][where] = span.advantage
+            floats["advantages"][where] = torch.tensor(span.advantage)
+            if span.teacher is not None:
+                teacher[where] = torch.tensor(span.teacher)
+                taught[where] = True
             floats["weights"][where] = torch.tensor(span.weight) * mask
     return TokenBatch(
         input_ids=ids,
@@ -91,4 +99,6 @@ def collate(
         rollout_logprobs=floats["rollout_logprobs"],
         advantages=floats["advantages"],
         weights=floats["weights"],
+        teacher_logprobs=teacher if teaches else None,
+        teacher_mask=taught if teaches else None,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -94,6 +95,9 @@ class Advantages:
     turns: TurnArrays
     warning: str | None = None
     """What is wrong with the rewards, if all advantages are 0 because of it."""
+    tokens: Tensor | None = None
+    """float [M], of every completion token in the order of the turns, where a rule changed them; None: each
+    token has the advantage of its turn."""
 
     def __post_init__(self) -> None:
         if self.values.shape != self.turns.rewards.shape:
@@ -101,6 +105,28 @@ class Advantages:
                 f"got advantages of shape {tuple(self.values.shape)}, expected one for each of "
                 f"{self.turns.rewards.numel()} turns; fix: as many values as turns"
             )
+
+    def by_turn(self, groups: Sequence[Group]) -> list[float | tuple[float, ...]]:
+        """The advantage of each turn's completion, or of its tokens where they differ.
+
+        Raises:
+            ShapeError: these are not the groups, or there are not as many values as tokens.
+        """
+        values: list[float | tuple[float, ...]] = list(self.values.tolist())
+        if self.tokens is None:
+            return values
+        sizes = [len(turn.completion_ids) for _, turn in self.turns.list(groups)]
+        if self.tokens.shape != (sum(sizes),):
+            raise ShapeError(
+                f"got advantages of shape {tuple(self.tokens.shape)}, expected one for each of {sum(sizes)} "
+                f"completion tokens; fix: siri.algos.spread"
+            )
+        flat: list[float] = self.tokens.tolist()
+        for n, end in enumerate(accumulate(sizes)):
+            own = tuple(flat[end - sizes[n] : end])
+            if own:
+                values[n] = own[0] if len(set(own)) == 1 else own
+        return values
 
 
 def advantages(groups: Sequence[Group], settings: AdvantageConfig, *, max_return: float) -> Advantages:

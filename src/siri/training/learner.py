@@ -57,6 +57,7 @@ class Learner:
         accelerator: default ``Accelerator()``; bring one for mixed precision.
         shard: spread weights, gradients and optimizer state over the processes (FSDP2). ``model`` is then no
             longer whole in any process; give a copy of the one that plays.
+        taught: rows may have teachers; a batch without one then says so, rather than having no field.
         progress: told of the optimizer steps of every update, as ``"learning"``.
 
     Raises:
@@ -80,6 +81,7 @@ class Learner:
         recompute: bool = True,
         accelerator: Accelerator | None = None,
         shard: bool = False,
+        taught: bool = False,
         progress: Progress | None = None,
     ) -> None:
         for name, count in (
@@ -95,7 +97,8 @@ class Learner:
                 f"got an objective with a KL term ({objective}) and no reference, expected the frozen "
                 f"initial model; fix: pass reference=..., or an objective without the term (kl=0)"
             )
-        try_objective(self.objective, reference=reference is not None)
+        try_objective(self.objective, reference=reference is not None, taught=taught)
+        self.taught = taught
         self.progress = progress or Silent()
         self.grad_clip = grad_clip
         self.max_tokens = max_tokens_per_micro_batch
@@ -246,6 +249,7 @@ class Learner:
 
     def _step(self, rows: Sequence[Row], int_scale: float, *, measure_gap: bool) -> dict[str, float]:
         totals = Totals.of(rows)
+        totals = replace(totals, teaches=totals.teaches or self.taught)
         metrics: defaultdict[str, float] = defaultdict(float)
         # apart, as rows of L_int need no pass of the reference model
         own = self._share(rows)
@@ -300,36 +304,54 @@ class Learner:
         with self._accelerator.autocast():
             return replace(batch, reference_logprobs=reference_logprobs(self._reference, batch))
 
-    @torch.no_grad()
+    def score(self, rows: Sequence[Row]) -> list[tuple[tuple[float, ...], ...]]:
+        """Log-probs of the sampled tokens of every row, by span, under the weights as they are now.
+
+        A collective: every process is given all rows, computes its share, and gets all numbers. Neither the
+        weights nor a generator nor the mode of the model changes.
+        """
+        found: list[tuple[int, tuple[tuple[float, ...], ...]]] = []
+        places = {id(row): place for place, row in enumerate(rows)}
+        with mode(self._scorer, training=False):
+            for part, _, logprobs in self._passes(rows):
+                for row, values in zip(part, logprobs.tolist(), strict=True):
+                    found.append((places[id(row)], _of_spans(row, values)))
+        everybody = sorted(Processes.current().gather(found), key=lambda pair: pair[0])
+        return [spans for _, spans in everybody]
+
     def _recomputed(self, rows: Sequence[Row]) -> tuple[list[Row], float]:
         """RL rows with the model's own log-probs, and the mean distance to the stored ones."""
         sampled = [row for row in rows if row.kind == "rl"]
         fresh: list[tuple[int, Row]] = []
         distance = 0.0
-        totals = Totals.of(sampled)
         places = {id(row): place for place, row in enumerate(sampled)}
-        parts = micro_batches(self._share(sampled), max_tokens=self.max_tokens)
+        for part, batch, logprobs in self._passes(sampled):
+            distance += float((logprobs - batch.old_logprobs).abs()[batch.rl_mask].sum())
+            for row, values in zip(part, logprobs.tolist(), strict=True):
+                spans = tuple(
+                    replace(span, logprobs=own, rollout=span.rollout or span.logprobs)
+                    for span, own in zip(row.spans, _of_spans(row, values), strict=True)
+                )
+                fresh.append((places[id(row)], replace(row, spans=spans)))
+        gap = self._total(distance) / max(Totals.of(sampled).rl_tokens, 1.0)
+        everybody = sorted(Processes.current().gather(fresh), key=lambda pair: pair[0])
+        return [row for _, row in everybody] + [row for row in rows if row.kind == "int"], gap
+
+    @torch.no_grad()
+    def _passes(self, rows: Sequence[Row]) -> Iterator[tuple[list[Row], TokenBatch, Tensor]]:
+        """This process's share of ``rows`` in parts, each with its batch and log-probs.
+
+        Every process runs equally many forward passes; what a shorter share runs in addition is not returned.
+        """
+        totals = Totals.of(rows)
+        parts = micro_batches(self._share(rows), max_tokens=self.max_tokens)
         filler = micro_batches(rows[:1], max_tokens=self.max_tokens)
         for number in range(self._most(len(parts))):
             part = parts[number] if number < len(parts) else filler[0]
             batch = collate(part, pad_id=self.pad_id, totals=totals).to(self._accelerator.device)
             logprobs: Tensor = self._scorer(batch, entropy=False)[0]
-            if number >= len(parts):
-                continue
-            distance += float((logprobs - batch.old_logprobs).abs()[batch.rl_mask].sum())
-            for row, values in zip(part, logprobs.tolist(), strict=True):
-                spans = tuple(
-                    replace(
-                        s,
-                        logprobs=tuple(values[s.start : s.start + len(s.logprobs)]),
-                        rollout=s.rollout or s.logprobs,
-                    )
-                    for s in row.spans
-                )
-                fresh.append((places[id(row)], replace(row, spans=spans)))
-        gap = self._total(distance) / max(totals.rl_tokens, 1.0)
-        everybody = sorted(Processes.current().gather(fresh), key=lambda pair: pair[0])
-        return [row for _, row in everybody] + [row for row in rows if row.kind == "int"], gap
+            if number < len(parts):
+                yield part, batch, logprobs
 
     def _share(self, rows: Sequence[Row]) -> list[Row]:
         """This process's rows: every n-th by length, so that all have about as much to do."""
@@ -370,6 +392,11 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, A
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
+
+
+def _of_spans(row: Row, values: Sequence[float]) -> tuple[tuple[float, ...], ...]:
+    """The values at the tokens of each span of a row."""
+    return tuple(tuple(values[s.start : s.start + len(s.logprobs)]) for s in row.spans)
 
 
 def _count(rows: Sequence[Row], kind: str) -> int:

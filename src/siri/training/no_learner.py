@@ -28,6 +28,10 @@ class NoLearner:
         """Nothing is learned, and nothing is reported."""
         return {}
 
+    def score(self, rows: Sequence[Row]) -> list[tuple[tuple[float, ...], ...]]:
+        """The log-probs that the rows came with: there is no model to ask."""
+        return [tuple(span.logprobs for span in row.spans) for row in rows]
+
     def gap(self, rows: Sequence[Row]) -> float:  # noqa: ARG002
         """0: there is no model to ask."""
         return 0.0

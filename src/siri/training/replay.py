@@ -65,8 +65,8 @@ def _row(data: Mapping[str, Any]) -> Row:
         Span(
             start=int(span["start"]),
             logprobs=tuple(span["logprobs"]),
-            advantage=float(span["advantage"]),
-            weight=_weight(span["weight"]),
+            advantage=_values(span["advantage"]),
+            weight=_values(span["weight"]),
             mask=None if span["mask"] is None else tuple(span["mask"]),
             rollout=None if span["rollout"] is None else tuple(span["rollout"]),
         )
@@ -75,5 +75,5 @@ def _row(data: Mapping[str, Any]) -> Row:
     return Row(data["kind"], tuple(data["ids"]), spans, tuple(data["skills"]))
 
 
-def _weight(value: float | Sequence[float]) -> float | tuple[float, ...]:
+def _values(value: float | Sequence[float]) -> float | tuple[float, ...]:
     return tuple(map(float, value)) if isinstance(value, Sequence) else float(value)

@@ -6,7 +6,7 @@ transcript becomes one row per episode, a windowed prompt one row per turn, thro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
@@ -29,13 +29,16 @@ class Span:
     """Position of the first completion token."""
     logprobs: tuple[float, ...]
     """At sampling time, one per token: under the skill prompt for a skill turn, whatever the row."""
-    advantage: float
+    advantage: float | tuple[float, ...]
+    """A of the completion, or of each of its tokens."""
     weight: float | tuple[float, ...] = 0.0
     """Weight w of what is taught, or that of each token; 0 in RL rows."""
     mask: tuple[bool, ...] | None = None
     """Tokens that count; None means all."""
     rollout: tuple[float, ...] | None = None
     """As the engine reported them, where ``logprobs`` were recomputed by the trainer; None: the same."""
+    teacher: tuple[float, ...] | None = None
+    """Log-probs of the same tokens under the teacher's prompt; None: the turn has no teacher."""
 
     @property
     def tokens(self) -> int:
@@ -59,13 +62,20 @@ class Row:
         return sum(span.tokens for span in self.spans)
 
 
-def build_rows(groups: Sequence[Group], advantages: Advantages, lessons: Sequence[Lesson] = ()) -> list[Row]:
+def build_rows(
+    groups: Sequence[Group],
+    advantages: Advantages,
+    lessons: Sequence[Lesson] = (),
+    *,
+    teacher: Mapping[int, tuple[float, ...]] | None = None,
+) -> list[Row]:
     """RL rows of every trajectory, in rollout order, then the rows of ``lessons``.
 
     Args:
         groups: rollouts.
-        advantages: of these groups.
+        advantages: of these groups; those of single tokens are for RL rows only.
         lessons: what is to be distilled, e.g. ``Gate().lessons(groups, advantages, standing)``.
+        teacher: log-probs of completions under their teacher's prompts, by the number of the turn.
 
     Returns:
         Rows; none for turns without token ids.
@@ -75,11 +85,12 @@ def build_rows(groups: Sequence[Group], advantages: Advantages, lessons: Sequenc
             without a prompt.
         ConfigError: a lesson under the skill prompt of a turn that had none.
     """
-    values: list[float] = advantages.values.tolist()
+    taught = teacher or {}
+    values = advantages.by_turn(groups)
     rows = list[Row]()
     for _, trajectory, start in advantages.turns.walk(groups):
         turns = [(turn, n) for n, turn in enumerate(trajectory.turns, start) if turn.completion_ids]
-        rows += _merge("rl", [(t.prompt_ids, t, _span(t, values[n])) for t, n in turns])
+        rows += _merge("rl", [(t.prompt_ids, t, _span(t, values[n], taught.get(n))) for t, n in turns])
     return rows + lesson_rows(groups, advantages, lessons)
 
 
@@ -130,11 +141,12 @@ def _prompt(trajectory: Trajectory, turn: Turn, lesson: Lesson) -> tuple[int, ..
     return turn.prompt_ids
 
 
-def _span(turn: Turn, advantage: float) -> Span:
+def _span(turn: Turn, advantage: float | tuple[float, ...], teacher: tuple[float, ...] | None) -> Span:
     size = len(turn.completion_ids)
-    if len(turn.logprobs) != size:
-        raise ShapeError(f"got {len(turn.logprobs)} log-probs, expected one for each of {size} tokens")
-    return Span(len(turn.prompt_ids), turn.logprobs, advantage, rollout=turn.logprobs)
+    for values in (turn.logprobs, turn.logprobs if teacher is None else teacher):
+        if len(values) != size:
+            raise ShapeError(f"got {len(values)} log-probs, expected one for each of {size} tokens")
+    return Span(len(turn.prompt_ids), turn.logprobs, advantage, rollout=turn.logprobs, teacher=teacher)
 
 
 def _lesson_span(turn: Turn, start: int, advantage: float, lesson: Lesson) -> Span:

@@ -12,12 +12,13 @@ from siri.protocols import Objective
 __all__ = ["try_objective"]
 
 
-def try_objective(objective: Objective, *, reference: bool) -> None:
+def try_objective(objective: Objective, *, reference: bool, taught: bool = False) -> None:
     """Compute ``objective`` on two rows of two tokens, one of each kind.
 
     Args:
         objective: what will be trained with.
         reference: whether batches will have log-probs of a reference model.
+        taught: whether they will have those of a teacher.
 
     Raises:
         ConfigError: it reads what batches will not have, or returns something else than a ``Loss``.
@@ -37,6 +38,8 @@ def try_objective(objective: Objective, *, reference: bool) -> None:
         int_tokens=2.0,
         rl_turns=1.0,
         rollout_logprobs=-ones,
+        teacher_logprobs=-ones if taught else None,
+        teacher_mask=first if taught else None,
     )
     loss = objective(batch, TokenScores((-ones).requires_grad_(), ones.clone().requires_grad_()))
     name = name_of(objective)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 
 from siri.errors import ConfigError
-from siri.types import Message, Skill, Task, Turn
+from siri.types import Message, Shown, Task, Turn
 
 __all__ = ["TranscriptPrompter", "WindowPrompter", "skill_block"]
 
@@ -23,7 +23,7 @@ _ASK = (
 )
 
 
-def skill_block(skills: Sequence[Skill]) -> str:
+def skill_block(skills: Sequence[Shown]) -> str:
     """The text that ``skills`` add to a plain prompt; ``""`` without skills."""
     return "".join(f"\n\nSkill: {skill.text}" for skill in skills)
 
@@ -41,7 +41,7 @@ class TranscriptPrompter:
         turns: Sequence[Turn],
         observation: str,
         admissible: Sequence[str],  # noqa: ARG002 (not shown in this style)
-        skills: Sequence[Skill] = (),
+        skills: Sequence[Shown] = (),
     ) -> list[Message]:
         """The conversation that asks for the next command."""
         seen = [turn.observation for turn in turns] + [observation]
@@ -53,7 +53,7 @@ class TranscriptPrompter:
             chat.append({"role": "user", "content": after})
         return chat
 
-    def block(self, skills: Sequence[Skill]) -> str:
+    def block(self, skills: Sequence[Shown]) -> str:
         """The exact text that ``skills`` add."""
         return skill_block(skills)
 
@@ -88,7 +88,7 @@ class WindowPrompter:
         turns: Sequence[Turn],
         observation: str,
         admissible: Sequence[str],
-        skills: Sequence[Skill] = (),
+        skills: Sequence[Shown] = (),
     ) -> list[Message]:
         """One user message that asks for the next action."""
         commands = "\n ".join(f"'{command}'" for command in admissible if command not in self.hidden)
@@ -111,7 +111,7 @@ class WindowPrompter:
             )
         return [{"role": "user", "content": f"{head}{offer}{self.block(skills)}\n{_ASK}"}]
 
-    def block(self, skills: Sequence[Skill]) -> str:
+    def block(self, skills: Sequence[Shown]) -> str:
         """The exact text that ``skills`` add."""
         return skill_block(skills)
 

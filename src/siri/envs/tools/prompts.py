@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from siri.envs.prompts import skill_block
 from siri.envs.tools.calls import FAMILIES, Tool, find_call
 from siri.errors import ConfigError
-from siri.types import Message, Skill, Task, Turn
+from siri.types import Message, Shown, Task, Turn
 
 __all__ = ["TOOLS", "CallPrompter"]
 
@@ -67,7 +67,7 @@ class CallPrompter:
         turns: Sequence[Turn],
         observation: str,
         admissible: Sequence[str],  # noqa: ARG002 (a model that calls tools gets signatures)
-        skills: Sequence[Skill] = (),
+        skills: Sequence[Shown] = (),
     ) -> list[Message]:
         """The conversation that asks for the next call."""
         seen = [turn.observation for turn in turns] + [observation]
@@ -80,7 +80,7 @@ class CallPrompter:
             chat.append({"role": "user", "content": f"<tool_response>\n{after}\n</tool_response>"})
         return chat
 
-    def block(self, skills: Sequence[Skill]) -> str:
+    def block(self, skills: Sequence[Shown]) -> str:
         """The exact text that ``skills`` add."""
         return skill_block(skills)
 

@@ -20,7 +20,7 @@ from siri.envs.webshop.goals import NO_BOUND, Goal
 from siri.envs.webshop.pages import Page, Session
 from siri.envs.webshop.search import analyze
 from siri.errors import ConfigError, EnvironmentFault
-from siri.types import Info, Message, Skill, Task, Trajectory, Turn
+from siri.types import Info, Message, Shown, Task, Trajectory, Turn
 
 __all__ = [
     "SHOP_RULES",
@@ -163,7 +163,7 @@ class CompactPrompter:
         turns: Sequence[Turn],
         observation: str,
         admissible: Sequence[str],  # noqa: ARG002 (not shown)
-        skills: Sequence[Skill] = (),
+        skills: Sequence[Shown] = (),
     ) -> list[Message]:
         """The conversation that asks for the next command."""
         seen = [turn.observation for turn in turns] + [observation]
@@ -173,7 +173,7 @@ class CompactPrompter:
             chat.append({"role": "user", "content": after})
         return chat
 
-    def block(self, skills: Sequence[Skill]) -> str:
+    def block(self, skills: Sequence[Shown]) -> str:
         """The exact text that ``skills`` add."""
         return "".join(f"\n\nSkill: {skill.text}" for skill in skills)
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from siri.envs.webshop.env import SEARCH
 from siri.envs.webshop.pages import SEPARATOR
 from siri.errors import ConfigError
-from siri.types import Message, Skill, Task, Turn
+from siri.types import Message, Shown, Task, Turn
 
 __all__ = ["MAX_PROMPT", "WebShopPrompter", "compact_observation"]
 
@@ -66,7 +66,7 @@ class WebShopPrompter:
         turns: Sequence[Turn],
         observation: str,
         admissible: Sequence[str],
-        skills: Sequence[Skill] = (),
+        skills: Sequence[Shown] = (),
     ) -> list[Message]:
         """One user message that asks for the next action."""
         current = compact_observation(observation, task.goal)
@@ -99,7 +99,7 @@ class WebShopPrompter:
             observation=current,
         )
 
-    def block(self, skills: Sequence[Skill]) -> str:
+    def block(self, skills: Sequence[Shown]) -> str:
         """The exact text that ``skills`` add."""
         return "".join(f"\n\nSkill: {skill.text}" for skill in skills)
 

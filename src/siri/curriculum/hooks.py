@@ -1,0 +1,179 @@
+"""What other methods put into an iteration: advice for a teacher, credit of tokens, lessons of their own.
+
+Every hook is absent by default, and then nothing here is called. Hooks are plain functions, called in every
+phase with all groups of the iteration, alike in every process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from siri import doors
+from siri.config import RunConfig
+from siri.errors import ConfigError, MinerFault
+from siri.protocols import Prompter
+from siri.skills import SkillBank
+from siri.skills.safety import SkillGuard
+from siri.training.credit import Advantages
+from siri.training.experience import CreditRule, Teach, credited, experience_of
+from siri.training.learner import Learner
+from siri.training.lessons import Lesson
+from siri.training.no_learner import NoLearner
+from siri.training.privileged import Advised, of_trajectory, reprompt, teacher_rows
+from siri.training.rows import build_rows
+from siri.types import Advice, Group
+
+__all__ = ["Advise", "Hooked", "Hooks"]
+
+Advise: TypeAlias = Callable[[Sequence[Group], SkillBank], Advised]
+"""Words for the teacher of each rollout, or of single turns: it may read the bank. Nobody else sees them. An
+outage of whoever writes them is a ``MinerFault``; the iteration then has no teacher."""
+LONGEST = 512
+"""Tokens of one advice; the rest is cut off at a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hooked:
+    """What the hooks made of an iteration."""
+
+    advantages: Advantages
+    lessons: list[Lesson] | None = None
+    """None: nobody drew lessons, so those of siri's gate count."""
+    teacher: Mapping[int, tuple[float, ...]] | None = None
+    """Log-probs under the teacher's prompts, by the number of the turn; None: no teacher was asked for."""
+    figures: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """The hooks of a run.
+
+    Args:
+        advise: words for a teacher; its log-probs reach ``batch.teacher_logprobs`` and ``credit``.
+        credit: advantages of tokens, in place of those of turns.
+        teach: lessons, in place of those of siri's gate; taught in every phase.
+        schedule: λ of iteration k; None is siri's warm-up, from the third phase on.
+    """
+
+    advise: Advise | None = None
+    credit: CreditRule | None = None
+    teach: Teach | None = None
+    schedule: Callable[[int], float] | None = None
+
+    def advised(
+        self, groups: Sequence[Group], bank: SkillBank, guard: SkillGuard
+    ) -> tuple[Advised | None, list[str]]:
+        """The advice for these groups with safe words, and what to say of it; None without the hook."""
+        if self.advise is None:
+            return None, []
+        try:
+            found = self.advise(groups, bank)
+        except MinerFault as fault:
+            return {}, [f"no advice: {fault}"]
+        return {key: safe for key, texts in found.items() if (safe := _guarded(texts, guard))}, []
+
+    def apply(
+        self,
+        groups: Sequence[Group],
+        advantages: Advantages,
+        advised: Advised | None,
+        *,
+        learner: Learner | NoLearner,
+        policy: object,
+        prompter: Prompter,
+        config: RunConfig,
+        iteration: int,
+        phase: str,
+        seed: int,
+    ) -> Hooked:
+        """Ask the teacher, then change the advantages and draw the lessons.
+
+        Raises:
+            ConfigError: ``policy`` does not show how it reads prompts, or advice names no rollout.
+            ShapeError: the credit rule does not return one number a token.
+        """
+        if not (self.advise or self.credit or self.teach) or not advantages.values.numel():
+            return Hooked(advantages, teacher=None if advised is None else {})
+        figures: dict[str, float] = {}
+        teacher: dict[int, tuple[float, ...]] | None = None
+        if advised is not None:
+            teacher, tokens = _teacher(groups, advantages, advised, learner, policy, prompter)
+            figures["teacher/tokens"] = float(tokens)
+        student: dict[int, tuple[float, ...]] = {}
+        if teacher and config.optimizer.recompute:
+            student = _student(groups, advantages, learner)
+        experience = experience_of(
+            groups,
+            advantages,
+            iteration=iteration,
+            phase=phase,
+            seed=seed,
+            gamma=config.advantage.gamma,
+            teacher=teacher,
+            student=student,
+        )
+        tokens_of = experience.tokens
+        if advised is not None and tokens_of.known.numel():
+            known = tokens_of.known
+            figures["teacher/known"] = float(known.double().mean())
+            figures["teacher/gap"] = float(tokens_of.gap[known].mean()) if bool(known.any()) else 0.0
+        if self.credit is not None:
+            changed = credited(self.credit, experience)
+            base = experience.base[tokens_of.turn]
+            figures["credit/change"] = float((changed - base).abs().sum() / base.abs().sum().clamp(min=1e-9))
+            advantages = replace(advantages, tokens=changed)
+        lessons = None if self.teach is None else list(self.teach(experience))
+        return Hooked(advantages, lessons, teacher, figures)
+
+
+def _guarded(texts: Sequence[Advice], guard: SkillGuard) -> tuple[Advice, ...]:
+    safe = ((advice, guard.words(advice.text, max_tokens=LONGEST)) for advice in texts)
+    return tuple(replace(advice, text=words) for advice, words in safe if words is not None)
+
+
+def _teacher(
+    groups: Sequence[Group],
+    advantages: Advantages,
+    advised: Advised,
+    learner: Learner | NoLearner,
+    policy: object,
+    prompter: Prompter,
+) -> tuple[dict[int, tuple[float, ...]], int]:
+    """The teacher's log-probs by the number of the turn, and the tokens that it read."""
+    encoder = doors.encoder(policy, "advice")
+    places = list(advantages.turns.walk(groups))
+    known = {trajectory.id for _, trajectory, _ in places}
+    if stray := sorted({name for name, _ in advised} - known):
+        raise ConfigError(
+            f"got advice for {stray[0]!r}, expected the ids of this iteration's rollouts; fix: Trajectory.id"
+        )
+    trajectories = [trajectory for _, trajectory, _ in places]
+    prompts = [
+        reprompt(trajectory, of_trajectory(advised, trajectory), prompter=prompter, encoder=encoder)
+        for trajectory in trajectories
+    ]
+    rows = teacher_rows(trajectories, prompts)
+    scores = learner.score([row for row, _ in rows])
+    found = {
+        places[number][2] + turn: values
+        for (_, turns), spans in zip(rows, scores, strict=True)
+        for (number, turn), values in zip(turns, spans, strict=True)
+    }
+    return found, sum(len(row.ids) for row, _ in rows)
+
+
+def _student(
+    groups: Sequence[Group], advantages: Advantages, learner: Learner | NoLearner
+) -> dict[int, tuple[float, ...]]:
+    """The log-probs of what was sampled, by the trainer itself."""
+    rows = build_rows(groups, advantages)
+    numbers = (
+        n
+        for _, trajectory, start in advantages.turns.walk(groups)
+        for n, turn in enumerate(trajectory.turns, start)
+        if turn.completion_ids
+    )
+    values = (span for spans in learner.score(rows) for span in spans)
+    return dict(zip(numbers, values, strict=True))

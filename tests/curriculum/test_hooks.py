@@ -1,0 +1,132 @@
+"""Hooks in a run: absent they cost nothing, present they reach the loss."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from siri.algos import ClippedSurrogate, Internalization, ReverseKLDistillation, SiriObjective, rlsd_credit
+from siri.config import RunConfig
+from siri.curriculum import Curriculum, Iteration
+from siri.curriculum.hooks import Hooks
+from siri.errors import ConfigError, MinerFault
+from siri.policies import HFPolicy
+from siri.policies.tiny import base_path
+from siri.testing import ScriptedPolicy
+from siri.training.experience import unchanged
+from siri.training.lessons import Lesson
+from siri.types import Advice
+from tests.smoke import SMOKE, suite
+
+WORDS = Advice("search the desk first, take it, then use the desklamp.", "given")
+
+
+def advise(groups, bank):
+    return {(t.id, None): [WORDS] for group in groups for t in group.trajectories}
+
+
+def played(hooks: Hooks | None, objective=None, count: int = 2, config: RunConfig = SMOKE) -> list[Iteration]:
+    run = Curriculum(
+        suite(),
+        HFPolicy.load(base_path(), slots=16),
+        miner=None,
+        objective=objective or SiriObjective(kl=0.0),
+        config=config,
+        hooks=hooks,
+    )
+    return [run.step() for _ in range(count)]
+
+
+def metrics(iterations: list[Iteration], *but: str) -> list[dict[str, float]]:
+    return [
+        {k: v for k, v in i.metrics.items() if k.split("/")[0] not in ("teacher", "credit", *but)}
+        for i in iterations
+    ]
+
+
+def test_hooks_that_change_nothing_give_the_run_without_them() -> None:
+    plain = played(None)
+    assert metrics(plain) == metrics(played(Hooks(credit=unchanged)))
+    # a teacher that nobody listens to changes nothing either
+    asked = played(Hooks(advise=advise))
+    assert metrics(asked) == metrics(plain)
+    assert all(i.metrics["teacher/known"] == 1.0 for i in asked)
+    assert all(i.metrics["teacher/gap"] != 0.0 for i in asked)
+    assert asked[0].metrics["teacher/tokens"] > asked[0].metrics["learn/tokens"]
+
+
+def test_a_teacher_reaches_the_loss_and_the_credit() -> None:
+    loss = ClippedSurrogate() + Internalization() + 0.5 * ReverseKLDistillation()
+    with_term = played(Hooks(advise=advise), loss)
+    assert with_term[0].metrics["distill/gap"] != 0.0
+    silent = played(Hooks(advise=lambda groups, bank: {}), loss)
+    assert [i.metrics["distill/loss"] for i in silent] == [0.0, 0.0]
+    assert silent[0].metrics["teacher/known"] == 0.0
+    with pytest.raises(ConfigError, match="teacher_logprobs"):
+        played(None, loss)
+
+    def credit(x):
+        return rlsd_credit(x.base, gap=x.tokens.gap, turn=x.tokens.turn, known=x.tokens.known)
+
+    wider = SMOKE.model_copy(update={"rollout": SMOKE.rollout.model_copy(update={"group_size": 8})})
+    changed = played(Hooks(advise=advise, credit=credit), config=wider)
+    assert any(0.0 < i.metrics["credit/change"] <= 0.1 for i in changed)
+
+
+def test_lessons_of_a_hook_are_taught_in_every_phase() -> None:
+    def everything(x):
+        return [Lesson(n, n, "plain", 1.0) for n in range(len(x.base))]
+
+    taught = played(Hooks(teach=everything, schedule=lambda k: 0.5))
+    assert all(i.metrics["int/scale"] == 0.5 for i in taught)
+    assert all(i.metrics["int/nll_plain"] > 0 for i in taught)
+    waiting = played(Hooks(teach=everything))  # siri's own λ waits for the third phase
+    assert all(i.metrics["int/scale"] == 0.0 for i in waiting)
+
+
+def test_a_writer_that_fails_costs_the_teacher_and_not_the_run() -> None:
+    def broken(groups, bank):
+        raise MinerFault("no answer")
+
+    [first, _] = played(Hooks(advise=broken), SiriObjective(kl=0.0) + 0.1 * ReverseKLDistillation())
+    assert "no advice: no answer" in first.events
+    assert first.metrics["distill/loss"] == 0.0
+
+
+def test_advice_is_made_safe_and_must_name_a_rollout() -> None:
+    hooks = Hooks(
+        advise=lambda groups, bank: {(groups[0].trajectories[0].id, None): [Advice("\x1b", "given")]}
+    )
+    assert played(hooks, count=1)[0].metrics["teacher/known"] == 0.0
+    with pytest.raises(ConfigError, match="got advice for 'nobody'"):
+        played(Hooks(advise=lambda groups, bank: {("nobody", None): [WORDS]}), count=1)
+
+
+def test_advice_needs_a_policy_that_shows_its_prompts() -> None:
+    run = Curriculum(
+        suite(),
+        ScriptedPolicy(lambda messages: "look"),
+        miner=None,
+        config=SMOKE,
+        learner=None,
+        hooks=Hooks(advise=advise),
+    )
+    with pytest.raises(ConfigError, match="without encode"):
+        run.step()
+
+
+def test_with_recomputed_log_probs_both_are_the_trainers() -> None:
+    config = SMOKE.model_copy(update={"optimizer": SMOKE.optimizer.model_copy(update={"recompute": True})})
+    seen = []
+
+    def look(x):
+        seen.append(x)
+        return unchanged(x)
+
+    played(Hooks(advise=advise, credit=look), count=1, config=config)
+    sampled = [p for g in seen[0].groups for t in g.trajectories for turn in t.turns for p in turn.logprobs]
+    again = seen[0].tokens.student.tolist()
+    assert again != sampled
+    assert again == pytest.approx(sampled, abs=1e-4)
+    assert replace(seen[0].tokens).gap.abs().max() > 0.01
