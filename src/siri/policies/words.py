@@ -75,7 +75,10 @@ def teach_words(policy: HFPolicy, words: Iterable[str]) -> HFPolicy:
     new = [word for word in dict.fromkeys(words) if word not in vocabulary]
     if not new:
         return policy
-    known = {word: row for word, row in vocabulary.items() if _WORD.fullmatch(word)}
+    # in order of their rows: a vocabulary comes in any order, and the order of a sum is part of its value
+    known = dict(
+        sorted(((w, row) for w, row in vocabulary.items() if _WORD.fullmatch(w)), key=lambda pair: pair[1])
+    )
     tokenizer.add_tokens([AddedToken(word, single_word=True, normalized=False) for word in new])
     policy.model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     with torch.no_grad():
@@ -107,7 +110,9 @@ def _babble(
     pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
     optimizer = torch.optim.AdamW(model.parameters(), lr=_LR, weight_decay=0.0)
     starts = [_ids(tokenizer, prompt) for prompt in prompts]
-    for _ in range(_STEPS):
+    for step in range(_STEPS):
+        # down to nothing, so that no command is favoured because it came last
+        optimizer.param_groups[0]["lr"] = _LR * (1 - step / _STEPS)
         rows, labels = [], []
         for _ in range(_BATCH):
             word = draw.choice(commands)

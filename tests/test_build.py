@@ -1,0 +1,148 @@
+"""Every setting is read by one builder, and means the same as the default of the part that it sets."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from siri import build, config
+from siri.algos import SiriObjective, gigpo_advantages, internalization_weights
+from siri.config import RunConfig, load_config
+from siri.config.presets import preset
+from siri.errors import ConfigError
+from siri.rollout import Rollout
+from siri.runs import RunDirectory, execute
+from siri.skills import ChatMiner, PairedValidator, Retriever, SelfMiner, SequentialValidator, SkillBank
+from siri.training.learner import Learner
+from siri.training.replay import Replay
+from siri.training.rows import build_rows
+
+Readers = dict[str, set[str]]
+
+SHARED = {
+    "seed": "of everything",
+    "rollout.slots": "of rollouts, evaluations and the policy's cache",
+    "rollout.max_tokens": "of rollouts and evaluations",
+    "rollout.sleep": "asked of the engine when it is loaded, of the learner, and in the loop",
+    "env.style": "the prompter's, and the miner's who reads what it wrote",
+    "evaluation.splits": "checked first, measured later",
+    "rollout.chat_template_kwargs": "of the policy",
+}
+"""Settings that more than one part reads, and why."""
+
+ELSEWHERE = {
+    "lora.alpha": "with lora.rank",
+    "lora.targets": "with lora.rank",
+    "rollout.dtype": "with optimizer.shard and several processes",
+}
+"""Settings that are read under a condition that this run does not meet."""
+
+
+class Spy:
+    """A section of a configuration that notes which module reads which field."""
+
+    def __init__(self, given: BaseModel, readers: Readers, prefix: str = "") -> None:
+        self._given, self._readers, self._prefix = given, readers, prefix
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._given, name)
+        if isinstance(value, BaseModel):
+            return Spy(value, self._readers, f"{self._prefix}{name}.")
+        if name in type(self._given).model_fields:
+            self._note(name)
+        return value
+
+    def model_dump(self, **options: Any) -> dict[str, Any]:
+        if "mode" not in options:  # in whole, for a file, nothing is read
+            for name in options.get("include", type(self._given).model_fields):
+                self._note(name)
+        found: dict[str, Any] = self._given.model_dump(**options)
+        return found
+
+    def _note(self, name: str) -> None:
+        module = sys._getframe(2).f_globals["__name__"]
+        self._readers[f"{self._prefix}{name}"].add(module)
+
+
+def fields(section: type[BaseModel], prefix: str = "") -> set[str]:
+    found = set()
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            found |= fields(inner, f"{prefix}{name}.")
+        else:
+            found.add(f"{prefix}{name}")
+    return found
+
+
+def test_every_setting_has_a_reader_and_none_has_two(tmp_path: Path) -> None:
+    settings = load_config(
+        preset("smoke"),
+        changes={
+            "rollout": {"tasks": 2, "group_size": 2, "processes": True},
+            "env": {"train_games": 4, "valid_games": 2, "max_steps": 4, "kinds": ["look_at_obj_in_light"]},
+            "warmup": {"successes": 1000, "max_iterations": 2},
+            "mining": {"max_iterations": 1, "min_iterations": 1, "every": 1, "max_failures": 3},
+            "internalization": {"iterations": 1, "replay": 1},
+            "validation.rule": "sequential",
+        },
+    )
+    readers: Readers = defaultdict(set)
+    spy: Any = Spy(settings, readers)
+    suite = build.suite("alfworld", spy)
+    policy = build.policy("tiny", spy)
+    run = build.run(suite, policy, build.miner("self", spy), spy, objective=build.objective(spy))
+    directory = RunDirectory(tmp_path / "run")
+    directory.path.mkdir()
+    execute(run, directory)
+    shop: Any = Spy(load_config(preset("smoke", "webshop")), readers)
+    build.suite("webshop", shop)
+    build.miner("openai", shop, model="writer", base_url="http://127.0.0.1:9")
+    embedding: Any = Spy(load_config(settings, changes={"validation.retrieval": "embedding"}), readers)
+    with pytest.raises(ConfigError, match="without a model"):
+        build.retriever(embedding)
+    unread = fields(RunConfig) - set(readers)
+    assert unread == set(ELSEWHERE)
+    several = {name: sorted(found) for name, found in readers.items() if len(found) > 1}
+    assert set(several) - set(SHARED) == set()
+
+
+DIFFERENT = {
+    ("Learner", "minibatches"): "a learner alone takes one step",
+    ("ChatMiner", "temperature"): "None is the endpoint's own",
+    ("Rollout", "on_fault"): "an object, which the setting names",
+}
+"""Defaults of parts that are not those of the settings, and why."""
+
+
+@pytest.mark.parametrize(
+    ("section", "parts"),
+    [
+        (config.OptimizerConfig, (SiriObjective, Learner)),
+        (config.InternalizationConfig, (SiriObjective, Replay, build_rows, internalization_weights)),
+        (config.ValidationConfig, (PairedValidator, SequentialValidator, Retriever)),
+        (config.MiningConfig, (SelfMiner, ChatMiner, SkillBank)),
+        (config.ChatConfig, (ChatMiner,)),
+        (config.RolloutConfig, (Rollout,)),
+        (config.AdvantageConfig, (gigpo_advantages,)),
+    ],
+)
+def test_defaults_of_settings_and_parts_agree(
+    section: type[BaseModel], parts: tuple[Callable[..., Any], ...]
+) -> None:
+    compared = 0
+    for part in parts:
+        for name, parameter in inspect.signature(part).parameters.items():
+            if name not in section.model_fields or parameter.default is inspect.Parameter.empty:
+                continue
+            compared += 1
+            agrees = parameter.default == section.model_fields[name].default
+            assert agrees != ((part.__name__, name) in DIFFERENT), f"{part.__name__}({name}=...)"
+    assert compared
