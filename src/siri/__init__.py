@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from siri.rollout.chat import ChatPrompter
     from siri.rollout.evaluation import Evaluation, evaluate
     from siri.rollout.suite import Suite
-    from siri.runs import Run, Summary, compare, stream, train
+    from siri.runs import Run, Summary, compare, sft, stream, train
     from siri.skills import ChatWriter, FileMiner, PairedValidator, SelfMiner, SkillBank
     from siri.types import Group, Info, Sampling, Skill, Task, Trajectory, Turn, info
 
@@ -62,6 +62,7 @@ _HOMES = {
     "labels": "siri.algos",
     "objective": "siri.build",
     "preset": "siri.config.presets",
+    "sft": "siri.runs",
     "stream": "siri.runs",
     "train": "siri.runs",
     "webshop_suite": "siri.envs.webshop",
@@ -117,6 +118,7 @@ __all__ = [
     "labels",
     "objective",
     "preset",
+    "sft",
     "stream",
     "train",
     "webshop_suite",

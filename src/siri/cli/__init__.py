@@ -10,8 +10,9 @@ from siri.cli import (  # importing a module registers its command
     games,
     play,
     run,
+    sft,
     skills,
 )
 from siri.cli.app import app, main
 
-__all__ = ["app", "compare", "envs", "evaluate", "games", "main", "play", "run", "skills"]
+__all__ = ["app", "compare", "envs", "evaluate", "games", "main", "play", "run", "sft", "skills"]

@@ -161,6 +161,17 @@ class Encoder:
         table = dict(zip(unique, found, strict=True))
         return [table[text] for text in texts]
 
+    def reply_ids(self, prompt: Prompt, reply: str) -> tuple[int, ...]:
+        """The ids of a reply that somebody else gives, as the template itself would write them, its end
+        included: what a model is taught."""
+        before, after = self.template.spaces
+        closing = self.report.closing or str(self.tokenizer.eos_token)
+        whole, own = self.tokenize(
+            [f"{prompt.text}{before}{reply}{after}{closing}", f"{before}{reply}{after}{closing}"]
+        )
+        start = prompt.ids
+        return tuple(whole[len(start) :] if whole[: len(start)] == start else own)
+
     def decode(self, completion_ids: Sequence[int]) -> str:
         """The text of a completion, without its stop token."""
         ids = list(completion_ids)

@@ -141,6 +141,11 @@ class HFPolicy:
         )
 
     @property
+    def encoder(self) -> Encoder:
+        """Turns messages into token ids, and token ids into text."""
+        return self._encoder
+
+    @property
     def template(self) -> TemplateReport:
         """What the chat template does, as the probe found it."""
         return self._encoder.report

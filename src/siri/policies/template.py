@@ -110,6 +110,8 @@ class ChatTemplate:
         _require_template(tokenizer, self.arguments.get("chat_template"))
         self._dated = self._pin_date()
         self._added: dict[str, int] = {str(t): int(i) for t, i in tokenizer.get_added_vocab().items()}
+        self.spaces = ("", "")
+        """White space that the template writes before a past reply and after it."""
         self._breaks: re.Pattern[str] | None = None
         self._breaks_replies: re.Pattern[str] | None = None
         self.control_ids: frozenset[int] = frozenset()
@@ -263,8 +265,10 @@ class ChatTemplate:
             found = _OPEN_THOUGHT.search(tail)
             opened = "" if found is None else found[0]
         self._note_scaffold(one, tail, opened)
-        gap = talk[places[1] + len(_SAID) : places[2]].lstrip()
-        closing = self.closes_with(gap)
+        after = talk[places[1] + len(_SAID) : places[2]]
+        closing = self.closes_with(after.lstrip())
+        lead = head[len(tail) :] if head.startswith(tail) else ""
+        self.spaces = ("" if lead.strip() else lead, after[: len(after) - len(after.lstrip())])
         said = f"{opened}{_SAID}"
         return TemplateReport(
             system="folded" if self._folds else "own",

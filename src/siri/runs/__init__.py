@@ -6,6 +6,7 @@ from siri.runs.directory import RunDirectory, versions
 from siri.runs.execute import execute, iterations, occupied
 from siri.runs.records import EpisodeRow, Recipe, StageResult, Summary
 from siri.runs.run import Columns, Curve, Run
+from siri.runs.warm import Warm, sft
 
 __all__ = [
     "Columns",
@@ -17,10 +18,12 @@ __all__ = [
     "RunDirectory",
     "StageResult",
     "Summary",
+    "Warm",
     "compare",
     "execute",
     "iterations",
     "occupied",
+    "sft",
     "stream",
     "train",
     "versions",

@@ -58,7 +58,7 @@ def save(
     weights, learner = run.learner.weights(), run.learner.state_dict()
     if not run.processes.first:
         return target
-    tensors, groups = _flattened(learner["optimizer"])
+    tensors, groups = flattened(learner["optimizer"])
     body = {
         "schema": SCHEMA,
         "score": score,
@@ -134,7 +134,7 @@ def restore(run: Curriculum, path: Path) -> dict[str, Any]:
     weights = weights_of(path)
     run.learner.load_weights(weights)
     run.policy.sync(run.learner)
-    run.learner.load_state_dict({"optimizer": _unflattened(tensors, body["optimizer"])})
+    run.learner.load_state_dict({"optimizer": unflattened(tensors, body["optimizer"])})
     run.bank.adopt(SkillBank.load(path / "skills.json"))
     for name, state in body["parts"].items():
         if name not in run.stateful:
@@ -237,7 +237,7 @@ def _score(path: Path) -> float | None:
     return score if isinstance(score, float) and math.isfinite(score) else None
 
 
-def _flattened(optimizer: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def flattened(optimizer: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """An optimizer's state as named tensors, and as plain data what is none."""
     tensors: dict[str, Tensor] = {}
     plain: dict[str, dict[str, Any]] = {}
@@ -250,7 +250,7 @@ def _flattened(optimizer: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[st
     return tensors, {"plain": plain, "groups": optimizer["param_groups"]}
 
 
-def _unflattened(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> dict[str, Any]:
+def unflattened(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> dict[str, Any]:
     state: dict[Any, dict[str, Any]] = {}
     for key, value in tensors.items():
         index, _, name = key.rpartition("/")

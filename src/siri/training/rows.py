@@ -16,7 +16,7 @@ from siri.training.credit import Advantages
 from siri.training.lessons import Lesson
 from siri.types import Group, Trajectory, Turn
 
-__all__ = ["Row", "Span", "build_rows", "lesson_rows"]
+__all__ = ["Row", "Span", "build_rows", "lesson_rows", "merged"]
 
 Kind = Literal["rl", "int"]
 
@@ -90,7 +90,7 @@ def build_rows(
     rows = list[Row]()
     for _, trajectory, start in advantages.turns.walk(groups):
         turns = [(turn, n) for n, turn in enumerate(trajectory.turns, start) if turn.completion_ids]
-        rows += _merge("rl", [(t.prompt_ids, t, _span(t, values[n], taught.get(n))) for t, n in turns])
+        rows += merged("rl", [(t.prompt_ids, t, _span(t, values[n], taught.get(n))) for t, n in turns])
     return rows + lesson_rows(groups, advantages, lessons)
 
 
@@ -126,7 +126,7 @@ def lesson_rows(groups: Sequence[Group], advantages: Advantages, lessons: Sequen
         for lesson in part:
             prompt, turn = _prompt(*turns[lesson.prompt], lesson), turns[lesson.response][1]
             taught.append((prompt, turn, _lesson_span(turn, len(prompt), values[lesson.response], lesson)))
-        rows += _merge("int", taught, turns[part[0].response][0].skills)
+        rows += merged("int", taught, turns[part[0].response][0].skills)
     return [row for row in rows if row.tokens]
 
 
@@ -163,9 +163,10 @@ def _lesson_span(turn: Turn, start: int, advantage: float, lesson: Lesson) -> Sp
     return Span(start, turn.logprobs, advantage, weight, lesson.mask)
 
 
-def _merge(
+def merged(
     kind: Kind, turns: Sequence[tuple[tuple[int, ...], Turn, Span]], skills: tuple[str, ...] = ()
 ) -> Iterator[Row]:
+    """Rows of the turns of one episode: (prompt, turn, span) that continue each other share one."""
     ids: tuple[int, ...] = ()
     spans: list[Span] = []
     for prompt, turn, span in turns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -13,8 +14,10 @@ from siri.envs.alfworld.expert import solve
 from siri.envs.alfworld.games import load_game, load_tasks
 from siri.envs.alfworld.generator import generate_games
 from siri.envs.alfworld.prompts import TranscriptPrompter, WindowPrompter
+from siri.envs.alfworld.searching import search
 from siri.errors import ConfigError
 from siri.rollout.suite import Suite
+from siri.seeds import derive_seed
 from siri.types import Task
 
 __all__ = ["HouseExpert", "alfworld_suite", "configured"]
@@ -93,9 +96,13 @@ class HouseExpert:
     def __init__(self, max_steps: int = 50) -> None:
         self.max_steps = max_steps
 
-    def demonstrate(self, task: Task, *, seed: int = 0) -> Sequence[str] | None:  # noqa: ARG002
-        """The commands; None where they are too many."""
-        return solve(load_game(task.source), self.max_steps)
+    def demonstrate(self, task: Task, *, seed: int = 0) -> Sequence[str] | None:
+        """The commands, None where they are too many: with seed 0 the shortest ones, with another a search
+        that does not know where things are."""
+        game = load_game(task.source)
+        if not seed:
+            return solve(game, self.max_steps)
+        return search(game, random.Random(derive_seed("search", seed, task.id)), self.max_steps)
 
 
 def configured(config: RunConfig, *, data: str | Path | None = None) -> Suite:

@@ -1,0 +1,91 @@
+"""`siri sft`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from siri.cli.app import app, console, use_all_cores
+from siri.cli.show import interval
+from siri.errors import ConfigError
+
+if TYPE_CHECKING:
+    from siri.rollout.evaluation import Evaluation
+
+
+@app.command("sft")
+def sft_(
+    env: Annotated[str, typer.Option(help="Benchmark: alfworld, webshop, or module:function.")] = "alfworld",
+    policy: Annotated[
+        str, typer.Option(help="'smollm2', 'tiny', a model folder, a GGUF file, or a name on the hub.")
+    ] = "smollm2",
+    preset: Annotated[str, typer.Option(help="embedded, smoke or paper.")] = "embedded",
+    config: Annotated[Path | None, typer.Option(help="YAML file over the preset.")] = None,
+    set_: Annotated[list[str], typer.Option("--set", help="section.key=value over the file.")] = [],  # noqa: B006
+    data: Annotated[str | None, typer.Option(help="The benchmark's data folder.")] = None,
+    out: Annotated[Path, typer.Option(help="A new folder; the model is written to OUT/model.")] = Path(
+        "runs/sft"
+    ),
+    seed: Annotated[int | None, typer.Option(help="Seed of everything.")] = None,
+    steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 100,
+    episodes: Annotated[int, typer.Option(help="Demonstrations in a step.")] = 4,
+    lr: Annotated[float, typer.Option(help="Learning rate.")] = 1e-4,
+    search: Annotated[float, typer.Option(help="Share of episodes that search.")] = 0.8,
+    noise: Annotated[float, typer.Option(help="Chance of a random turn, shown but not taught.")] = 0.05,
+    skills: Annotated[float, typer.Option(help="Share of episodes under a skill.")] = 0.2,
+    summaries: Annotated[float, typer.Option(help="Share of examples that write a skill.")] = 0.15,
+    held_out: Annotated[list[str], typer.Option(help="Kind of which no skill is taught; again.")] = [],  # noqa: B006
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the warm start in --out.")] = False,
+) -> None:
+    """Teach a policy what the benchmark's expert does, before it is trained by siri run.
+
+    Example: siri sft --policy smollm2 --out runs/sft
+    """
+    from siri.config import load_config
+    from siri.config.presets import preset as named
+    from siri.runs.warm import sft
+    from siri.training.sft import SFTSettings
+
+    changes = [*set_, *([] if seed is None else [f"seed={seed}"])]
+    settings = SFTSettings(
+        steps=steps,
+        episodes=episodes,
+        lr=lr,
+        search=search,
+        noise=noise,
+        skills=skills,
+        summaries=summaries,
+        held_out=tuple(held_out),
+    )
+    made = load_config(named(preset, env), file=config, assignments=changes)
+    use_all_cores()
+    if resume and not out.is_dir():
+        raise ConfigError(f"got --resume and no folder {out}, expected the one to continue; fix: --out")
+
+    def report(step: int, loss: float) -> None:
+        if step == 1 or step % 10 == 0 or step == settings.steps:
+            console.print(f"{step:4d}  loss {loss:.3f}")
+
+    def measured(when: str, found: Mapping[str, Evaluation]) -> None:
+        table = Table("split", "plain success", "95 % interval", "n", "valid", "cut off", title=when)
+        for split, row in found.items():
+            how = [f"{row.conduct[name]:.3f}" for name in ("valid", "cut_off")]
+            table.add_row(split, f"{row.rate:.3f}", interval(row.interval), str(row.n), *how)
+        console.print(table)
+
+    done = sft(
+        env,
+        policy=policy,
+        out=out,
+        config=made,
+        settings=settings,
+        data=data,
+        resume=resume,
+        report=report,
+        measured=measured,
+    )
+    console.print(f"wrote {done.model}; train it with: siri run --policy {done.model}")

@@ -1,0 +1,253 @@
+"""A supervised warm start in a folder of its own: evaluated before and after, and resumable."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from siri import build
+from siri.algos import CrossEntropy
+from siri.config import RunConfig, load_config, parse_config
+from siri.config.presets import preset as named
+from siri.errors import CheckpointError, ConfigError
+from siri.policies import HFPolicy
+from siri.rollout.evaluation import Evaluation, evaluate
+from siri.rollout.suite import Suite
+from siri.runs.checkpoint import flattened, unflattened
+from siri.storage import sealed_folder, verify, write_atomic
+from siri.training.learner import Learner
+from siri.training.sft import Demonstrator, SFTSettings
+from siri.types import Sampling
+
+__all__ = ["Warm", "sft"]
+
+_KEPT = "sft.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Warm:
+    """What a warm start came to."""
+
+    model: Path
+    """The checkpoint folder, or adapter, that was written."""
+    before: Mapping[str, Evaluation]
+    """By split."""
+    after: Mapping[str, Evaluation]
+    losses: tuple[float, ...]
+    """Mean cross-entropy of the taught tokens, in nats, by step."""
+
+
+def sft(
+    suite: Suite | str = "alfworld",
+    *,
+    policy: str = "tiny",
+    out: str | os.PathLike[str],
+    preset: str = "embedded",
+    config: RunConfig | Mapping[str, Any] | None = None,
+    settings: SFTSettings | None = None,
+    data: str | Path | None = None,
+    resume: bool = False,
+    report: Callable[[int, float], None] = lambda *_: None,
+    measured: Callable[[str, Mapping[str, Evaluation]], None] = lambda *_: None,
+) -> Warm:
+    """Teach a policy what the suite's expert does, and measure it before and after.
+
+    The learner of runs takes the steps, with the loss of the expert's replies alone; ``config.lora`` decides
+    whether an adapter or all weights learn. Only train tasks are shown.
+
+    Args:
+        suite: the benchmark, with an expert.
+        policy: ``"tiny"``, ``"smollm2"``, a model folder, a GGUF file, or a name on the hub.
+        out: a new folder, unless ``resume``; the model is written to ``out/model``.
+        preset: settings to begin with: embedded, smoke or paper.
+        config: changes of the preset, or a whole configuration.
+        settings: how much is taught, and of what.
+        data: the benchmark's data folder; without it, tasks are generated.
+        resume: continue what was begun in ``out``; its settings stay.
+        report: told of every step and its loss.
+        measured: told of ``"before"`` and ``"after"``, by split.
+
+    Raises:
+        ConfigError: an argument is wrong, the folder is not free, or the suite has no expert.
+    """
+    folder = Path(out)
+    if resume:
+        kept = _described(folder)
+        made, settings = parse_config(kept["config"]), SFTSettings(**_tuples(kept["settings"]))
+        policy, data = kept["policy"], kept["data"]
+        suite = kept["suite"] if isinstance(suite, str) else suite
+    else:
+        base = named(preset, suite if isinstance(suite, str) else "alfworld")
+        made = config if isinstance(config, RunConfig) else load_config(base, changes=config)
+        settings = settings or SFTSettings()
+    world = build.suite(suite, made, data=data) if isinstance(suite, str) else suite
+    with _held(folder, new=not resume):
+        if not resume:
+            _describe(folder, suite, policy, data, made, settings)
+        return _teach(folder, world, policy, made, settings, suite, report, measured)
+
+
+def _teach(
+    folder: Path,
+    suite: Suite,
+    name: str,
+    config: RunConfig,
+    settings: SFTSettings,
+    env: Suite | str,
+    report: Callable[[int, float], None],
+    measured: Callable[[str, Mapping[str, Evaluation]], None],
+) -> Warm:
+    benchmark = env if isinstance(env, str) else "alfworld"
+    policy = cast(HFPolicy, build.policy(name, config, env=benchmark, engine="hf"))
+    demonstrator = Demonstrator(suite, policy.encoder, settings, seed=config.seed)
+    first = demonstrator.longest_reply([row for row in demonstrator.rows(0) if len(row.spans) > 1])
+    if first > config.rollout.max_tokens:
+        raise ConfigError(
+            f"got rollout.max_tokens={config.rollout.max_tokens} and an expert whose replies have {first} "
+            f"tokens in this tokenizer, expected room for them; fix: rollout.max_tokens={first + first // 2}"
+        )
+    before = _kept_or(folder / "before.json", lambda: _measure(suite, policy, config))
+    measured("before", before)
+    policy.adapt(config.lora, seed=config.seed)
+    learner = Learner(
+        policy.model,
+        CrossEntropy(),
+        lr=settings.lr,
+        weight_decay=config.optimizer.weight_decay,
+        grad_clip=config.optimizer.grad_clip,
+        max_tokens_per_micro_batch=config.optimizer.max_tokens_per_micro_batch,
+        recompute=False,
+    )
+    step, losses = _restored(folder, learner)
+    while step < settings.steps:
+        metrics = learner.update(demonstrator.rows(step), seed=config.seed + step)
+        step += 1
+        losses.append(metrics.get("sft/loss", 0.0))
+        report(step, losses[-1])
+        if step % settings.every == 0 or step == settings.steps:
+            _save(folder, learner, step, losses)
+    policy.sync(learner)
+    policy.save(folder / "model")
+    after = _kept_or(folder / "after.json", lambda: _measure(suite, policy, config))
+    measured("after", after)
+    return Warm(folder / "model", before, after, tuple(losses))
+
+
+def _measure(suite: Suite, policy: HFPolicy, config: RunConfig) -> dict[str, Evaluation]:
+    sampling = Sampling(temperature=config.evaluation.temperature, max_tokens=config.rollout.max_tokens)
+    splits = [split for split in config.evaluation.splits if split in suite.tasks]
+    slots = config.rollout.slots
+    return {
+        split: evaluate(suite, policy, split=split, sampling=sampling, seed=config.seed, slots=slots)
+        for split in splits
+    }
+
+
+def _kept_or(path: Path, measure: Callable[[], dict[str, Evaluation]]) -> dict[str, Evaluation]:
+    """What was measured before the run was interrupted, or is measured now."""
+    if path.is_file():
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        return {split: Evaluation.from_json(row) for split, row in rows.items()}
+    found = measure()
+    write_atomic(path, json.dumps({split: e.to_json() for split, e in found.items()}, indent=1) + "\n")
+    return found
+
+
+def _save(folder: Path, learner: Learner, step: int, losses: list[float]) -> None:
+    tensors, groups = flattened(learner.state_dict()["optimizer"])
+    target = folder / "checkpoints" / f"{step:06d}"
+    try:
+        with sealed_folder(target) as fresh:
+            save_file(learner.weights(), fresh / "weights.safetensors")
+            save_file(tensors, fresh / "optimizer.safetensors")
+            state = {"step": step, "losses": losses, "optimizer": groups}
+            (fresh / "state.json").write_text(json.dumps(state), encoding="utf-8")
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"got {error} while writing {target}, expected room on the disk; fix: free it, then resume"
+        ) from error
+    for old in sorted(path for path in target.parent.iterdir() if path.name.isdecimal())[:-1]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _restored(folder: Path, learner: Learner) -> tuple[int, list[float]]:
+    """Step and losses of the newest checkpoint that is whole, in the learner; 0 without one."""
+    saved = folder / "checkpoints"
+    for path in sorted(saved.iterdir(), reverse=True) if saved.is_dir() else ():
+        if not path.name.isdecimal():
+            continue
+        try:
+            verify(path)
+        except CheckpointError:
+            continue
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        learner.load_weights(load_file(path / "weights.safetensors"))
+        optimizer = unflattened(load_file(path / "optimizer.safetensors"), state["optimizer"])
+        learner.load_state_dict({"optimizer": optimizer})
+        return int(state["step"]), list(state["losses"])
+    return 0, []
+
+
+def _describe(
+    folder: Path,
+    suite: Suite | str,
+    policy: str,
+    data: str | Path | None,
+    config: RunConfig,
+    settings: SFTSettings,
+) -> None:
+    local = os.path.exists(os.path.expanduser(policy))
+    body = {
+        "suite": suite if isinstance(suite, str) else suite.name,
+        "policy": os.path.abspath(os.path.expanduser(policy)) if local else policy,
+        "data": None if data is None else os.path.abspath(data),
+        "config": config.model_dump(mode="json"),
+        "settings": asdict(settings),
+    }
+    write_atomic(folder / _KEPT, json.dumps(body, indent=1) + "\n")
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    path = folder / _KEPT
+    try:
+        body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"got {folder} without a readable {_KEPT}, expected a warm start to resume; fix: its path"
+        ) from error
+    return body
+
+
+@contextmanager
+def _held(folder: Path, *, new: bool) -> Iterator[None]:
+    """Hold the folder for this job.
+
+    Raises:
+        ConfigError: it holds something already, or another process has it.
+    """
+    if new and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"got {folder} that is not empty, expected a new folder; fix: another, or resume")
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0.2, poll_interval=0.02)
+    except Timeout:
+        raise ConfigError(f"got {folder} that another process works in; fix: wait until it ends") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _tuples(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}

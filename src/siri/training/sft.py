@@ -1,0 +1,253 @@
+"""Supervised warm start: behaviour cloning from a suite's own expert, as rows for the learner.
+
+Four kinds of examples: plain episodes, episodes under a skill block, and skills written from an episode; part
+of the episodes search, and some hold turns that the expert did not choose, which are shown but not taught.
+Only tasks of the train split are played. Every example is fixed by (seed, number), so a run can be resumed
+without any state but the weights.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from siri.errors import ConfigError
+from siri.policies.encoding import Encoder, Transcript
+from siri.protocols import Environment, Expert, Prompter
+from siri.rollout.suite import Suite
+from siri.seeds import derive_seed
+from siri.skills.writers.prompts import JsonSummaryPrompt, SummaryPrompt
+from siri.training.rows import Row, Span, merged
+from siri.types import Request, Skill, StopReason, Task, Trajectory, Turn
+
+__all__ = ["Demonstrator", "SFTSettings", "lesson_of"]
+
+_TRIES = 20
+"""Tasks in a row that the expert may fail at."""
+_WORDS = 45
+"""Most words of a strategy."""
+
+
+@dataclass(frozen=True, slots=True)
+class SFTSettings:
+    """How a policy is taught.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    steps: int = 100
+    """Optimizer steps."""
+    episodes: int = 4
+    """Examples in a step."""
+    lr: float = 1e-4
+    """Learning rate of AdamW; full weights want less than an adapter."""
+    search: float = 0.8
+    """Share of episodes in which the expert searches, where it can."""
+    noise: float = 0.05
+    """Chance that a turn is preceded by a random one, which is not taught."""
+    skills: float = 0.2
+    """Share of episodes that show a skill, which the episode follows."""
+    summaries: float = 0.15
+    """Share of examples that write a skill from an episode."""
+    held_out: tuple[str, ...] = ()
+    """Kinds of task of which no skill is shown or written."""
+    every: int = 20
+    """Steps between two checkpoints."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "episodes", "every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"got {name}={getattr(self, name)}, expected at least 1; fix: raise it")
+        for name in ("search", "noise", "skills", "summaries"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(
+                    f"got {name}={getattr(self, name)}, expected a share in [0, 1]; fix: {name}"
+                )
+        if not self.lr > 0:
+            raise ConfigError(f"got lr={self.lr}, expected a positive number; fix: raise it")
+
+
+class Demonstrator:
+    """Makes examples from a suite's expert, encoded for one policy.
+
+    Args:
+        suite: with an expert and a train split.
+        encoder: of the policy.
+        settings: how.
+        seed: of everything.
+        prompt: asks for skills; its answers are JSON.
+
+    Raises:
+        ConfigError: the suite has no expert, or no reply is known that its prompter reads as an action.
+    """
+
+    def __init__(
+        self,
+        suite: Suite,
+        encoder: Encoder,
+        settings: SFTSettings,
+        *,
+        seed: int = 0,
+        prompt: SummaryPrompt | None = None,
+    ) -> None:
+        if suite.expert is None:
+            raise ConfigError(
+                f"got suite {suite.name!r} without an expert, expected one; fix: Suite(expert=...)"
+            )
+        self.expert: Expert = suite.expert
+        self.suite, self.encoder, self.settings, self.seed = suite, encoder, settings, seed
+        self.prompt = prompt or JsonSummaryPrompt()
+        self._env: Environment | None = None
+
+    def rows(self, step: int) -> list[Row]:
+        """The examples of one step, as rows of kind ``int``."""
+        found = []
+        for place in range(self.settings.episodes):
+            found += self.example(step * self.settings.episodes + place)
+        return found
+
+    def example(self, number: int) -> list[Row]:
+        """Example ``number``: one episode, or one skill."""
+        rng = random.Random(derive_seed("sft", self.seed, number))
+        episode, taught = self._episode(rng, number)
+        kind, open_ = episode.task.kind, episode.task.kind not in self.settings.held_out
+        draw = rng.random()
+        if open_ and draw < self.settings.summaries:
+            return [self._summary(episode)]
+        skills: tuple[Skill, ...] = ()
+        if open_ and rng.random() < self.settings.skills:
+            condition, strategy = lesson_of(episode)
+            skills = (Skill("sft", kind, condition, strategy, "human", 0),)
+        return self._encoded(episode, taught, skills)
+
+    def longest_reply(self, rows: Sequence[Row]) -> int:
+        """Tokens of the longest completion that ``rows`` teach."""
+        return max((len(span.logprobs) for row in rows for span in row.spans), default=0)
+
+    def _episode(self, rng: random.Random, number: int) -> tuple[Trajectory, list[bool]]:
+        """A won episode of a train task, and which of its turns are the expert's."""
+        train = self.suite.split("train")
+        for attempt in range(_TRIES):
+            task = train[(number * 7919 + rng.randrange(len(train))) % len(train)]
+            seed = rng.randrange(1, 2**31) if rng.random() < self.settings.search else 0
+            actions = self.expert.demonstrate(task, seed=seed)
+            if actions is None:
+                continue
+            noisy = attempt < _TRIES // 2 and self.settings.noise > 0
+            played = self._played(task, actions, rng if noisy else None)
+            if played is None and noisy:
+                played = self._played(task, actions, None)
+            if played is not None:
+                return played
+        raise ConfigError(
+            f"got no demonstration of {_TRIES} train tasks of {self.suite.name!r}, expected the expert to "
+            "solve some; fix: more env.max_steps"
+        )
+
+    def _played(
+        self, task: Task, actions: Sequence[str], rng: random.Random | None
+    ) -> tuple[Trajectory, list[bool]] | None:
+        """The episode that ``actions`` give, with random turns in between; None when it is not won."""
+        self._env = env = self._env or self.suite.make_env()
+        observation, info = env.reset(seed=0, options={"task": task})
+        limit, turns, taught = self.suite.max_steps or 10_000, list[Turn](), list[bool]()
+        queue = [(action, True) for action in actions]
+        while queue and not info["success"]:
+            if len(turns) >= limit:
+                return None
+            admissible = tuple(info["admissible"])
+            if rng is not None and queue[0][1] and admissible and rng.random() < self.settings.noise:
+                queue.insert(0, (rng.choice(admissible), False))
+            action, own = queue.pop(0)
+            said = self._reply(task, action)
+            turn = Turn(observation, admissible, action, said, True, 0.0, info["anchor"])
+            observation, reward, terminated, truncated, info = env.step(action)
+            turns.append(replace(turn, valid=info["valid"], reward=float(reward)))
+            taught.append(own and info["valid"])
+            if (terminated or truncated) and not info["success"]:
+                return None
+        if not info["success"]:
+            return None
+        name = f"sft/{task.id}"
+        stop = StopReason.SUCCESS
+        return Trajectory(name, task, "plain", (), tuple(turns), True, stop, observation), taught
+
+    def _reply(self, task: Task, action: str) -> str:
+        """What the policy is to say, and the prompter to read as ``action``; what prompts open included."""
+        opened = self.encoder.opened
+        thought = f"I want to {_general(task.goal)}. Next: {_general(action)}."
+        for said in _replies(opened, thought, action):
+            found, well_formed, _ = self.suite.prompter.parse(said)
+            if well_formed and found.strip().lower() == action.strip().lower():
+                return said
+        raise ConfigError(
+            f"got a prompter ({type(self.suite.prompter).__name__}) that reads {action!r} in no reply that "
+            "siri knows, expected bare commands or <action> tags; fix: another env.style"
+        )
+
+    def _encoded(self, episode: Trajectory, taught: Sequence[bool], skills: tuple[Skill, ...]) -> list[Row]:
+        """Prefix-merged rows of an episode; completions alone are taught."""
+        prompter: Prompter = self.suite.prompter
+        old: Transcript | None = None
+        turns = []
+        for n, (turn, own) in enumerate(zip(episode.turns, taught, strict=True)):
+            shown = prompter.messages(
+                episode.task, episode.turns[:n], turn.observation, turn.admissible, skills
+            )
+            request = Request(shown)
+            [prompt] = self.encoder.encode([request], [old])
+            said = turn.text.removeprefix(self.encoder.opened)
+            ids = self.encoder.reply_ids(prompt, said)
+            old = Transcript(request, prompt, said, ids)
+            full = replace(turn, prompt_ids=tuple(prompt.ids), completion_ids=ids)
+            turns.append((full.prompt_ids, full, _span(len(prompt.ids), len(ids), own)))
+        return [row for row in merged("int", turns) if row.tokens]
+
+    def _summary(self, episode: Trajectory) -> Row:
+        """A skill written from the episode."""
+        condition, strategy = lesson_of(episode)
+        said = json.dumps([{"condition": condition, "strategy": strategy}])
+        [prompt] = self.encoder.encode([Request(self.prompt.messages([episode]))], [None])
+        opened = self.encoder.opened
+        ids = self.encoder.reply_ids(prompt, next(iter(_replies(opened, "This is what worked.", said))))
+        return Row("int", (*prompt.ids, *ids), (_span(len(prompt.ids), len(ids), True),))
+
+
+def lesson_of(episode: Trajectory) -> tuple[str, str]:
+    """(condition, strategy): an episode's commands in general words, without numbers and detours.
+
+    A detour is a way to a place where nothing was done.
+    """
+    said = [_general(turn.action) for turn in episode.turns if turn.valid]
+    steps: list[str] = []
+    for n, step in enumerate(said):
+        verb, after = step.split(" ")[0], said[n + 1] if n + 1 < len(said) else ""
+        moved = verb in ("go", "look", "open", "examine", "inventory")
+        if not moved or (after and after.split(" ")[0] not in ("go", "open", "look", "examine")):
+            steps.append(step)
+    words = " ".join(", then ".join(dict.fromkeys(steps)).split()[:_WORDS])
+    return f"the task is to {_general(episode.task.goal)}", f"{words}."
+
+
+def _general(text: str) -> str:
+    """Without numbers, in one line and without the full stop."""
+    return " ".join(re.sub(r"\d+", " ", text).split()).rstrip(".")
+
+
+def _replies(opened: str, thought: str, action: str) -> list[str]:
+    """Whole assistant messages that may mean ``action``, the simplest first."""
+    tags = f"<action>{action}</action>"
+    if opened and "</" not in opened:
+        return [f"{opened}{thought}\n</think>\n\n{said}" for said in (action, tags)]
+    if opened:
+        return [f"{opened}{said}" for said in (action, tags)]
+    return [action, tags, f"<think>{thought}</think>{tags}"]
+
+
+def _span(start: int, tokens: int, taught: bool) -> Span:
+    mask = None if taught else (False,) * tokens
+    return Span(start, (0.0,) * tokens, 0.0, 1.0, mask)
