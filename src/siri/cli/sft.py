@@ -47,8 +47,8 @@ def sft_(
     """
     from siri.config import load_config
     from siri.config.presets import preset as named
+    from siri.runs.demonstrations import SFTSettings
     from siri.runs.warm import sft
-    from siri.training.sft import SFTSettings
 
     changes = [*set_, *([] if seed is None else [f"seed={seed}"])]
     settings = SFTSettings(

@@ -24,9 +24,9 @@ from siri.policies import HFPolicy
 from siri.rollout.evaluation import Evaluation, evaluate
 from siri.rollout.suite import Suite
 from siri.runs.checkpoint import flattened, unflattened
+from siri.runs.demonstrations import Demonstrator, SFTSettings
 from siri.storage import sealed_folder, verify, write_atomic
 from siri.training.learner import Learner
-from siri.training.sft import Demonstrator, SFTSettings
 from siri.types import Sampling
 
 __all__ = ["Warm", "sft"]

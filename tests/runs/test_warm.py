@@ -16,9 +16,9 @@ from siri.policies import HFPolicy
 from siri.policies.encoding import Encoder
 from siri.policies.tiny import base_path
 from siri.rollout.suite import Suite
+from siri.runs.demonstrations import Demonstrator, SFTSettings, lesson_of
 from siri.skills import parse_skills
 from siri.training.rows import Row
-from siri.training.sft import Demonstrator, SFTSettings, lesson_of
 from tests.zoo import NAMES, stops_of, tokenizer_of
 
 PLAIN = SFTSettings(skills=0.0, summaries=0.0, noise=0.0)
