@@ -19,6 +19,8 @@ from siri.types import Info, Task
 
 __all__ = ["Arena", "Board", "game_of", "make_game"]
 
+_ECHO = 2
+"""textarena.ObservationType.PLAYER_ACTION; comparing numbers is quicker."""
 _ANY = 60
 """Commands per episode of a game that siri knows nothing of."""
 
@@ -73,7 +75,7 @@ class Arena(gymnasium.Env[str, str]):
         self.action_space = AnyText(("[up]", "[down]", "[1 1]"))
         self.arena = make_game(self.game)
         self._own: tuple[Any, Any] | None = None
-        self._path: tuple[str, ...] = ()
+        self._path: list[str] = []
         self._started = self._over = False
 
     def reset(  # type: ignore[override]
@@ -85,8 +87,9 @@ class Arena(gymnasium.Env[str, str]):
             ConfigError: there is no board to start.
             EnvironmentFault: TextArena could not make it.
         """
-        super().reset(seed=seed)
         task = (options or {}).get("task")
+        if task is None:  # a task leaves nothing to chance
+            super().reset(seed=seed)
         if task is None and self.boards:
             task = self.boards[int(self.np_random.integers(len(self.boards)))]
         if not isinstance(task, Task) or not isinstance(task.source, Board):
@@ -94,7 +97,7 @@ class Arena(gymnasium.Env[str, str]):
                 f"got task {task!r:.80}, expected one of textarena_suite(); "
                 "fix: reset(options={'task': task}), or name 'boards' when making the environment"
             )
-        self._own, self._path = None, ()
+        self._own, self._path = None, []
         self._started, self._over = True, False
         with self._generators(task.source.seed):
             try:
@@ -119,7 +122,7 @@ class Arena(gymnasium.Env[str, str]):
                 terminated = bool(self.arena.step(action)[0])
         else:
             terminated = bool(self.arena.step(action)[0])
-        self._path = (*self._path, action)
+        self._path.append(action)
         table = self.arena.state
         valid = table.error_count == 0 and not table.game_info[0]["invalid_move"]
         success = terminated and valid and self._score() >= 1
@@ -131,8 +134,9 @@ class Arena(gymnasium.Env[str, str]):
     def _told(self) -> str:
         """What the game has said since the last time, without the echo of the command."""
         table = self.arena.state
-        _, messages = table.current_player_id, table.get_current_player_observation()
-        told = [text.strip() for _, text, kind in messages if kind.name != "PLAYER_ACTION"]
+        messages = table.get_current_player_observation()
+        # its own words, not the echo of the command
+        told = [text.strip() for _, text, kind in messages if kind.value != _ECHO]
         if table.done:
             told.append(str(table.game_info[0].get("reason", "")).strip())
         return "\n".join(told)
@@ -143,7 +147,7 @@ class Arena(gymnasium.Env[str, str]):
 
     def _info(self, *, valid: bool, success: bool = False) -> Info:
         moves = [] if self.game.moves is None or self._over else self.game.moves(self.arena)
-        state: Hashable = self._path if self.game.state is None else self.game.state(self.arena)
+        state: Hashable = tuple(self._path) if self.game.state is None else self.game.state(self.arena)
         return {
             "admissible": moves,
             "success": success,
@@ -154,21 +158,32 @@ class Arena(gymnasium.Env[str, str]):
 
     @contextmanager
     def _generators(self, seed: int | None = None) -> Iterator[None]:
-        """Python's and numpy's global generators are this environment's while the block runs."""
-        theirs = random.getstate(), numpy.random.get_state()  # noqa: NPY002 (TextArena's, put back afterwards)
+        """The global generators are this environment's while the block runs."""
+        also_numpy = self.game.numpy_random
+        theirs = _states(also_numpy)
         try:
             if self._own is not None:
-                random.setstate(self._own[0])
-                numpy.random.set_state(self._own[1])  # noqa: NPY002
+                _restore(self._own)
             elif seed is not None:
                 random.seed(seed)
-                numpy.random.seed(seed)  # noqa: NPY002
+                if also_numpy:
+                    numpy.random.seed(seed)  # noqa: NPY002 (TextArena's, put back afterwards)
             with redirect_stdout(StringIO()):
                 yield
-            self._own = random.getstate(), numpy.random.get_state()  # noqa: NPY002
+            if self.game.random_steps:
+                self._own = _states(also_numpy)
         finally:
-            random.setstate(theirs[0])
-            numpy.random.set_state(theirs[1])  # noqa: NPY002
+            _restore(theirs)
+
+
+def _states(also_numpy: bool) -> tuple[Any, Any]:
+    return random.getstate(), numpy.random.get_state() if also_numpy else None  # noqa: NPY002
+
+
+def _restore(states: tuple[Any, Any]) -> None:
+    random.setstate(states[0])
+    if states[1] is not None:
+        numpy.random.set_state(states[1])  # noqa: NPY002
 
 
 def game_of(name: str, options: Mapping[str, Any] | None = None) -> Game:

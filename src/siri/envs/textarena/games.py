@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, TypeVar
 
 __all__ = ["GAMES", "Game"]
@@ -33,10 +34,12 @@ class Game:
     solve: Callable[[Any], list[str] | None] | None = None
     random_steps: bool = True
     """Whether its steps may draw from the global generators."""
+    numpy_random: bool = True
+    """Whether it may draw from numpy's generator too."""
 
 
 def _sokoban_state(env: Any) -> Hashable:
-    return bytes(env.room_state.astype("uint8").tobytes())
+    return bytes(env.room_state.tobytes())
 
 
 def _sokoban_moves(env: Any) -> list[str]:
@@ -70,8 +73,8 @@ def _pushes(
 
 
 def _lake_state(env: Any) -> Hashable:
-    board = env.state.game_state
-    return (tuple(board["player_pos"]), tuple(map(tuple, board["grid"])))
+    # the ice is the task's, and stays as it is
+    return tuple(env.state.game_state["player_pos"])
 
 
 def _lake_moves(env: Any) -> list[str]:
@@ -94,11 +97,16 @@ def _lake_solve(env: Any) -> list[str] | None:
 
 
 def _lights_state(env: Any) -> Hashable:
-    return tuple(map(tuple, env.state.game_state["grid"]))
+    return tuple([light for row in env.state.game_state["grid"] for light in row])
 
 
 def _lights_moves(env: Any) -> list[str]:
-    return [f"[{row} {column}]" for row in range(env.size) for column in range(env.size)]
+    return list(_presses(env.size))
+
+
+@cache
+def _presses(size: int) -> tuple[str, ...]:
+    return tuple(f"[{row} {column}]" for row in range(size) for column in range(size))
 
 
 def _lights_solve(env: Any) -> list[str] | None:
@@ -165,6 +173,7 @@ GAMES: Mapping[str, Game] = {
         _lake_moves,
         _lake_solve,
         random_steps=False,
+        numpy_random=False,
     ),
     "lightsout": Game(
         "LightsOut-v0-raw",
@@ -175,6 +184,7 @@ GAMES: Mapping[str, Game] = {
         _lights_moves,
         _lights_solve,
         random_steps=False,
+        numpy_random=False,
     ),
 }
 """Games with exact states, legal moves and a solver."""

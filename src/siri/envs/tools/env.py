@@ -59,8 +59,9 @@ class ToolWorld(gymnasium.Env[str, str]):
         Raises:
             ConfigError: there is no question to ask.
         """
-        super().reset(seed=seed)
         task = (options or {}).get("task")
+        if task is None:  # a task leaves nothing to chance
+            super().reset(seed=seed)
         if task is None and self.questions:
             task = self.questions[int(self.np_random.integers(len(self.questions)))]
         if not isinstance(task, Task) or not isinstance(task.source, Question):

@@ -1,0 +1,185 @@
+"""How fast are siri's worlds, and what does siri add to those that it wraps?
+
+    python benchmarks/worlds_speed.py                  # writes benchmarks/results/worlds_speed.md
+
+Random admissible commands in one process and thread, resets included. The worlds take turns, several rounds
+of each, and the median of the rounds counts; times are of the processor, so that whatever else the machine
+does counts for neither. BabyAI is set beside minigrid with the same text view written directly around it, and
+the games of TextArena beside TextArena's own reset and step. Needs the extras "babyai" and "textarena".
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from siri.envs.alfworld import alfworld_suite
+from siri.envs.babyai import COMMANDS, babyai_suite, describe
+from siri.envs.babyai.env import make_level, start_level
+from siri.envs.textarena import GAMES, textarena_suite
+from siri.envs.textarena.env import make_game
+from siri.envs.textcraft import textcraft_suite
+from siri.envs.tools import tools_suite
+from siri.envs.webshop import webshop_suite
+from siri.rollout.suite import Suite
+
+RESULT = Path(__file__).parent / "results" / "worlds_speed.md"
+ROUNDS = 7
+Player = Iterator[tuple[int, int]]
+"""Plays for a slice of time each; yields (steps, resets)."""
+
+
+def play(suite: Suite, budget: float) -> Player:
+    """Random admissible commands in siri's environment."""
+    rng = random.Random(0)
+    tasks = suite.split("train")
+    env = suite.make_env()
+    _, info = env.reset(seed=0, options={"task": tasks[0]})
+    while True:
+        end, steps, resets = time.process_time() + budget, 0, 0
+        while time.process_time() < end:
+            *_, terminated, truncated, info = env.step(rng.choice(info["admissible"]))
+            steps += 1
+            if terminated or truncated:
+                _, info = env.reset(seed=0, options={"task": rng.choice(tasks)})
+                resets += 1
+        yield steps, resets
+
+
+def resets(suite: Suite, budget: float) -> Player:
+    """Resets alone."""
+    rng = random.Random(0)
+    tasks = suite.split("train")
+    env = suite.make_env()
+    while True:
+        end, count = time.process_time() + budget, 0
+        while time.process_time() < end:
+            env.reset(seed=0, options={"task": rng.choice(tasks)})
+            count += 1
+        yield count, count
+
+
+def minigrid(suite: Suite, budget: float) -> Player:
+    """minigrid itself, with the text view around it, on the same layouts and with the same commands."""
+    rng = random.Random(0)
+    layouts = [task.source for task in suite.split("train")]
+    levels = {layout.level: make_level(layout.level) for layout in layouts}
+    limit = suite.max_steps or 64
+    env: Any = None
+    taken = limit
+    offered: Sequence[int] = ()
+    while True:
+        end, steps, count = time.process_time() + budget, 0, 0
+        while time.process_time() < end:
+            if taken >= limit:
+                layout = rng.choice(layouts)
+                env = levels[layout.level]
+                seen = start_level(env, layout.seed)
+                describe(seen["image"], env.carrying)
+                taken, offered = 0, possible(env)
+                count += 1
+            seen, _, terminated, truncated, _ = env.step(rng.choice(offered))
+            describe(seen["image"], env.carrying)
+            offered = possible(env)
+            taken = limit if terminated or truncated else taken + 1
+            steps += 1
+        yield steps, count
+
+
+def possible(env: Any) -> list[int]:
+    """Actions that change something, in the shortest form: what any player of text has to be told."""
+    front = env.grid.get(*env.front_pos)
+    free = front is None or front.can_overlap()
+    takes = front is not None and front.can_pickup() and env.carrying is None
+    opens = front is not None and front.type in ("door", "box")
+    flags = (True, True, free, takes, front is None and env.carrying is not None, opens)
+    return [action for action, flag in enumerate(flags[: len(COMMANDS)]) if flag]
+
+
+def arena(game: str, suite: Suite, budget: float) -> Player:
+    """TextArena's own reset and step on the same boards, with legal moves."""
+    rng = random.Random(0)
+    known = GAMES[game]
+    seeds = [task.source.seed for task in suite.split("train")]
+    env = make_game(known)
+    over, taken = True, 0
+    while True:
+        end, steps, count = time.process_time() + budget, 0, 0
+        while time.process_time() < end:
+            if over:
+                env.reset(num_players=1, seed=rng.choice(seeds))
+                env.state.get_current_player_observation()
+                over, taken = False, 0
+                count += 1
+            over = bool(env.step(rng.choice(known.moves(env) if known.moves else [""]))[0])
+            env.state.get_current_player_observation()
+            taken += 1
+            over = over or taken >= known.max_steps
+            steps += 1
+        yield steps, count
+
+
+def measure(players: dict[str, Player], budget: float) -> dict[str, float]:
+    """Median steps a second of each, in turns."""
+    found: dict[str, list[float]] = {name: [] for name in players}
+    for number in range(ROUNDS + 1):
+        for name, player in players.items():
+            steps, _ = next(player)
+            if number:  # the first round warms up
+                found[name].append(steps / budget)
+    return {name: statistics.median(rates) for name, rates in found.items()}
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--budget", type=float, default=0.4, help="seconds of a round of one world")
+    parser.add_argument("--out", type=Path, default=RESULT)
+    arguments = parser.parse_args()
+    suites: dict[str, Callable[[], Suite]] = {
+        "ALFWorld (window)": lambda: alfworld_suite(preset="paper", train_games=60, valid_games=6, scale=1.0),
+        "WebShop (small catalogue)": lambda: webshop_suite(style="window"),
+        "TextCraft": textcraft_suite,
+        "tools": tools_suite,
+        "BabyAI": lambda: babyai_suite(train_tasks=100, valid_tasks=10),
+        **{game: partial(textarena_suite, game, train_tasks=100, valid_tasks=10) for game in GAMES},
+    }
+    made = {name: make() for name, make in suites.items()}
+    players = {name: play(suite, arguments.budget) for name, suite in made.items()}
+    beside = {"BabyAI": "minigrid with the same view"} | dict.fromkeys(GAMES, "TextArena's own step")
+    players["direct BabyAI"] = minigrid(made["BabyAI"], arguments.budget)
+    players |= {f"direct {game}": arena(game, made[game], arguments.budget) for game in GAMES}
+    rates = measure(players, arguments.budget)
+    starts = measure(
+        {name: resets(suite, arguments.budget) for name, suite in made.items()}, arguments.budget
+    )
+    names = ("gymnasium", "minigrid", "textarena")
+    lines = [
+        "# Speed of the worlds",
+        "",
+        f"Made by `benchmarks/worlds_speed.py` on {os.cpu_count()} cores ({platform.machine()}), Python "
+        f"{platform.python_version()}, {', '.join(f'{name} {version(name)}' for name in names)}.",
+        f"One process, random admissible commands; medians of {ROUNDS} interleaved rounds, processor time.",
+        "",
+        "| world | steps a second, resets included | resets a second | beside | ratio |",
+        "|---|---|---|---|---|",
+    ]
+    for name in made:
+        direct = rates.get(f"direct {name}")
+        other = f"{beside[name]}: {direct:,.0f} | {rates[name] / direct:.2f}" if direct else " | "
+        lines.append(f"| {name} | {rates[name]:,.0f} | {starts[name]:,.0f} | {other} |")
+    arguments.out.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    print(arguments.out.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
