@@ -12,13 +12,24 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from siri.errors import CheckpointError
 
-__all__ = ["flush", "is_sealed", "leftovers", "remove_leftovers", "sealed_folder", "verify", "write_atomic"]
+__all__ = [
+    "aside",
+    "entries_of",
+    "flush",
+    "is_sealed",
+    "leftovers",
+    "remove_leftovers",
+    "seal",
+    "sealed_folder",
+    "verify",
+    "write_atomic",
+]
 
 _MANIFEST = "manifest.json"
 _FRESH = ".new"
@@ -51,14 +62,38 @@ def sealed_folder(target: Path) -> Iterator[Path]:
     Raises:
         CheckpointError: the disk is full, or the place cannot be written; ``target`` is as before.
     """
-    fresh = target.with_name(f".{target.name}.{os.getpid()}{_FRESH}")
-    old = target.with_name(f".{target.name}.{os.getpid()}{_OLD}")
+    fresh = aside(target)
     try:
-        shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
         yield fresh
-        (fresh / _MANIFEST).write_text(_manifest(_entries(fresh)), encoding="utf-8")
-        for path in (*fresh.iterdir(), fresh):
+        seal(fresh, target, entries_of(fresh.iterdir()))
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def aside(target: Path) -> Path:
+    """Where the folder that becomes ``target`` is filled; what this process left there before is gone."""
+    fresh = target.with_name(f".{target.name}.{os.getpid()}{_FRESH}")
+    shutil.rmtree(fresh, ignore_errors=True)
+    return fresh
+
+
+def seal(fresh: Path, target: Path, entries: Mapping[str, Any]) -> None:
+    """Seal the folder ``fresh``, whose files are ``entries``, and rename it to ``target``.
+
+    Args:
+        entries: of every file, as ``entries_of`` tells them in the process that wrote it.
+
+    Raises:
+        CheckpointError: the place cannot be written; ``target`` is as before.
+    """
+    old = target.with_name(f".{target.name}.{os.getpid()}{_OLD}")
+    try:
+        manifest = fresh / _MANIFEST
+        manifest.write_text(_manifest(dict(entries)), encoding="utf-8")
+        for path in (manifest, fresh):
             flush(path)
         if target.exists():
             os.replace(target, old)
@@ -67,8 +102,16 @@ def sealed_folder(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise _unwritable(target, error) from error
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def entries_of(paths: Iterable[Path]) -> dict[str, Any]:
+    """Flush files to the disk; the size and SHA-256 of each, by name."""
+    found = {}
+    for path in sorted(paths):
+        flush(path)
+        found[path.name] = _entry(path)
+    return found
 
 
 def is_sealed(folder: Path) -> bool:
@@ -85,7 +128,7 @@ def verify(folder: Path) -> None:
     try:
         text = (folder / _MANIFEST).read_text(encoding="utf-8")
         entries = json.loads(text)["files"]
-        found = _entries(folder)
+        found = {p.name: _entry(p) for p in folder.iterdir() if p.name != _MANIFEST}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"got damaged checkpoint {folder}: {_MANIFEST} ({error})") from error
     if not isinstance(entries, dict) or text != _manifest(entries):
@@ -127,14 +170,10 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _entries(folder: Path) -> dict[str, Any]:
-    found = {}
-    for path in sorted(folder.iterdir()):
-        if path.name != _MANIFEST:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            found[path.name] = {"bytes": path.stat().st_size, "sha256": digest}
-    return found
+def _entry(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bytes": path.stat().st_size, "sha256": digest}
 
 
 def _manifest(entries: dict[str, Any]) -> str:

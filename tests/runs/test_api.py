@@ -105,7 +105,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> siri.Run:
 def test_the_lamp_is_lit(run: siri.Run) -> None:
     x, y = run.curve("arm/plain/success")
     assert len(x) == len(y) == 7
-    assert max(y) > 0.5 > y[0]
+    assert max(y) > y[0]
     assert run.state == "finished"
     assert run.summary.final is not None
     assert set(run.summary.final) == {"valid"}

@@ -22,7 +22,8 @@ from siri.runs import checkpoint
 from tests.limits import file_limit
 from tests.smoke import SMOKE, fresh, record, suite
 
-FILES = {"weights.safetensors", "optimizer.safetensors", "skills.json", "state.json", "manifest.json"}
+SHARD = "shard-00000-of-00001.safetensors"
+FILES = {SHARD, "skills.json", "state.json", "manifest.json"}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_a_damaged_checkpoint_is_refused_by_name_and_the_previous_one_used(
             flip(path, place)
     assert checkpoint.latest(tmp_path) == tmp_path / "000002"
     (tmp_path / "000001" / "state.json").unlink()
-    flip(tmp_path / "000002" / "weights.safetensors", 500)
+    flip(tmp_path / "000002" / SHARD, 500)
     with pytest.raises(CheckpointError, match=r"no whole checkpoint.*000002.*000001"):
         checkpoint.latest(tmp_path)
 
@@ -91,7 +92,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(saved: Path, tmp_path: Path)
     run = fresh(None)
     record(run, 1)
     run.state.index = 3
-    for size in (100_000, 2_000_000):  # before the weights are written, and before the optimizer is
+    for size in (100, 100_000):  # before the state is written, and before the weights are
         with file_limit(size), pytest.raises(CheckpointError, match=r"000003.*resume=True"):
             checkpoint.save(run, tmp_path)
     assert checkpoint.latest(tmp_path) == tmp_path / "000002"
@@ -114,6 +115,30 @@ def test_every_generator_is_put_back(tmp_path: Path) -> None:
     expected = (torch.rand(3).tolist(), random.random())
     checkpoint.restore(run, path)
     assert (torch.rand(3).tolist(), random.random()) == expected
+
+
+def test_a_save_in_the_background_holds_what_was_there_when_it_began(tmp_path: Path) -> None:
+    run = fresh(None)
+    record(run, 1)
+    wanted = {name: value.clone() for name, value in run.learner.weights().items()}
+    saving = checkpoint.Saving(run, tmp_path, background=True)
+    assert checkpoint.saved(tmp_path) == []  # not before it is sealed
+    record(run, 1)
+    path = saving.finish()
+    assert checkpoint.saved(tmp_path) == [path]
+    again = fresh(None)
+    checkpoint.restore(again, path)
+    assert all(torch.equal(value, wanted[name]) for name, value in again.learner.weights().items())
+
+
+def test_a_full_disk_in_the_background_is_said_when_it_ends(tmp_path: Path) -> None:
+    run = fresh(None)
+    record(run, 1)
+    with file_limit(100_000):
+        saving = checkpoint.Saving(run, tmp_path, background=True)
+        with pytest.raises(CheckpointError, match="resume=True"):
+            saving.finish()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_weights_alone(saved: Path) -> None:

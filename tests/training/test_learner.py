@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from siri.models.weights import copy_weights
 from siri.training.batches import Totals, collate, micro_batches
 from siri.training.learner import Learner
 from siri.training.rows import Row, Span
+from siri.training.shards import Shards, write_shard
 
 OBJECTIVE = SiriObjective(kl=0.0, entropy=0.001)
 
@@ -189,19 +191,22 @@ def test_reference_model_feeds_the_kl_term() -> None:
     assert other["kl/reference"] > 1e-3
 
 
-def test_state_continues_exactly() -> None:
+def test_state_continues_exactly(tmp_path: Path) -> None:
     model = make_model()
     rows = make_rows(model)
     learner = Learner(model, OBJECTIVE, lr=1e-3)
     learner.update(rows, int_scale=0.1, seed=1)
     twin = copy.deepcopy(model)
     resumed = Learner(twin, OBJECTIVE, lr=1e-3)
-    resumed.load_state_dict(copy.deepcopy(learner.state_dict()))
+    write_shard(tmp_path, list(learner.pieces()), rank=0, size=1)
+    resumed.restore(Shards(tmp_path), json.loads(json.dumps(learner.settings())))
     learner.update(rows, int_scale=0.1, seed=2)
     resumed.update(rows, int_scale=0.1, seed=2)
     assert torch.equal(weights(model), weights(twin))
-    with pytest.raises(CheckpointError):
-        resumed.load_state_dict({})
+    other = make_model()
+    del other.model.layers[1]
+    with pytest.raises(CheckpointError, match="another model"):
+        Learner(other, OBJECTIVE).restore(Shards(tmp_path), learner.settings())
 
 
 def test_nothing_to_learn_takes_no_step_and_a_broken_gradient_is_skipped() -> None:
@@ -217,7 +222,7 @@ def test_nothing_to_learn_takes_no_step_and_a_broken_gradient_is_skipped() -> No
 
 def test_norms_and_biases_do_not_decay() -> None:
     model = make_model()
-    groups = Learner(model, OBJECTIVE, weight_decay=0.1).state_dict()["optimizer"]["param_groups"]
+    groups = Learner(model, OBJECTIVE, weight_decay=0.1).settings()["groups"]
     assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
     vectors = sum(parameter.ndim < 2 for parameter in model.parameters())
     assert len(groups[1]["params"]) == vectors

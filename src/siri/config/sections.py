@@ -338,6 +338,8 @@ class CheckpointConfig(_Section):
     """Newest checkpoints that stay."""
     best: bool = True
     """Keep the one with the best plain success too (mean of the last five iterations)."""
+    background: bool | None = None
+    """Write while the run continues, from a copy in the machine's memory; None: from 1 GB on."""
 
 
 class RunConfig(_Section):

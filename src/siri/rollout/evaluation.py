@@ -69,7 +69,9 @@ class Evaluation:
         """As plain data."""
         kinds = {k: {"success": s / n, "n": n} for k, (s, n) in sorted(self.by_kind.items())}
         found: dict[str, Any] = {"success": self.rate, "n": self.n, "interval": list(self.interval)}
-        found |= {"by_kind": kinds, "conduct": dict(self.conduct)}
+        found |= {"by_kind": kinds}
+        if self.conduct:
+            found["conduct"] = dict(self.conduct)
         return found if self.task_score is None else {**found, "task_score": self.task_score}
 
     @classmethod

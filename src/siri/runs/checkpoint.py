@@ -1,36 +1,139 @@
 """Everything of a run, saved at once and restored to the same continuation.
 
-A checkpoint is a sealed folder (``siri.storage``) of safetensors and JSON; nothing in it is code.
-docs/checkpoints.md lists what it holds.
+A checkpoint is a sealed folder (``siri.storage``) of safetensors and JSON; nothing in it is code. Each
+process of the job writes what it holds, and nothing is gathered. docs/checkpoints.md lists the files.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import random
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from siri.config import RunConfig, parse_config
 from siri.curriculum import Curriculum, Phase, State
 from siri.errors import CheckpointError, ConfigError
 from siri.protocols import TrainablePolicy
+from siri.runs.plain_state import from_json, random_state, set_random_state, to_json
 from siri.skills import SkillBank
-from siri.storage import is_sealed, sealed_folder, verify
-from siri.types import StopReason, Task, Trajectory, Turn
+from siri.storage import aside, entries_of, is_sealed, seal, verify
+from siri.training.shards import Piece, Shards, share, snapshot, write_shard
 
-__all__ = ["latest", "load_policy", "progress_of", "restore", "save", "saved", "weights_of"]
+__all__ = ["Saving", "latest", "load_policy", "progress_of", "restore", "save", "saved", "weights_of"]
 
-SCHEMA = 2
+SCHEMA = 3
+_READ = (2, SCHEMA)
+"""Schema 2, of siri 0.1.0, has one file of weights and one of the optimizer instead of a shard a process."""
+BACKGROUND = 1_000_000_000
+"""Bytes from which on a checkpoint is written while the run continues."""
+
+
+class Saving:
+    """A checkpoint on its way to the disk. ``finish`` seals it; until then it does not exist for a reader.
+
+    Args:
+        run: between two iterations; every process of the job makes this. Each writes what it holds.
+        folder: holds the checkpoints of one run.
+        extra: plain data to store with it; ``restore`` returns it.
+        keep: newest checkpoints that stay, at least 1; the best stays too.
+        score: what "best" means, larger is better; None takes no part.
+        background: write while the run continues, from a copy in this machine's memory; None: where the whole
+            checkpoint has ``BACKGROUND`` bytes or more.
+    """
+
+    def __init__(
+        self,
+        run: Curriculum,
+        folder: Path,
+        *,
+        extra: Mapping[str, Any] | None = None,
+        keep: int = 2,
+        score: float | None = None,
+        background: bool | None = None,
+    ) -> None:
+        self.folder, self.keep, self._processes = folder, keep, run.processes
+        self.target = folder / f"{run.state.index:06d}"
+        rank, size = run.processes.rank, run.processes.size
+        own = list(share(run.learner.pieces(), rank=rank, size=size))
+        whole = sum(run.processes.gather([sum(part.bytes for part in own)]))
+        self.background = whole >= BACKGROUND if background is None else background
+        self._fresh = run.processes.on_first(lambda: _opened(self.target))
+        self._entries: dict[str, Any] = {}
+        self._fault: CheckpointError | None = None
+        if self.background:
+            own = snapshot(own)
+        self._writing: Future[None] | None = None
+        try:
+            if run.processes.first:
+                self._write_plain(run, extra or {}, score)
+        except CheckpointError as fault:
+            self._fault = fault
+        if self.background:
+            executor = ThreadPoolExecutor(1, thread_name_prefix="siri-checkpoint")
+            self._writing = executor.submit(self._write, own, rank, size)
+            executor.shutdown(wait=False)
+        else:
+            self._write(own, rank, size)
+
+    def finish(self) -> Path:
+        """Wait for every process, seal the checkpoint, and drop those that need not stay. A collective.
+
+        Raises:
+            CheckpointError: a process could not write its part; the older ones are intact.
+        """
+        if self._writing is not None:
+            self._writing.result()
+        fault = None if self._fault is None else str(self._fault)
+        parts = self._processes.gather([(fault, self._entries)])
+
+        def sealed() -> None:
+            try:
+                for said, _ in parts:
+                    if said is not None:
+                        raise CheckpointError(said)
+                seal(self._fresh, self.target, {name: e for _, found in parts for name, e in found.items()})
+                _prune(self.folder, self.keep)
+            finally:
+                shutil.rmtree(self._fresh, ignore_errors=True)
+
+        self._processes.on_first(sealed)
+        return self.target
+
+    def _write_plain(self, run: Curriculum, extra: Mapping[str, Any], score: float | None) -> None:
+        body = {
+            "schema": SCHEMA,
+            "score": score,
+            "state": asdict(run.state) | {"phase": run.state.phase.value},
+            "parts": {name: part.state_dict() for name, part in run.stateful.items()},
+            "pool": {kind: [to_json(t) for t in kept] for kind, kept in run.pool.items()},
+            "optimizer": run.learner.settings(),
+            "random": random_state(),
+            "config": run.config.model_dump(mode="json"),
+            "extra": extra,
+        }
+        paths = [self._fresh / "skills.json", self._fresh / "state.json"]
+        try:
+            run.bank.save(paths[0])
+            paths[1].write_text(json.dumps(body), encoding="utf-8")
+            self._entries |= entries_of(paths)
+        except OSError as error:
+            raise _full(self.target, error.strerror or str(error)) from error
+
+    def _write(self, own: Sequence[Piece], rank: int, size: int) -> None:
+        if self._fault is not None:
+            return
+        try:
+            self._entries |= entries_of([write_shard(self._fresh, own, rank=rank, size=size)])
+        except (OSError, SafetensorError) as error:
+            self._fault = _full(self.target, str(error))
 
 
 def save(
@@ -41,48 +144,28 @@ def save(
     keep: int = 2,
     score: float | None = None,
 ) -> Path:
-    """Save ``run`` as ``folder/<iteration>``; of the older ones the last ``keep`` and the best stay.
-
-    Args:
-        run: between two iterations; every process of the job calls this, the first writes.
-        folder: holds the checkpoints of one run.
-        extra: plain data to store beside it; ``restore`` returns it.
-        keep: newest checkpoints that stay, at least 1.
-        score: what "best" means, larger is better; None takes no part.
+    """Save ``run`` as ``folder/<iteration>``, now; see ``Saving`` for the arguments.
 
     Raises:
         CheckpointError: it could not be written; the older ones are intact.
     """
-    target = folder / f"{run.state.index:06d}"
-    # these two may need every process
-    weights, learner = run.learner.weights(), run.learner.state_dict()
-    if not run.processes.first:
-        return target
-    tensors, groups = flattened(learner["optimizer"])
-    body = {
-        "schema": SCHEMA,
-        "score": score,
-        "state": asdict(run.state) | {"phase": run.state.phase.value},
-        "parts": {name: part.state_dict() for name, part in run.stateful.items()},
-        "pool": {kind: [_to_json(t) for t in kept] for kind, kept in run.pool.items()},
-        "optimizer": groups,
-        "random": _random_state(),
-        "config": run.config.model_dump(mode="json"),
-        "extra": extra or {},
-    }
+    return Saving(run, folder, extra=extra, keep=keep, score=score, background=False).finish()
+
+
+def _opened(target: Path) -> Path:
+    fresh = aside(target)
     try:
-        with sealed_folder(target) as fresh:
-            save_file(weights, fresh / "weights.safetensors")
-            save_file(tensors, fresh / "optimizer.safetensors")
-            run.bank.save(fresh / "skills.json")
-            (fresh / "state.json").write_text(json.dumps(body), encoding="utf-8")
-    except SafetensorError as error:
-        raise CheckpointError(
-            f"got {error} while writing {target}, expected room on the disk; what was saved before is "
-            "intact; fix: free the disk, then continue with resume=True"
-        ) from error
-    _prune(folder, keep)
-    return target
+        fresh.mkdir(parents=True)
+    except OSError as error:
+        raise _full(target, error.strerror or str(error)) from error
+    return fresh
+
+
+def _full(target: Path, why: str) -> CheckpointError:
+    return CheckpointError(
+        f"got {why} while writing {target}, expected room and permission; what was saved before is intact; "
+        "fix: free the disk, then continue with resume=True"
+    )
 
 
 def latest(folder: Path, *, damaged: Callable[[str], None] = lambda _: None) -> Path:
@@ -121,20 +204,15 @@ def restore(run: Curriculum, path: Path) -> dict[str, Any]:
     """
     verify(path)
     body = _body(path)
-    try:
-        tensors = load_file(path / "optimizer.safetensors")
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"got checkpoint {path} that cannot be read ({error})") from error
+    tensors = Shards(path)
     try:
         # settings that an older version did not know have their defaults
         before = parse_config(body["config"])
     except ConfigError as error:
         raise CheckpointError(f"got checkpoint {path} of another version: {error}") from error
     _compare(before.model_dump(mode="json"), run.config.model_dump(mode="json"), path)
-    weights = weights_of(path)
-    run.learner.load_weights(weights)
+    run.learner.restore(tensors, body["optimizer"])
     run.policy.sync(run.learner)
-    run.learner.load_state_dict({"optimizer": unflattened(tensors, body["optimizer"])})
     run.bank.adopt(SkillBank.load(path / "skills.json"))
     for name, state in body["parts"].items():
         if name not in run.stateful:
@@ -144,8 +222,8 @@ def restore(run: Curriculum, path: Path) -> dict[str, Any]:
             )
         run.stateful[name].load_state_dict(state)
     run.state = State(**{**body["state"], "phase": Phase(body["state"]["phase"])})
-    run.pool = {kind: [_from_json(t) for t in kept] for kind, kept in body["pool"].items()}
-    _set_random_state(body["random"])
+    run.pool = {kind: [from_json(t) for t in kept] for kind, kept in body["pool"].items()}
+    set_random_state(body["random"])
     extra: dict[str, Any] = body["extra"]
     return extra
 
@@ -154,9 +232,9 @@ def _body(path: Path) -> dict[str, Any]:
     """state.json of the checkpoint at ``path``."""
     try:
         body: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        if body["schema"] != SCHEMA:
+        if body["schema"] not in _READ:
             raise CheckpointError(
-                f"got checkpoint {path} of schema {body['schema']}, expected {SCHEMA}; "
+                f"got checkpoint {path} of schema {body['schema']}, expected one of {_READ}; "
                 "fix: the version of siri that wrote it"
             )
     except (OSError, ValueError, KeyError) as error:
@@ -170,10 +248,7 @@ def weights_of(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: they cannot be read.
     """
-    try:
-        return load_file(path / "weights.safetensors")
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"got checkpoint {path} that cannot be read ({error})") from error
+    return dict(_Saved(path).named_weights())
 
 
 def progress_of(path: Path) -> dict[str, Any]:
@@ -194,7 +269,7 @@ def load_policy(policy: TrainablePolicy, path: Path, config: RunConfig) -> None:
     """
     policy.adapt(config.lora, seed=config.seed)
     try:
-        policy.sync(_Saved(weights_of(path)))
+        policy.sync(_Saved(path))
     except RuntimeError as error:
         first = (str(error).splitlines() or [""])[0]
         raise CheckpointError(
@@ -206,12 +281,15 @@ def load_policy(policy: TrainablePolicy, path: Path, config: RunConfig) -> None:
 class _Saved:
     """Weights of a checkpoint, as the learner would stream them."""
 
-    def __init__(self, weights: Mapping[str, Tensor]) -> None:
-        self.weights = weights
+    def __init__(self, path: Path) -> None:
+        self.tensors = Shards(path)
 
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
-        """One after the other."""
-        yield from self.weights.items()
+        """One after the other, on the CPU."""
+        for name in self.tensors.names():
+            kind, _, inner = name.partition("/")
+            if kind == "weights":
+                yield inner, self.tensors.read(name)
 
 
 def saved(folder: Path) -> list[Path]:
@@ -237,60 +315,6 @@ def _score(path: Path) -> float | None:
     return score if isinstance(score, float) and math.isfinite(score) else None
 
 
-def flattened(optimizer: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An optimizer's state as named tensors, and as plain data what is none."""
-    tensors: dict[str, Tensor] = {}
-    plain: dict[str, dict[str, Any]] = {}
-    for index, entries in optimizer["state"].items():
-        for name, value in entries.items():
-            if isinstance(value, Tensor):
-                tensors[f"{index}/{name}"] = value.detach().cpu().contiguous()
-            else:
-                plain.setdefault(str(index), {})[name] = value
-    return tensors, {"plain": plain, "groups": optimizer["param_groups"]}
-
-
-def unflattened(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> dict[str, Any]:
-    state: dict[Any, dict[str, Any]] = {}
-    for key, value in tensors.items():
-        index, _, name = key.rpartition("/")
-        state.setdefault(_index(index), {})[name] = value
-    for index, entries in plain["plain"].items():
-        state.setdefault(_index(index), {}).update(entries)
-    return {"state": state, "param_groups": plain["groups"]}
-
-
-def _index(text: str) -> int | str:
-    return int(text) if text.isdecimal() else text
-
-
-def _random_state() -> dict[str, Any]:
-    """siri draws from no global generator; a model's dropout or a user's environment may."""
-    kind, words, gauss = random.getstate()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {
-        "python": [kind, list(words), gauss],
-        "torch": _hex(torch.get_rng_state()),
-        "cuda": [_hex(state) for state in cuda],
-    }
-
-
-def _set_random_state(state: Mapping[str, Any]) -> None:
-    kind, words, gauss = state["python"]
-    random.setstate((kind, tuple(words), gauss))
-    torch.set_rng_state(_bytes(state["torch"]))
-    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all([_bytes(text) for text in state["cuda"]])
-
-
-def _hex(state: Tensor) -> str:
-    return bytes(state.tolist()).hex()
-
-
-def _bytes(text: str) -> Tensor:
-    return torch.tensor(list(bytes.fromhex(text)), dtype=torch.uint8)
-
-
 def _compare(saved: Mapping[str, Any], own: Mapping[str, Any], path: Path, prefix: str = "") -> None:
     """Refuse another configuration: the run would not go on, but turn into another one."""
     for key in sorted({*saved, *own}):
@@ -302,33 +326,3 @@ def _compare(saved: Mapping[str, Any], own: Mapping[str, Any], path: Path, prefi
                 f"got {prefix}{key}={now!r}, expected {before!r} as in {path}; fix: restore the setting, "
                 "or start a new run from RUN/model"
             )
-
-
-def _to_json(trajectory: Trajectory) -> dict[str, Any]:
-    """What a miner reads; token ids and anchors have done their work."""
-    task = trajectory.task
-    return {
-        "id": trajectory.id,
-        "task": [task.id, task.kind, task.goal, task.split],
-        "turns": [[t.observation, t.action, t.text, t.valid, t.reward] for t in trajectory.turns],
-        "final": trajectory.final_observation,
-        "seed": trajectory.seed,
-    }
-
-
-def _from_json(data: Mapping[str, Any]) -> Trajectory:
-    turns = tuple(
-        Turn(observation, (), action, text, valid, reward, None)
-        for observation, action, text, valid, reward in data["turns"]
-    )
-    return Trajectory(
-        id=data["id"],
-        task=Task(*data["task"]),
-        arm="plain",
-        skills=(),
-        turns=turns,
-        success=True,
-        stop=StopReason.SUCCESS,
-        final_observation=data["final"],
-        seed=data["seed"],
-    )

@@ -119,14 +119,31 @@ def iterations(
             if first:
                 stage(name, result)
 
+    saving: list[checkpoint.Saving] = []
+
+    def settle() -> None:
+        """Seal the checkpoint that is on its way. A collective: every process calls it at the same places."""
+        while saving:
+            saving.pop().finish()
+
     def save() -> None:
+        settle()
         if first:
             run.bank.save(directory.skills)
-        recent = progress["recent"]
-        score = sum(recent) / len(recent) if recent and run.config.checkpoint.best else None
-        checkpoint.save(
-            run, directory.checkpoints, extra=progress, keep=run.config.checkpoint.keep, score=score
+        recent, c = progress["recent"], run.config.checkpoint
+        score = sum(recent) / len(recent) if recent and c.best else None
+        saving.append(
+            checkpoint.Saving(
+                run,
+                directory.checkpoints,
+                extra=progress,
+                keep=c.keep,
+                score=score,
+                background=c.background,
+            )
         )
+        if not saving[-1].background:
+            settle()
 
     measure()
     began = time.monotonic()
@@ -136,25 +153,29 @@ def iterations(
         if first:
             directory.append_metrics(iteration, seconds)
             directory.append_episodes(iteration.mined)
-            report(iteration, seconds)
         plain = iteration.metrics.get("arm/plain/success")
         progress["recent"] = [*progress["recent"], *([] if plain is None else [plain])][-_SMOOTHED:]
         if run.state.phase is not iteration.phase:
             progress["due"] = "final" if run.state.phase is Phase.DONE else _STAGES[iteration.phase]
         stopping = run.processes.any(interrupted())
-        saving = progress["due"] is not None or run.state.index % run.config.checkpoint.every == 0
-        if stopping or saving:
+        due = progress["due"] is not None or run.state.index % run.config.checkpoint.every == 0
+        if stopping or due:
             save()
+        if first:
+            report(iteration, seconds)
         if stopping:
+            settle()
             raise KeyboardInterrupt
         try:
             yield iteration
         except GeneratorExit:
-            if not saving:
+            if not due:
                 save()
+            settle()
             raise
         measure()
         began = time.monotonic()
+    settle()
     if first:
         with quiet_transformers():
             run.policy.save(directory.model)

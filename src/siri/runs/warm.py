@@ -13,7 +13,6 @@ from typing import Any, cast
 
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from siri import build
 from siri.algos import CrossEntropy
@@ -23,10 +22,10 @@ from siri.errors import CheckpointError, ConfigError
 from siri.policies import HFPolicy
 from siri.rollout.evaluation import Evaluation, evaluate
 from siri.rollout.suite import Suite
-from siri.runs.checkpoint import flattened, unflattened
 from siri.runs.demonstrations import Demonstrator, SFTSettings
 from siri.storage import sealed_folder, verify, write_atomic
 from siri.training.learner import Learner
+from siri.training.shards import Shards, snapshot, write_shard
 from siri.types import Sampling
 
 __all__ = ["Warm", "sft"]
@@ -164,13 +163,11 @@ def _kept_or(path: Path, measure: Callable[[], dict[str, Evaluation]]) -> dict[s
 
 
 def _save(folder: Path, learner: Learner, step: int, losses: list[float]) -> None:
-    tensors, groups = flattened(learner.state_dict()["optimizer"])
     target = folder / "checkpoints" / f"{step:06d}"
     try:
         with sealed_folder(target) as fresh:
-            save_file(learner.weights(), fresh / "weights.safetensors")
-            save_file(tensors, fresh / "optimizer.safetensors")
-            state = {"step": step, "losses": losses, "optimizer": groups}
+            write_shard(fresh, snapshot(learner.pieces()), rank=0, size=1)
+            state = {"step": step, "losses": losses, "optimizer": learner.settings()}
             (fresh / "state.json").write_text(json.dumps(state), encoding="utf-8")
     except SafetensorError as error:
         raise CheckpointError(
@@ -191,9 +188,7 @@ def _restored(folder: Path, learner: Learner) -> tuple[int, list[float]]:
         except CheckpointError:
             continue
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        learner.load_weights(load_file(path / "weights.safetensors"))
-        optimizer = unflattened(load_file(path / "optimizer.safetensors"), state["optimizer"])
-        learner.load_state_dict({"optimizer": optimizer})
+        learner.restore(Shards(path), state["optimizer"])
         return int(state["step"]), list(state["losses"])
     return 0, []
 

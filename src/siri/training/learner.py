@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from siri import doors
 from siri.algos.objectives import TokenBatch, TokenScores
-from siri.errors import CheckpointError, ConfigError
+from siri.errors import ConfigError
 from siri.models.adapters import has_adapter
 from siri.models.dropout import remove_dropout
 from siri.processes import Processes, started
@@ -25,8 +25,10 @@ from siri.protocols import Objective, Progress
 from siri.training.batches import Totals, collate, micro_batches, minibatches
 from siri.training.passes import Scorer, mode, reference_logprobs
 from siri.training.rows import Row
-from siri.training.sharding import like, whole
 from siri.training.sharding import shard as spread
+from siri.training.sharding import whole
+from siri.training.shards import Piece, Shards
+from siri.training.state import optimizer_settings, pieces, restore, trained
 from siri.training.trial import try_objective
 
 __all__ = ["Learner", "start_processes"]
@@ -194,58 +196,28 @@ class Learner:
         Whole and one after the other, so no process ever holds a second model. A collective: every process
         iterates, to the end.
         """
-        names = {name for name, _ in self.model.named_parameters()}
-        names |= {name for name, _ in self.model.named_buffers()}
-        if has_adapter(self.model):
-            names = {name for name, value in self.model.named_parameters() if value.requires_grad}
-        found = self.model.state_dict()
-        for name in sorted(names & set(found)):
-            yield name, whole(found[name].detach())
+        for name, value in trained(self.model).items():
+            yield name, whole(value)
 
     def weights(self) -> dict[str, Tensor]:
         """What ``named_weights`` yields, on the CPU."""
         return {name: value.cpu().contiguous() for name, value in self.named_weights()}
 
-    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Take back what ``weights`` returned.
+    def pieces(self) -> Iterator[Piece]:
+        """What this process holds of the weights and of the optimizer's state, for a checkpoint."""
+        return pieces(self.model, self._optimizer)
+
+    def settings(self) -> dict[str, Any]:
+        """What the optimizer's state holds besides tensors, as JSON values."""
+        return optimizer_settings(self._optimizer)
+
+    def restore(self, saved: Shards, settings: Mapping[str, Any]) -> None:
+        """Take back what ``pieces`` and ``settings`` gave, whatever number of processes wrote it.
 
         Raises:
-            CheckpointError: they are those of another model.
+            CheckpointError: they are those of another model, or cannot be read.
         """
-        own = self.weights()
-        if set(own) != set(weights) or any(own[name].shape != weights[name].shape for name in own):
-            raise CheckpointError(
-                f"got {len(weights)} weights of another model, expected the {len(own)} of the one in "
-                "training; fix: resume with the policy that the run began with"
-            )
-        with torch.no_grad():
-            for name, value in self.model.state_dict().items():
-                if name in weights:
-                    value.copy_(like(weights[name], value))
-
-    def state_dict(self) -> dict[str, Any]:
-        """The optimizer's state; the weights are apart."""
-        state = self._optimizer.state_dict()
-        gathered = {
-            index: {name: whole(value) for name, value in entries.items()}
-            for index, entries in state["state"].items()
-        }
-        return {"optimizer": {"state": gathered, "param_groups": state["param_groups"]}}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what ``state_dict`` returned."""
-        if "optimizer" not in state:
-            raise CheckpointError(
-                f"got a learner state with {sorted(state)}, expected the key 'optimizer'; "
-                f"fix: use another checkpoint"
-            )
-        saved = state["optimizer"]
-        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
-        own = {
-            index: {name: like(value, parameters[index]) for name, value in entries.items()}
-            for index, entries in saved["state"].items()
-        }
-        self._optimizer.load_state_dict({"state": own, "param_groups": saved["param_groups"]})
+        restore(self.model, self._optimizer, saved, settings)
 
     def _step(self, rows: Sequence[Row], int_scale: float, *, measure_gap: bool) -> dict[str, float]:
         totals = Totals.of(rows)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from siri.training.rows import Row
+from siri.training.shards import Piece, Shards
 
 __all__ = ["NoLearner"]
 
@@ -44,12 +45,13 @@ class NoLearner:
         """None."""
         return {}
 
-    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Nothing: there is no model to load them into."""
+    def pieces(self) -> Iterator[Piece]:
+        """None."""
+        return iter(())
 
-    def state_dict(self) -> dict[str, Any]:
-        """An optimizer's state without entries."""
-        return {"optimizer": {"state": {}, "param_groups": []}}
+    def settings(self) -> dict[str, Any]:
+        """An optimizer's settings without entries."""
+        return {"plain": {}, "groups": []}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Nothing."""
+    def restore(self, saved: Shards, settings: Mapping[str, Any]) -> None:
+        """Nothing: there is no model to restore."""

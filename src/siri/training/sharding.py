@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-__all__ = ["like", "shard", "whole"]
+__all__ = ["shard", "whole"]
 
 
 def shard(scorer: nn.Module, compute: torch.dtype | None) -> None:
@@ -26,15 +26,3 @@ def whole(value: Any) -> Any:
     """A tensor that is spread over processes, gathered: a collective. Others as they are."""
     gather = getattr(value, "full_tensor", None)
     return value if gather is None else gather()
-
-
-def like(value: Any, model: Tensor) -> Any:
-    """``value`` spread as ``model`` is; scalars and others as they are."""
-    if not hasattr(model, "full_tensor") or getattr(value, "shape", None) != model.shape:
-        return value
-    from torch.distributed.tensor import DTensor, distribute_tensor
-
-    spread: Any = model
-    if not isinstance(spread, DTensor):
-        return value
-    return distribute_tensor(value.to(spread.device), spread.device_mesh, spread.placements)

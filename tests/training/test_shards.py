@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from siri.errors import CheckpointError
-from siri.runs.shards import Piece, Shards, piece, share, snapshot, write_shard
+from siri.training.shards import Piece, Shards, piece, share, snapshot, write_shard
 
 TENSORS = {
     "embedding": torch.arange(44.0).reshape(11, 4),

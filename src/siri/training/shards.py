@@ -105,17 +105,11 @@ def write_shard(folder: Path, pieces: Sequence[Piece], *, rank: int, size: int) 
     """Write one process's pieces, which are on the CPU, into ``folder``.
 
     Raises:
-        CheckpointError: it could not be written.
+        OSError, SafetensorError: it could not be written.
     """
     path = folder / f"shard-{rank:05d}-of-{size:05d}.safetensors"
     layout = {part.name: {"shape": list(part.shape), "start": part.start} for part in pieces}
-    try:
-        save_file({part.name: part.value for part in pieces}, path, metadata={_HEADER: json.dumps(layout)})
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"got {error} while writing {path}, expected room on the disk; what was saved before is intact; "
-            "fix: free the disk, then resume"
-        ) from error
+    save_file({part.name: part.value for part in pieces}, path, metadata={_HEADER: json.dumps(layout)})
     return path
 
 
@@ -132,8 +126,15 @@ class Shards:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._parts: dict[str, list[tuple[int, int, Path]]] = {}
+        self._prefixes: dict[Path, str] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         """Shape of every whole tensor, by name."""
+        plain = {name: folder / f"{name}.safetensors" for name in ("weights", "optimizer")}
+        if all(path.is_file() for path in plain.values()):  # siri 0.1.0: one file each, of whole tensors
+            for name, path in plain.items():
+                self._prefixes[path] = f"{name}/"
+                self._index(path)
+            return
         paths = sorted(folder.glob("shard-*-of-*.safetensors"))
         sizes = {path.stem.rpartition("-")[2] for path in paths}
         if len(sizes) != 1 or len(paths) != int(sizes.pop()):
@@ -177,12 +178,13 @@ class Shards:
         return found[0] if len(found) == 1 else torch.cat(found)
 
     def _slice(self, path: Path, name: str, rows: tuple[int, int] | None) -> Tensor:
+        key = name.removeprefix(self._prefixes.get(path, ""))
         try:
             with safe_open(path, "pt") as file:
                 if rows is None:
-                    whole: Tensor = file.get_tensor(name)
+                    whole: Tensor = file.get_tensor(key)
                     return whole
-                part: Tensor = file.get_slice(name)[rows[0] : rows[1]]
+                part: Tensor = file.get_slice(key)[rows[0] : rows[1]]
                 return part
         except (OSError, SafetensorError) as error:
             raise self._damaged(f"{path.name}: {error}") from error
@@ -190,11 +192,13 @@ class Shards:
     def _index(self, path: Path) -> None:
         try:
             with safe_open(path, "pt") as file:
-                layout: Any = json.loads((file.metadata() or {})[_HEADER])
-                for name in file.keys():  # noqa: SIM118 (not a mapping)
-                    shape = tuple(int(n) for n in layout[name]["shape"])
-                    start = int(layout[name]["start"])
-                    held = tuple(file.get_slice(name).get_shape())
+                prefix = self._prefixes.get(path)
+                layout: Any = json.loads((file.metadata() or {})[_HEADER]) if prefix is None else None
+                for key in file.keys():  # noqa: SIM118 (not a mapping)
+                    held = tuple(file.get_slice(key).get_shape())
+                    entry: Any = {"shape": held, "start": 0} if layout is None else layout[key]
+                    name, start = f"{prefix or ''}{key}", int(entry["start"])
+                    shape = tuple(int(n) for n in entry["shape"])
                     if held[1:] != shape[1:] or self.shapes.setdefault(name, shape) != shape:
                         raise self._damaged(f"{path.name}: {name!r} of shape {held} in {shape}")
                     self._parts.setdefault(name, []).append((start, start + (held[0] if held else 1), path))
