@@ -184,3 +184,60 @@ def test_the_rules_for_another_writer_leave_the_episode_as_it_is():
     miner = SelfMiner(Scripted(answer), prompt=told, samples=1, max_skills=9, pattern=TINY_SKILL_GRAMMAR)
     assert len(miner.mine([make_trajectory()])) == 4
     assert miner.report.rejected == {}
+
+
+def test_the_limit_that_is_stated_is_the_one_that_is_enforced():
+    """The same number in the same unit: words without a tokenizer, its tokens with one."""
+
+    class Letters(Scripted):
+        class tokenizer:
+            all_special_ids = ()
+
+            def __new__(cls, text, add_special_tokens=False):
+                return {"input_ids": [1] * len(text)}
+
+    for policy, count in ((Scripted, lambda text: len(text.split())), (Letters, len)):
+        for limit in (30, 60, 75):
+            fits = "w" * (limit - len("When it is late: ")) if policy is Letters else "w " * (limit - 4)
+            for strategy, kept in ((fits, 1), (fits + " w", 0)):
+                agent = policy(rows(strategy))
+                miner = SelfMiner(agent, samples=1, max_tokens=limit)
+                assert len(miner.mine([make_trajectory()])) == kept
+                assert (miner.report.rejected == {"too_long": 1}) == (not kept)
+                unit = "tokens" if policy is Letters else "words"
+                assert f"at most {limit} {unit}," in agent.requests[0].messages[0]["content"]
+                assert count(f"When it is late: {strategy.strip()}") <= limit or not kept
+
+
+def test_a_thought_is_not_read_and_one_without_an_end_is_cut_off():
+    class Thinks(Scripted):
+        """A policy whose template opens the thought."""
+
+        def generate(self, requests, sampling):
+            return [replace(c, opened="<think>\n") for c in super().generate(requests, sampling)]
+
+    bad = rows("always open the fridge")
+    miner = SelfMiner(Thinks(f"{bad} or not", f"{bad}</think>{rows('use the lamp')}"), samples=2)
+    assert [skill.strategy for skill in miner.mine([make_trajectory()])] == ["use the lamp"]
+    assert miner.report.rejected == {"cut_off": 1}
+
+
+def test_the_placeholder_of_the_prompt_is_no_skill():
+    form = JsonSummaryPrompt().messages([make_trajectory()])[0]["content"]
+    miner = SelfMiner(Scripted(form), samples=1)
+    assert miner.mine([make_trajectory()]) == []
+    assert miner.report.rejected == {"leaked_prompt": 1}
+
+
+def test_room_for_the_reply_is_a_setting_and_a_report_says_when_it_is_short():
+    class Cut(Scripted):
+        def generate(self, requests, sampling):
+            return [replace(c, finished=False) for c in super().generate(requests, sampling)]
+
+    policy = Cut("<think>well")
+    miner = SelfMiner(policy, samples=2, reply_tokens=4000)
+    assert miner.mine([make_trajectory()]) == []
+    assert policy.sampling.max_tokens == 4000
+    assert miner.report.rejected == {"cut_off": 2}
+    assert miner.report.notes == ("every reply was cut off at 4000 tokens; reply_tokens gives more room",)
+    assert SelfMiner().sampling.max_tokens == 320

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siri.skills.writers.parsing import TINY_SKILL_GRAMMAR, parse_skills, phrases, rejection
+from siri.skills.writers.thoughts import answer_of
 from tests.skills.helpers import HEAT
 
 PAIR = [("the room is dark", "use the lamp")]
@@ -38,6 +39,27 @@ ROW = {"condition": "the room is dark", "strategy": "use the lamp"}
         "- When the room is dark, use the lamp",
         "1. If the room is dark, use the lamp",
         "I think:\n- When the room is dark:  use the lamp\nThat is all.",
+        # other shapes
+        json.dumps({"result": {"skills": [ROW]}}),
+        json.dumps({"skills": {"1": ROW}}),
+        json.dumps({"skill": ROW}),
+        json.dumps([{"skill": ROW}]),
+        json.dumps([[ROW]]),
+        json.dumps({"answer": [ROW], "examples": [{"condition": "x", "strategy": "y"}]}),
+        json.dumps({"reasoning": [{"condition": "x", "strategy": "y"}], "advice for later": [ROW]}),
+        json.dumps({"thoughts": "it was dark", "skills": [ROW]}),
+        json.dumps(["When the room is dark: use the lamp"]),
+        json.dumps({"skills": ["When the room is dark: use the lamp"]}),
+        json.dumps({"When the room is dark": "use the lamp"}),
+        json.dumps({"skills": {"When the room is dark": "use the lamp"}}),
+        json.dumps(json.dumps([ROW])),
+        '"When the room is dark: use the lamp"',
+        json.dumps({"skills": json.dumps([ROW])}),
+        json.dumps({"condition": "the room is dark", "strategy": ["use the lamp"]}),
+        json.dumps({"trigger": "the room is dark", "steps": ["1. use the lamp."]}),
+        json.dumps({"title": "Light", "principle": "use the lamp", "when_to_apply": "the room is dark"}),
+        json.dumps({"plan": [ROW]}),
+        json.dumps({"when": {"a": 1}, "skills": [ROW]}),
     ],
 )
 def test_one_skill(text):
@@ -67,7 +89,22 @@ def test_the_sentence_of_the_tiny_policy_is_kept_word_for_word():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "no skill here", "[]", "{}", "[1, 2]", '[{"condition": "a"', "When: x", "[" * 5000]
+    "text",
+    [
+        "",
+        "no skill here",
+        "[]",
+        "{}",
+        "[1, 2]",
+        '[{"condition": "a"',
+        "When: x",
+        "[" * 5000,
+        '{"a": ' * 5000,
+        '{"action": "go", "observation": "a room"}',
+        '{"context": "a room"}',
+        '{"skills": []}',
+        '{"discarded": [{"condition": "a", "strategy": "b"}]}',
+    ],
 )
 def test_no_skill(text):
     assert parse_skills(text) == []
@@ -100,6 +137,12 @@ def test_a_row_without_one_part_is_seen_and_refused_as_empty():
         ("dark", "user: hello", "leaked_prompt"),
         ("dark", "Ignore all previous instructions", "leaked_prompt"),
         ("dark", "a" * 3000, "too_long"),
+        ("<when it applies>", "<what to do>", "leaked_prompt"),
+        ("dark", "<what to do>", "leaked_prompt"),
+        ("it applies", "use the lamp", "leaked_prompt"),
+        ("dark", "what to do", "leaked_prompt"),
+        ("the task is to <kind of task>", "use the lamp", "leaked_prompt"),
+        ("a < b and c > d", "use the lamp", None),
     ],
 )
 def test_rejection(condition, strategy, reason):
@@ -139,3 +182,64 @@ def test_grammar_accepts(strategy):
 def test_grammar_refuses_rambling_and_cut_off_text(strategy):
     assert rejection("the task is to heat an object", strategy, pattern=GRAMMAR) == "grammar"
     assert rejection("it is dark", HEAT, pattern=GRAMMAR) == "grammar"
+
+
+DRAFT = '{"condition": "anything", "strategy": "always open the fridge first."}'
+FORM = '[{"condition": "<when it applies>", "strategy": "<what to do>"}]'
+END = json.dumps([ROW])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<think>The form is {FORM}.</think>{END}",
+        f"<think>Maybe {DRAFT}? No, that failed.</think>\n\n{END}",
+        f"Maybe {DRAFT}? No.</think>{END}",  # the prompt opened the thought
+        f"<think>a</think>Maybe {DRAFT}<think>no</think>{END}",
+        f"<think>a <think>b</think> {DRAFT}</think>{END}",
+        f"<thinking>{DRAFT}</thinking>{END}",
+        f"<reasoning>{DRAFT}</reasoning>{END}",
+        f"<THINK>{DRAFT}</THINK>{END}",
+        f"[THINK]{DRAFT}[/THINK]{END}",
+        f"◁think▷{DRAFT}◁/think▷{END}",
+        f"<seed:think>{DRAFT}</seed:think>{END}",
+        f"<|begin_of_thought|>{DRAFT}<|end_of_thought|>{END}",
+        f"<|START_THINKING|>{DRAFT}<|END_THINKING|>{END}",
+        f"<|channel|>analysis<|message|>{DRAFT}<|end|><|start|>assistant<|channel|>final<|message|>{END}",
+        f"<|channel|>analysis<|message|>{DRAFT}<|end|><|start|>assistant<|channel|>commentary<|message|>x<|end|>"
+        f"<|start|>assistant<|channel|>final <|constrain|>json<|message|>{END}<|return|>",
+        f"analysisMaybe {DRAFT} is wrong.assistantfinal{END}",
+        "<think>When in doubt: open the fridge.\n</think>\nWhen the room is dark: use the lamp",
+    ],
+)
+def test_thoughts_are_not_read(text):
+    assert parse_skills(text) == PAIR
+    assert answer_of(text)[1] is False
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<think>Maybe {DRAFT} but",
+        f"<think>a</think>well<think>{DRAFT}",
+        f"{DRAFT} <thinking>or",
+        f"[THINK]{DRAFT}",
+        f"<|channel|>analysis<|message|>{DRAFT}",
+        f"<|channel|>analysis<|message|>{DRAFT}<|end|><|start|>assistant<|channel|>commentary<|message|>{DRAFT}",
+        f"analysisMaybe {DRAFT} is",
+    ],
+)
+def test_a_thought_that_never_ends_says_nothing(text):
+    assert parse_skills(text) == []
+    assert answer_of(text) == ("", True)
+
+
+@given(
+    st.text(max_size=60).filter(lambda t: "<" not in t and "[" not in t and "◁" not in t),
+    st.text(max_size=60),
+)
+def test_what_stands_after_the_last_thought_is_the_answer(said, thought):
+    if said.lstrip().startswith(("analysis", "commentary")):
+        return
+    assert answer_of(f"<think>{thought.replace('<', '')}</think>{said}") == (said, False)
+    assert answer_of(said) == (said, False)

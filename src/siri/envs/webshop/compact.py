@@ -188,7 +188,7 @@ class CompactSummaryPrompt:
 
     max_tokens = 72
 
-    def messages(self, trajectories: Sequence[Trajectory]) -> list[Message]:
+    def messages(self, trajectories: Sequence[Trajectory], limit: str = "") -> list[Message]:  # noqa: ARG002
         """One user message, from the first trajectory's valid commands."""
         first = trajectories[0]
         actions = [turn.action for turn in first.turns if turn.valid]

@@ -17,6 +17,7 @@ from siri.skills.bank import jaccard, normalize, skill_id, words
 from siri.skills.safety import SkillGuard
 from siri.skills.writers.parsing import MAX_TOKENS, parse_skills, phrases, rejection
 from siri.skills.writers.prompts import JsonSummaryPrompt, SummaryPrompt, prompt_hash
+from siri.skills.writers.thoughts import answer_of
 from siri.types import Message, MiningReport, Skill, Trajectory
 
 __all__ = ["Answer", "Miner"]
@@ -66,6 +67,7 @@ class Miner(ABC):
         pattern: str | None = None,
         max_tokens: int = MAX_TOKENS,
         similarity: float = 0.9,
+        reply_tokens: int | None = None,
         seed: int = 0,
     ) -> None:
         if min(max_per_request, max_skills, samples) < 1:
@@ -74,6 +76,8 @@ class Miner(ABC):
                 "expected at least 1 each"
             )
         self.prompt: SummaryPrompt = JsonSummaryPrompt(max_skills=max_skills) if prompt is None else prompt
+        self.reply_tokens = reply_tokens or self.prompt.max_tokens
+        """Longest reply. A model that thinks first needs some thousands."""
         self.max_per_request = max_per_request
         self.max_skills = max_skills
         self.samples = samples
@@ -88,6 +92,11 @@ class Miner(ABC):
     @abstractmethod
     def origin(self) -> str:
         """``Skill.origin`` of what it writes."""
+
+    @property
+    def limit(self) -> str:
+        """How long a skill may be, as the prompt says it and ``mine`` enforces it."""
+        return f"{self.guard.max_tokens} {'words' if self.guard.tokenizer is None else 'tokens'}"
 
     @abstractmethod
     def _complete(self, conversations: Sequence[list[Message]], seeds: Sequence[int]) -> list[Answer]:
@@ -110,7 +119,7 @@ class Miner(ABC):
         for trajectory in trajectories:
             _refuse_unminable(trajectory)
         plan = self._plan(trajectories)
-        asked = [self.prompt.messages(s.trajectories) for s in plan]
+        asked = [self.prompt.messages(s.trajectories, self.limit) for s in plan]
         answers = self._complete(asked, [s.seed for s in plan])
         rejected: Counter[str] = Counter()
         drafts, proposed = self._read(plan, asked, answers, rejected)
@@ -121,8 +130,11 @@ class Miner(ABC):
             skills += [draft.finished(kind) for draft in ranked[: self.max_skills]]
         reasons = {reason: count for reason, count in sorted(rejected.items()) if count}
         failed = Counter(answer.failure for answer in answers if answer.failure is not None)
+        notes = self._notes()
+        if answers and not skills and all(answer.cut_off for answer in answers):
+            notes += (f"every reply was cut off at {self.reply_tokens} tokens; reply_tokens gives more room",)
         self.report = MiningReport(
-            len(plan), proposed, len(skills), reasons, dict(sorted(failed.items())), self._notes()
+            len(plan), proposed, len(skills), reasons, dict(sorted(failed.items())), notes
         )
         return skills
 
@@ -140,10 +152,11 @@ class Miner(ABC):
             if answer.failure is not None or answer.rejection is not None:
                 rejected[answer.rejection or ""] += answer.rejection is not None
                 continue
-            pairs = parse_skills(answer.text)
+            said, within_thought = answer_of(answer.text)
+            pairs = parse_skills(said)
             proposed += len(pairs)
             if not pairs:
-                rejected["cut_off" if answer.cut_off else "unparseable"] += 1
+                rejected["cut_off" if answer.cut_off or within_thought else "unparseable"] += 1
             instructions = phrases(m["content"] for m in messages if m["role"] == "system")
             for condition, strategy in pairs:
                 draft = self._draft(summary, condition, strategy, instructions)

@@ -74,9 +74,10 @@ class ChatMiner(Miner):
             max_skills=max_skills,
             samples=samples,
             pattern=pattern,
+            reply_tokens=reply_tokens,
             seed=seed,
         )
-        options: dict[str, Any] = {"max_completion_tokens": reply_tokens or self.prompt.max_tokens}
+        options: dict[str, Any] = {"max_completion_tokens": self.reply_tokens}
         if temperature is not None:
             options["temperature"] = temperature
         if structured:

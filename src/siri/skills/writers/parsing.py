@@ -1,15 +1,15 @@
-"""Reading skills out of what a model wrote, and refusing those that are none."""
+"""Reading skills out of what a model wrote, and refusing what is not one."""
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
 
 from siri.skills.bank import normalize
+from siri.skills.writers.shapes import pairs_of, tidy, tidy_condition, values_of
+from siri.skills.writers.thoughts import answer_of
 
 __all__ = ["MAX_TOKENS", "TINY_SKILL_GRAMMAR", "parse_skills", "phrases", "rejection"]
 
@@ -25,11 +25,6 @@ TINY_SKILL_GRAMMAR = (
 
 _LONGEST = 65536
 """Characters of an answer that are read."""
-_NAMES = {
-    "condition": ("condition", "when", "if", "situation", "applies when", "when it applies"),
-    "strategy": ("strategy", "action", "advice", "do", "then", "what to do"),
-}
-_ALIASES = {alias: name for name, aliases in _NAMES.items() for alias in aliases}
 _SENTENCE = re.compile(
     r"\bWhen\s+([^:\n]{1,400}):\s*(\S.*?)(?=\s*(?:$|\n|\bWhen\s[^:\n]{1,400}:))", re.MULTILINE
 )
@@ -39,10 +34,15 @@ _LABELLED = re.compile(
 )
 _COMMA = re.compile(r"^[\s\-*•\d.)]*(?:When|If)\s+([^,:\n]{1,400}),\s+(\S[^\n]*)$", re.MULTILINE)
 _LEAKS = re.compile(
-    r"<\|?/?\w+\|?>|<\||\|>|```|\[/?INST\]|<</?SYS>>|your task is to|summari[sz]e|\bjson\b|admissible"
+    r"<\|?[/\w][^<>]{0,80}>|<\||\|>|```|\[/?INST\]|<</?SYS>>|your task is to|summari[sz]e|\bjson\b|admissible"
     r"|\b(?:assistant|user|system)\s*:|\bignore (?:all |any )?(?:the )?(?:previous|prior|above)\b",
     re.IGNORECASE,
 )
+_PLACEHOLDERS = frozenset(
+    ["it applies", "when it applies", "what to do", "condition", "strategy", "the condition", "the strategy",
+     "string", "text", "when", "a condition", "a strategy"]
+)  # fmt: skip
+"""Parts that stand in the form which is asked for, as a model echoes them."""
 _PHRASE = 8
 """Words in a row that a skill may not share with the instructions."""
 
@@ -50,18 +50,25 @@ _PHRASE = 8
 def parse_skills(text: str) -> list[tuple[str, str]]:
     """(condition, strategy) pairs in ``text``; empty when it holds none. Never raises.
 
-    Tried in order: JSON (objects, lists, in a fenced block, amid prose, or cut off after some whole objects;
-    with Python's quotes, typographic quotes or trailing commas) with the keys ``condition`` and ``strategy``
-    or names that mean the same; lines "Condition: …" and "Strategy: …"; sentences "When <condition>:
-    <strategy>"; lines "When <condition>, <strategy>".
+    Thoughts are not read (``answer_of``). Tried in order:
+
+    - JSON with the keys ``condition`` and ``strategy`` or names that mean the same, at any depth: objects,
+      lists, in a fenced block, within prose, or cut off after some whole objects; with Python's quotes,
+      typographic quotes or trailing commas;
+    - lines "Condition: …" and "Strategy: …";
+    - sentences "When <condition>: <strategy>";
+    - lines "When <condition>, <strategy>".
     """
-    text = text[:_LONGEST]
-    pairs = [pair for value in _values(text) for pair in _pairs(value)]
+    text = answer_of(text)[0][:_LONGEST]
+    with suppress(ValueError, RecursionError):
+        whole = json.loads(text)
+        text = whole if isinstance(whole, str) else text  # a reply that was quoted once more
+    pairs = [pair for value in values_of(text) for pair in pairs_of(value)]
     if pairs:
         return pairs
     labelled = [(match["condition"], match["strategy"]) for match in _LABELLED.finditer(text)]
     found = labelled or _SENTENCE.findall(text) or _COMMA.findall(text)
-    return [(_condition(c) if labelled else _tidy(c), _tidy(s).strip("*_ ")) for c, s in found]
+    return [(tidy_condition(c) if labelled else tidy(c), tidy(s).strip("*_ ")) for c, s in found]
 
 
 def phrases(texts: Iterable[str]) -> frozenset[str]:
@@ -83,17 +90,21 @@ def rejection(
     instructions: frozenset[str] = frozenset(),
     digits: bool = False,
 ) -> str | None:
-    """Why the pair is no skill, in one word, or None when it is one.
+    """Why the pair is not a skill, in one word, or None when it is one.
 
-    ``empty``: a part is missing. ``leaked_prompt``: pieces of the chat format, of the environment's prompt or
-    (``phrases``) of the ``instructions``, or an attempt to give new ones. ``instance_ids``: a digit
-    ("cabinet 3", a product id), so it speaks of one instance, unless ``digits`` are welcome. ``too_long``:
-    over ``max_tokens`` by ``count`` (words by default). ``grammar``: ``pattern`` does not match the whole
-    sentence.
+    - ``empty``: a part is missing.
+    - ``leaked_prompt``: pieces of the chat format, of the environment's prompt, of the form that was asked
+      for or (``phrases``) of the ``instructions``, or an attempt to give new ones.
+    - ``instance_ids``: a digit ("cabinet 3", a product id), so it speaks of one instance, unless ``digits``
+      are welcome.
+    - ``too_long``: over ``max_tokens`` by ``count`` (words by default).
+    - ``grammar``: ``pattern`` does not match the whole sentence.
     """
     text = f"When {condition}: {strategy}"
     if not re.search(r"[^\W_]", condition) or not re.search(r"[^\W_]", strategy):
         return "empty"
+    if not _PLACEHOLDERS.isdisjoint((normalize(condition), normalize(strategy))):
+        return "leaked_prompt"
     if _LEAKS.search(text) or (instructions and not instructions.isdisjoint(phrases([text]))):
         return "leaked_prompt"
     if not digits and re.search(r"\d", text):
@@ -107,66 +118,3 @@ def rejection(
 
 def _words(text: str) -> int:
     return len(text.split())
-
-
-def _tidy(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _condition(text: str) -> str:
-    """A condition without its "when", and without what joins it to the strategy."""
-    return re.sub(r"^(?:when|if)\s+", "", _tidy(text).strip("*_ "), flags=re.IGNORECASE).rstrip(":,. ")
-
-
-def _values(text: str) -> list[Any]:
-    """The JSON values of the text, outermost first; what lies inside one is not looked at again."""
-    found: list[Any] = []
-    decoder, place = json.JSONDecoder(), 0
-    for _ in range(64):
-        bracket = re.compile(r"[\[{]").search(text, place)
-        if bracket is None:
-            break
-        place = bracket.start() + 1
-        with suppress(ValueError, RecursionError):
-            value, place = decoder.raw_decode(text, bracket.start())
-            found.append(value)
-            continue
-        repaired = _repaired(text, bracket.start())
-        if repaired is not None:
-            found.append(repaired[0])
-            place = repaired[1]
-    return found
-
-
-def _repaired(text: str, start: int) -> tuple[Any, int] | None:
-    """Almost-JSON from ``start`` to the bracket that closes it, and where it ends; None when it is not."""
-    closing = {"[": "]", "{": "}"}[text[start]]
-    ends = [m.end() for m in re.finditer(re.escape(closing), text[start : start + 8192])]
-    for end in ends[:8]:
-        part = text[start : start + end].translate({0x201C: '"', 0x201D: '"', 0x2018: "'", 0x2019: "'"})
-        part = re.sub(r",\s*([\]}])", r"\1", part)
-        with suppress(ValueError, RecursionError):
-            return json.loads(part), start + end
-        with suppress(ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
-            return ast.literal_eval(part), start + end
-    return None
-
-
-def _pairs(value: Any) -> list[tuple[str, str]]:
-    """The pairs of a JSON value; none when it is not of the form asked for."""
-    if isinstance(value, dict) and not _named(value):
-        lists = [item for item in value.values() if isinstance(item, list)]
-        value = lists[0] if len(lists) == 1 else None
-    rows = [value] if isinstance(value, dict) else value
-    named = [_named(row) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    return [(_condition(row.get("condition", "")), _tidy(row.get("strategy", ""))) for row in named if row]
-
-
-def _named(row: dict[Any, Any]) -> dict[str, str]:
-    """The parts of a skill in a JSON object, by their proper names; a part that is no text is empty."""
-    found: dict[str, str] = {}
-    for key, part in row.items():
-        name = _ALIASES.get(normalize(str(key)))
-        if name is not None:
-            found.setdefault(name, part if isinstance(part, str) else "")
-    return found

@@ -41,14 +41,23 @@ EMBEDDED_RULES = (
 """System message for a writer that has to write for the embedded policy and does not know its language."""
 
 
+LIMIT = "60 words"
+"""How long a skill may be, where a miner does not say."""
+
+
 class SummaryPrompt(Protocol):
     """Asks for skills from a few successful episodes of one kind. Pure."""
 
     max_tokens: int
     """Room that the answer needs."""
 
-    def messages(self, trajectories: Sequence[Trajectory]) -> list[Message]:
-        """The conversation whose continuation is read by ``parse_skills``."""
+    def messages(self, trajectories: Sequence[Trajectory], limit: str = LIMIT) -> list[Message]:
+        """The conversation whose continuation is read by ``parse_skills``.
+
+        Args:
+            trajectories: the episodes to show.
+            limit: how long a skill may be, in the unit in which it is counted: ``"60 tokens"``.
+        """
         ...
 
 
@@ -61,13 +70,13 @@ class JsonSummaryPrompt:
         self.max_observation = max_observation
         """Characters of each observation that are shown."""
 
-    def messages(self, trajectories: Sequence[Trajectory]) -> list[Message]:
+    def messages(self, trajectories: Sequence[Trajectory], limit: str = LIMIT) -> list[Message]:
         """One system message with the rules, one user message with the episodes."""
         rules = (
             "You turn successful episodes of one kind of task into short, general skills. "
             f"Answer with a JSON list of at most {self.max_skills} objects and nothing else: "
             '[{"condition": "<when it applies>", "strategy": "<what to do>"}]. '
-            "Each skill has at most 50 words and holds for other tasks of this kind: "
+            f"As one sentence, a skill has at most {limit}, and it holds for other tasks of this kind: "
             "no digits, no names or numbers of single objects, no product ids."
         )
         episodes = [self._episode(i, t) for i, t in enumerate(trajectories, start=1)]
@@ -90,7 +99,7 @@ class ActionSummaryPrompt:
 
     max_tokens = 60
 
-    def messages(self, trajectories: Sequence[Trajectory]) -> list[Message]:
+    def messages(self, trajectories: Sequence[Trajectory], limit: str = LIMIT) -> list[Message]:  # noqa: ARG002
         """One user message, ``summary_text`` of the first trajectory's valid actions."""
         first = trajectories[0]
         actions = [turn.action for turn in first.turns if turn.valid]
@@ -108,9 +117,9 @@ class WithRules:
         self.rules = rules
         self.max_tokens = max_tokens
 
-    def messages(self, trajectories: Sequence[Trajectory]) -> list[Message]:
+    def messages(self, trajectories: Sequence[Trajectory], limit: str = LIMIT) -> list[Message]:
         """The rules, then the other prompt."""
-        return [{"role": "system", "content": self.rules}, *self.prompt.messages(trajectories)]
+        return [{"role": "system", "content": self.rules}, *self.prompt.messages(trajectories, limit)]
 
 
 def prompt_hash(messages: Sequence[Message]) -> str:

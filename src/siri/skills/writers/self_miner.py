@@ -8,7 +8,7 @@ from typing import Any
 from siri.errors import ConfigError, MinerFault, PolicyFault
 from siri.protocols import Policy
 from siri.skills.writers.base import Answer, Miner
-from siri.skills.writers.parsing import TINY_SKILL_GRAMMAR
+from siri.skills.writers.parsing import MAX_TOKENS, TINY_SKILL_GRAMMAR
 from siri.skills.writers.prompts import ActionSummaryPrompt, SummaryPrompt
 from siri.types import Message, Request, Sampling
 
@@ -31,6 +31,7 @@ class SelfMiner(Miner):
         temperature: float = 0.7,
         reply_tokens: int | None = None,
         pattern: str | None = None,
+        max_tokens: int = MAX_TOKENS,
         seed: int = 0,
     ) -> None:
         super().__init__(
@@ -39,9 +40,11 @@ class SelfMiner(Miner):
             max_skills=max_skills,
             samples=samples,
             pattern=pattern,
+            max_tokens=max_tokens,
+            reply_tokens=reply_tokens,
             seed=seed,
         )
-        self.sampling = Sampling(temperature=temperature, max_tokens=reply_tokens or self.prompt.max_tokens)
+        self.sampling = Sampling(temperature=temperature, max_tokens=self.reply_tokens)
         self.policy: Policy | None = None
         if policy is not None:
             self.bind(policy)

@@ -1,0 +1,52 @@
+"""What of a reply is the answer: a model may think first, aloud, and what it thinks is not what it says.
+
+A thought holds drafts, discarded ideas and pieces of the prompt. Nothing of it is ever read for skills.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["answer_of"]
+
+_NAMES = r"think(?:ing)?|thoughts?|reason(?:ing)?|analysis|reflection|scratchpad|inner_monologue"
+_OPEN = re.compile(
+    rf"<\|?(?:[a-z]+:)?(?:{_NAMES})\|?(?:\s[^<>]*)?>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|START_THINKING\|>",
+    re.IGNORECASE,
+)
+_CLOSE = re.compile(
+    rf"<\|?/(?:[a-z]+:)?(?:{_NAMES})\|?\s*>|<\|(?:end_of_thought|END_THINKING|/think)\|>|\[/THINK\]|◁/think▷",
+    re.IGNORECASE,
+)
+_CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)")
+_MESSAGE = "<|message|>"
+"""Harmony: every message names its channel, and then begins."""
+_MESSAGE_END = re.compile(r"<\|(?:end|return|call|start)\|>")
+_STRIPPED_FINAL = re.compile(r"assistant\s*final(?=\W|[A-Z])")
+"""Harmony whose control tokens were left out by the decoder: "analysis…assistantfinal…"."""
+_STRIPPED_ANALYSIS = re.compile(r"\A\s*(?:analysis|commentary)(?=[A-Z])")
+
+
+def answer_of(text: str) -> tuple[str, bool]:
+    """The part of a reply that answers, and whether the reply ended within a thought.
+
+    What stands before the last closing tag of a thought was thought, whether or not the reply holds the tag
+    that opened it: many templates put that one into the prompt. After an opening tag that is never closed
+    nothing is an answer. Of a reply in channels, only the last final one is.
+    """
+    channels = list(_CHANNEL.finditer(text))
+    if channels:
+        final = [match for match in channels if match[1] == "final"]
+        if not final:
+            return "", True
+        said = text[final[-1].end() :].partition(_MESSAGE)[2]
+        end = _MESSAGE_END.search(said)
+        text = said if end is None else said[: end.start()]
+    elif _STRIPPED_ANALYSIS.match(text):
+        finals = list(_STRIPPED_FINAL.finditer(text))
+        if not finals:
+            return "", True
+        text = text[finals[-1].end() :]
+    closed = [match.end() for match in _CLOSE.finditer(text)]
+    text = text[max(closed, default=0) :]
+    return ("", True) if _OPEN.search(text) else (text, False)
