@@ -13,6 +13,7 @@ from siri.algos import Loss, SiriObjective, TokenBatch, TokenScores
 from siri.config import RunConfig
 from siri.config.presets import preset
 from siri.envs.webshop.lexicon import CATEGORIES
+from siri.policies.language import Language, language_of
 from siri.policies.tiny import CONDITIONS, base_path
 from siri.protocols import Objective, Policy, SkillMiner, Validator
 from siri.skills.bank import skill_id
@@ -187,13 +188,17 @@ def oracle(config: RunConfig) -> OracleMiner:
 
 def self_miner(config: RunConfig) -> SkillMiner | None:
     """The policy's own words: `siri run --miner self`."""
-    return build.miner("self", config, embedded=True)
+    return build.miner("self", config, embedded=_language(config))
 
 
 def chat_miner(config: RunConfig) -> SkillMiner | None:
     """`siri run --miner openai` with ``benchmarks.study.writer`` on this machine as the endpoint."""
     url = serve(STRATEGIES)
-    return build.miner("openai", config, embedded=True, base_url=url, model="strong-writer")
+    return build.miner("openai", config, embedded=_language(config), base_url=url, model="strong-writer")
+
+
+def _language(config: RunConfig) -> Language | None:
+    return language_of("tiny", env="webshop" if config.env.style == "compact" else "alfworld")
 
 
 @dataclass(frozen=True)

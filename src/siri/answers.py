@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from siri.errors import ConfigError, EnvironmentFault, MinerFault, PolicyFault
@@ -59,17 +60,41 @@ def completions(found: object, count: int, name: str) -> list[Completion]:
     return list(found)
 
 
-def mined(found: object, name: str) -> tuple[Skill, ...]:
-    """What ``SkillMiner.mine`` returned."""
+def mined(found: object, name: str) -> tuple[tuple[Skill, ...], int]:
+    """What ``SkillMiner.mine`` returned: the skills in it, and how many items were none and were left out.
+
+    A skill has texts that are str, a strategy that says something, and sources and prompts that are str.
+
+    Raises:
+        MinerFault: it is no list, or there are items and none of them is a skill.
+    """
     if isinstance(found, str) or not isinstance(found, Sequence):
         raise MinerFault(f"got {_short(found)} from {name}, expected a list of siri.types.Skill")
-    for skill in found:
-        if not isinstance(skill, Skill):
-            raise MinerFault(f"got {_short(skill)} among the skills of {name}, expected a siri.types.Skill")
-        words = (skill.id, skill.kind, skill.condition, skill.strategy, skill.origin)
-        if not all(isinstance(text, str) for text in words):
-            raise MinerFault(f"got {_short(skill)} from {name}, expected a Skill whose texts are str")
-    return tuple(found)
+    skills = [skill for item in found if (skill := _skill(item)) is not None]
+    if found and not skills:
+        raise MinerFault(
+            f"got {_short(found[0])} among the skills of {name}, expected a siri.types.Skill whose texts are "
+            "str and not empty"
+        )
+    return tuple(skills), len(found) - len(skills)
+
+
+def _skill(item: object) -> Skill | None:
+    if not isinstance(item, Skill):
+        return None
+    texts: tuple[object, ...] = (item.id, item.kind, item.condition, item.strategy, item.origin)
+    if not all(isinstance(text, str) for text in texts) or not item.strategy.strip():
+        return None
+    named: list[tuple[str, ...]] = []
+    for names in (item.sources, item.prompts):
+        given: object = names
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            return None
+        read = tuple(given)
+        if not all(isinstance(name, str) for name in read):
+            return None
+        named.append(read)
+    return replace(item, sources=named[0], prompts=named[1])
 
 
 def status(found: object, name: str) -> SkillStatus:

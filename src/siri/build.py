@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from siri.algos import SiriObjective
     from siri.config import RunConfig
     from siri.curriculum import Curriculum
+    from siri.policies.language import Language
     from siri.policies.words import Scene
     from siri.protocols import Objective, Policy, SkillMiner, TrainablePolicy, Validator
     from siri.rollout.suite import Suite
@@ -146,7 +147,7 @@ def miner(
     name: str,
     config: RunConfig,
     *,
-    embedded: bool = False,
+    embedded: Language | None = None,
     base_url: str | None = None,
     model: str | None = None,
     skills: str | Path | None = None,
@@ -158,7 +159,8 @@ def miner(
         name: ``"self"``, ``"openai"``, ``"file"``, ``"none"``, an entry point of ``siri.miners``, or
             ``module:function``.
         config: of the run.
-        embedded: the policy speaks the language of the embedded ones, whatever ``env.style`` is.
+        embedded: language of an embedded policy (``siri.policies.language``), which ``mining.form``
+            "auto" then takes; None for every other policy.
         base_url: endpoint of a hosted writer.
         model: name of a hosted writer.
         skills: where the skills of ``"file"`` are.
@@ -181,8 +183,8 @@ def miner(
             raise ConfigError("got miner='file' without skills, expected their path; fix: skills=PATH")
         return FileMiner(skills)
     m = config.mining
-    small = embedded or config.env.style in ("transcript", "compact")
-    prompt, rules, pattern = _embedded_language(config.env.style) if small else (None, "", None)
+    form = (embedded or "json") if m.form == "auto" else m.form
+    prompt, rules, pattern = (None, "", None) if form == "json" else _embedded_language(form)
     common: dict[str, Any] = {
         "seed": config.seed,
         "max_skills": m.max_skills,
@@ -190,6 +192,7 @@ def miner(
         "samples": m.samples,
         "temperature": m.temperature,
         "pattern": pattern,
+        "reply_tokens": m.reply_tokens,
     }
     if name == "self":
         return SelfMiner(prompt=prompt, **common)
@@ -198,9 +201,9 @@ def miner(
             raise ConfigError("got miner='openai' without a model, expected its name; fix: model=NAME")
         if prompt is not None:
             prompt = WithRules(prompt, rules)
-        return ChatMiner(
-            model, base_url=base_url, prompt=prompt, **common, **config.chat.model_dump(), cache=cache
-        )
+        chat = config.chat.model_dump()
+        common["reply_tokens"] = chat.pop("reply_tokens") or m.reply_tokens
+        return ChatMiner(model, base_url=base_url, prompt=prompt, **common, **chat, cache=cache)
     known = ("self", "openai", "file", "none")
     made: SkillMiner = make_plugin("miner", "siri.miners", name, config, known=known)
     return made
@@ -339,9 +342,9 @@ def _scenes(suite: Suite) -> list[Scene]:
     return found
 
 
-def _embedded_language(style: str) -> tuple[SummaryPrompt, str, str]:
-    """Summary prompt, rules for another writer, and grammar of the embedded policies."""
-    if style == "compact":
+def _embedded_language(language: Language) -> tuple[SummaryPrompt, str, str]:
+    """Summary prompt, rules for another writer, and grammar of an embedded policy."""
+    if language == "compact":
         from siri.envs.webshop.compact import SHOP_RULES, SHOP_SKILL_GRAMMAR, CompactSummaryPrompt
 
         return CompactSummaryPrompt(), SHOP_RULES, SHOP_SKILL_GRAMMAR

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from siri import answers
+from siri.deadline import within
 from siri.errors import ConfigError, EnvironmentFault, MinerFault, SiriError
 from siri.protocols import (
     BoundMiner,
@@ -163,14 +164,29 @@ def stateful(parts: Mapping[str, object]) -> dict[str, Stateful]:
     return found
 
 
-def mined(miner: BoundMiner, trajectories: Sequence[Trajectory]) -> tuple[Skill, ...]:
-    """What a miner writes.
+def mined(
+    miner: BoundMiner, trajectories: Sequence[Trajectory], *, timeout: float | None = None
+) -> tuple[tuple[Skill, ...], int]:
+    """What a miner writes, and how many things among it are no skills and were left out.
+
+    Args:
+        miner: it.
+        trajectories: what it reads.
+        timeout: seconds that it may take; None waits for ever.
 
     Raises:
-        MinerFault: it could not, raised anything at all, or returned something else than skills.
+        MinerFault: it could not, took too long, raised anything at all, or returned something else than
+            skills.
     """
-    found = _asked(MinerFault, f"miner {name_of(miner)}: ", miner.mine, trajectories)
-    return answers.mined(found, f"miner {name_of(miner)}")
+    who = f"miner {name_of(miner)}"
+    try:
+        found = within(timeout, lambda: _asked(MinerFault, f"{who}: ", miner.mine, trajectories))
+    except TimeoutError as error:
+        raise MinerFault(
+            f"got no skills from {who} within {timeout:g} s, expected an answer; fix: mining.timeout, or the "
+            "miner"
+        ) from error
+    return answers.mined(found, who)
 
 
 def judged(

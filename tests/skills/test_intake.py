@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import json
 import logging
 import pickle
+import threading
+import time
+from dataclasses import replace
 
 import pytest
 
@@ -87,3 +91,47 @@ def test_the_policies_for_a_failing_miner(caplog):
         stop(fault, 2)
     with pytest.raises(ConfigError, match="at least 1"):
         StopAfter(0)
+
+
+class Says:
+    """A miner that returns what it is given, or does what it is given."""
+
+    def __init__(self, said):
+        self.said = said
+
+    def mine(self, trajectories):
+        return self.said() if callable(self.said) else self.said
+
+
+def test_what_is_no_skill_is_left_out_and_counted():
+    good = make_skill("use the lamp", sources=["a", "b"])
+    odd = [None, "a skill", replace(good, strategy=" "), replace(good, kind=3), replace(good, sources=(1,))]
+    odd += [replace(good, sources="ab"), replace(good, prompts=None)]
+    bank = SkillBank()
+    proposal = propose(Says([*odd, good]), [], bank)
+    [skill], event = admit(proposal, bank, iteration=4)
+    assert (skill.created, skill.sources) == (4, ("a", "b"))
+    assert event == "mined 1 skills from 0 episodes, 1 new, 7 that are no skills"
+    json.dumps(bank.to_json())
+    with pytest.raises(MinerFault, match=r"^got None among the skills of miner Says, expected a siri.types"):
+        propose(Says(odd), [], bank)
+
+
+def test_a_miner_that_hangs_costs_its_skills():
+    stop = threading.Event()
+    began = time.monotonic()
+    with pytest.raises(MinerFault, match=r"^got no skills from miner Says within 0\.2 s, .*mining\.timeout"):
+        propose(Says(stop.wait), [], SkillBank(), timeout=0.2)
+    assert time.monotonic() - began < 10
+    stop.set()
+
+
+def test_within_a_time_out_everything_is_as_without_one():
+    def leave():
+        raise KeyboardInterrupt
+
+    assert propose(Says([make_skill()]), [], SkillBank(), timeout=1e12).skills == (make_skill(),)
+    with pytest.raises(MinerFault, match="ZeroDivisionError"):
+        propose(Says(lambda: 1 / 0), [], SkillBank(), timeout=60.0)
+    with pytest.raises(KeyboardInterrupt):
+        propose(Says(leave), [], SkillBank(), timeout=60.0)

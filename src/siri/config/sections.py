@@ -230,10 +230,18 @@ class MiningConfig(_Section):
     """Summaries asked for per kind; pairs that say the same are votes."""
     temperature: NotNegative = 0.7
     """Of the summaries, whoever writes them."""
+    form: Literal["auto", "json", "actions", "compact"] = "auto"
+    """What a writer reads and writes: ``json`` is whole episodes, and a list of skills as JSON;
+    ``actions`` and ``compact`` are the languages of the embedded policies, on ALFWorld and in the shop.
+    ``auto`` is the own language of an embedded policy, and JSON for every other one."""
+    reply_tokens: Count | None = None
+    """Longest reply of a writer; None is what the prompt needs. Raise it for models that think first."""
+    timeout: Positive | None = 3600.0
+    """Seconds that one mining may take; a miner that hangs costs its skills. None waits for ever."""
     capacity: Count | None = None
     """Most live skills of a kind (``SkillBank``: which one makes room); None is no limit."""
     max_failures: Count | None = None
-    """Stop the run after so many failed minings in a row; None warns and goes on without new skills."""
+    """Stop the run after this many failed minings in a row; None warns and continues without new skills."""
     min_active: Whole = 8
     """ACTIVE skills that end the phase …"""
     min_iterations: Whole = 20
@@ -256,7 +264,7 @@ class ChatConfig(_Section):
     max_tokens: Count | None = None
     """Prompt and completion tokens that the run may pay for."""
     reply_tokens: Count | None = None
-    """Longest reply; None is what the prompt needs. Raise it for models that think before they answer."""
+    """Longest reply of the hosted writer; None is ``mining.reply_tokens``."""
 
 
 class ValidationConfig(_Section):

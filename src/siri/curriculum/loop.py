@@ -169,7 +169,7 @@ class Curriculum:
         def mine() -> Proposal:
             with during(self.progress, "mining", len(pool)):
                 miner.bind(self.policy.snapshot(), iteration=k)
-                return propose(miner, pool, self.bank, screen=self.screen)
+                return propose(miner, pool, self.bank, screen=self.screen, timeout=self.config.mining.timeout)
 
         try:
             proposal = self.processes.on_first(mine)

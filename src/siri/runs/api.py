@@ -151,7 +151,7 @@ def _carried_out(
         if policy is None:
             policy = recipe.make_policy(suite)
             held.callback(doors.closed, policy)
-        miner = given.miner or recipe.make_miner(cache=directory.calls)
+        miner = given.miner or recipe.make_miner(policy=given.policy, cache=directory.calls)
         run = build.run(
             suite,
             policy,

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from siri import build
 from siri.config import RunConfig, parse_config
 from siri.errors import ConfigError
+from siri.policies.language import language_of
 from siri.rollout.evaluation import Evaluation
 from siri.skills import SkillRecord
 from siri.types import Trajectory
 
 if TYPE_CHECKING:
-    from siri.protocols import Objective, SkillMiner, TrainablePolicy, Validator
+    from siri.protocols import Objective, Policy, SkillMiner, TrainablePolicy, Validator
     from siri.rollout.suite import Suite
 
 __all__ = ["STAGES", "EpisodeRow", "Recipe", "SkillRow", "StageResult", "Summary"]
@@ -65,13 +66,18 @@ class Recipe:
         self._refuse_objects("policy")
         return build.policy(self.policy, self.config, env=self.env, engine=self.engine, suite=suite)
 
-    def make_miner(self, *, cache: Path | None = None) -> SkillMiner | None:
-        """Who writes skills; ``cache`` is the folder for the answers of a hosted writer."""
+    def make_miner(self, *, policy: Policy | None = None, cache: Path | None = None) -> SkillMiner | None:
+        """Who writes skills.
+
+        Args:
+            policy: the one that is trained, where it was given as an object.
+            cache: folder for the answers of a hosted writer.
+        """
         self._refuse_objects("miner")
         return build.miner(
             self.miner,
             self.config,
-            embedded=self.policy == "tiny",
+            embedded=language_of(self.policy if policy is None else policy, env=self.env),
             base_url=self.openai_base_url,
             model=self.openai_model,
             skills=self.skills,

@@ -61,20 +61,29 @@ def propose(
     bank: SkillBank,
     *,
     screen: Screen | None = None,
+    timeout: float | None = None,
 ) -> Proposal:
     """Mine, and let the screen judge what the bank does not have. The bank is not changed.
+
+    Args:
+        miner: who writes.
+        trajectories: what is read.
+        bank: what is known already.
+        screen: who judges; None admits everything.
+        timeout: seconds that the mining may take; None waits for ever.
 
     Raises:
         MinerFault: whatever the miner raised. When the screen breaks, the skills stay, without its word.
     """
     bound = doors.miner(miner)
-    mined = doors.mined(bound, trajectories)
+    mined, odd = doors.mined(bound, trajectories, timeout=timeout)
     fresh = [skill for skill in mined if bank.duplicate_of(skill) is None]
     judged, remark = _judge(fresh, screen)
     by_text = {_key(skill): verdict for skill, verdict in zip(fresh, judged, strict=True)}
     report = bound.report
     counts = {"refused": report.rejected, "failed": report.failed}
     remarks = [f"{word} {dict(count)}" for word, count in counts.items() if count]
+    remarks += [f"{odd} that are no skills"] if odd else []
     remarks += [remark] if remark else []
     verdicts = tuple(by_text.get(_key(skill), 0.0) for skill in mined)
     return Proposal(mined, verdicts, len(trajectories), (*remarks, *report.notes))

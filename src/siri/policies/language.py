@@ -1,0 +1,56 @@
+"""Whether a policy is one of the embedded ones, which write skills only in the form that they were taught."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from siri.protocols import Policy
+
+__all__ = ["Language", "language_of"]
+
+Language = Literal["actions", "compact"]
+"""``actions`` is that of ALFWorld's embedded policy, ``compact`` the shop's."""
+
+_ASKS = "Summarize as a skill."
+_LARGEST = 1 << 20
+"""Bytes of the tokenizer of an embedded policy, at most."""
+
+
+def language_of(policy: str | os.PathLike[str] | Policy, *, env: str = "alfworld") -> Language | None:
+    """The form in which an embedded policy writes skills; None for every other policy.
+
+    Args:
+        policy: ``"tiny"``, a model folder (a run's ``model`` too), a name, or the policy itself.
+        env: the benchmark, which says what ``"tiny"`` is.
+    """
+    if policy == "tiny":
+        return "compact" if env == "webshop" else "actions"
+    if isinstance(policy, str | os.PathLike):
+        return _of_folder(Path(policy).expanduser())
+    from siri import doors
+
+    tokenizer = doors.policy(policy).tokenizer
+    if tokenizer is None:
+        return None
+    asks = tokenizer(_ASKS, add_special_tokens=False)["input_ids"]
+    return "actions" if len(asks) == 1 else None
+
+
+def _of_folder(folder: Path) -> Language | None:
+    file = folder / "tokenizer.json"
+    with suppress(OSError, ValueError, RecursionError, KeyError, TypeError):
+        if file.stat().st_size > _LARGEST:
+            return None
+        model = json.loads(file.read_text(encoding="utf-8"))["model"]
+        words = model["vocab"]
+        if model["type"] != "WordLevel" or not isinstance(words, Mapping):
+            return None
+        if _ASKS in words:
+            return "actions"
+        return "compact" if {*_ASKS.split(), "<|user|>", "buy"} <= words.keys() else None
+    return None
