@@ -9,10 +9,11 @@ from siri.cli import (  # importing a module registers its command
     evaluate,
     games,
     play,
+    recipes,
     run,
     sft,
     skills,
 )
 from siri.cli.app import app, main
 
-__all__ = ["app", "compare", "envs", "evaluate", "games", "main", "play", "run", "sft", "skills"]
+__all__ = ["app", "compare", "envs", "evaluate", "games", "main", "play", "recipes", "run", "sft", "skills"]

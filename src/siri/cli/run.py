@@ -67,11 +67,18 @@ def run(
     objective: Annotated[
         str | None, typer.Option(help="The loss: module:function instead of SIRI's.")
     ] = None,
+    method: Annotated[
+        str | None, typer.Option("--recipe", help="Another method: see siri recipes; or module:function.")
+    ] = None,
+    advice: Annotated[
+        Path | None, typer.Option(help="With --recipe: YAML of words for its teacher, by kind of task.")
+    ] = None,
 ) -> None:
     """Train. Example: siri run --out runs/first --seed 0"""
     from siri import build
     from siri.config import load_config
     from siri.config.presets import preset as named
+    from siri.recipes import method as find_method
     from siri.runs import Recipe, RunDirectory, execute, occupied
     from siri.runs.tracking import Trackers, check_trackers
     from siri.training.learner import start_processes
@@ -83,7 +90,7 @@ def run(
         directory = RunDirectory(out)
         recipe = directory.recipe()
         # a folder may be a stranger's: what it names as module:function has to be named again
-        now = {"env": env, "miner": miner, "validator": validator, "objective": objective}
+        now = {"env": env, "miner": miner, "validator": validator, "objective": objective, "method": method}
         again = {name: value for name, value in now.items() if value == getattr(recipe, name)}
         recipe = recipe.named_again(**{name: again[name] for name in recipe.foreign & again.keys()})
         passed_over = _given(
@@ -100,8 +107,11 @@ def run(
             changes.append(f"seed={seed}")
         if match is not None:
             changes.append(f"max_env_steps={RunDirectory(match).results().env_steps}")
+        base = named(preset, env)
+        if method is not None:
+            base = load_config(base, changes=find_method(method).settings)
         recipe = Recipe(
-            load_config(named(preset, env), file=config, assignments=changes),
+            load_config(base, file=config, assignments=changes),
             env=env,
             policy=policy,
             engine=engine,
@@ -112,6 +122,8 @@ def run(
             skills=None if skills is None else str(skills),
             validator=validator,
             objective=objective,
+            method=method,
+            advice=None if advice is None else str(advice),
         )
         directory = RunDirectory(out or Path("runs") / _name(recipe))
     if dry:
@@ -141,14 +153,7 @@ def run(
 
         try:
             summary = execute(
-                build.run(
-                    suite,
-                    agent,
-                    writer,
-                    recipe.config,
-                    objective=recipe.make_objective(),
-                    validator=recipe.make_validator(),
-                ),
+                recipe.compose(suite, agent, writer),
                 directory,
                 resume=resume,
                 report=report,

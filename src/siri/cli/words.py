@@ -10,6 +10,7 @@ import re
 __all__ = ["in_options"]
 
 _OPTIONS = {
+    "advice": "--advice",
     "base_url": "--openai-base-url",
     "data": "--data",
     "engine": "--engine",
@@ -22,6 +23,7 @@ _OPTIONS = {
     "out": "--out",
     "policy": "--policy",
     "preset": "--preset",
+    "recipe": "--recipe",
     "resume": "--resume",
     "skills": "--skills",
     "split": "--split",

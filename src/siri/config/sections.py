@@ -109,7 +109,7 @@ class RolloutConfig(_Section):
     """Rollouts per group, G."""
     skill_share: Share = 0.5
     """Share of a group that sees the skill where one is eligible, rounded down; at least one rollout does and
-    one does not (``validation.retrieval=none``: no skill arm)."""
+    one does not (``validation.retrieval=none``: no skill arm). 1: all do, and nothing is proved."""
     temperature: NotNegative = 1.0
     """Of sampling in training; 1 is the policy itself."""
     top_p: Annotated[Real, Field(gt=0, le=1)] = 1.0

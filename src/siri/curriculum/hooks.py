@@ -14,6 +14,7 @@ from siri import doors
 from siri.config import RunConfig
 from siri.errors import ConfigError, MinerFault
 from siri.protocols import Prompter
+from siri.rollout.suite import Suite
 from siri.skills import SkillBank
 from siri.skills.safety import SkillGuard
 from siri.training.credit import Advantages
@@ -23,7 +24,7 @@ from siri.training.lessons import Lesson
 from siri.training.no_learner import NoLearner
 from siri.training.privileged import Advised, of_trajectory, reprompt, teacher_rows
 from siri.training.rows import build_rows
-from siri.types import Advice, Group
+from siri.types import Advice, Group, Skill
 
 __all__ = ["Advise", "Hooked", "Hooks"]
 
@@ -44,6 +45,8 @@ class Hooked:
     teacher: Mapping[int, tuple[float, ...]] | None = None
     """Log-probs under the teacher's prompts, by the number of the turn; None: no teacher was asked for."""
     figures: Mapping[str, float] | None = None
+    prompts: Mapping[int, tuple[int, ...]] | None = None
+    """Skill prompts of plain turns, where lessons ask for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +85,16 @@ class Hooks:
         *,
         learner: Learner | NoLearner,
         policy: object,
-        prompter: Prompter,
+        suite: Suite,
+        shown: Callable[[Sequence[str]], Sequence[Skill]],
         config: RunConfig,
         iteration: int,
         phase: str,
         seed: int,
     ) -> Hooked:
         """Ask the teacher, then change the advantages and draw the lessons.
+
+        ``shown`` gives the skills of a group as its prompts show them.
 
         Raises:
             ConfigError: ``policy`` does not show how it reads prompts, or advice names no rollout.
@@ -99,7 +105,7 @@ class Hooks:
         figures: dict[str, float] = {}
         teacher: dict[int, tuple[float, ...]] | None = None
         if advised is not None:
-            teacher, tokens = _teacher(groups, advantages, advised, learner, policy, prompter)
+            teacher, tokens = _teacher(groups, advantages, advised, learner, policy, suite.prompter)
             figures["teacher/tokens"] = float(tokens)
         student: dict[int, tuple[float, ...]] = {}
         if teacher and config.optimizer.recompute:
@@ -111,6 +117,7 @@ class Hooks:
             phase=phase,
             seed=seed,
             gamma=config.advantage.gamma,
+            max_return=suite.max_return,
             teacher=teacher,
             student=student,
         )
@@ -124,8 +131,13 @@ class Hooks:
             base = experience.base[tokens_of.turn]
             figures["credit/change"] = float((changed - base).abs().sum() / base.abs().sum().clamp(min=1e-9))
             advantages = replace(advantages, tokens=changed)
-        lessons = None if self.teach is None else list(self.teach(experience))
-        return Hooked(advantages, lessons, teacher, figures)
+        if self.teach is None:
+            return Hooked(advantages, None, teacher, figures)
+        lessons = list(self.teach(experience))
+        prompts = _skill_prompts(groups, advantages, lessons, shown, policy, suite.prompter)
+        kept = [x for x in lessons if x.prompt not in prompts or prompts[x.prompt] is not None]
+        known_prompts = {n: ids for n, ids in prompts.items() if ids is not None}
+        return Hooked(advantages, kept, teacher, figures, known_prompts)
 
 
 def _guarded(texts: Sequence[Advice], guard: SkillGuard) -> tuple[Advice, ...]:
@@ -162,6 +174,26 @@ def _teacher(
         for (number, turn), values in zip(turns, spans, strict=True)
     }
     return found, sum(len(row.ids) for row, _ in rows)
+
+
+def _skill_prompts(
+    groups: Sequence[Group],
+    advantages: Advantages,
+    lessons: Sequence[Lesson],
+    shown: Callable[[Sequence[str]], Sequence[Skill]],
+    policy: object,
+    prompter: Prompter,
+) -> dict[int, tuple[int, ...] | None]:
+    """The prompts with their group's skills of plain turns that lessons name; None where there is none."""
+    wanted = {lesson.prompt for lesson in lessons if lesson.side == "skill"}
+    found: dict[int, tuple[int, ...] | None] = {}
+    for group, trajectory, start in advantages.turns.walk(groups):
+        turns = wanted.intersection(range(start, start + len(trajectory.turns)))
+        if turns and trajectory.arm == "plain":
+            encoder = doors.encoder(policy, "a lesson under the skill prompt of a plain turn")
+            prompts = reprompt(trajectory, {None: shown(group.skills)}, prompter=prompter, encoder=encoder)
+            found |= {n: prompts[n - start] for n in turns}
+    return found
 
 
 def _student(

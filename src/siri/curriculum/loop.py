@@ -194,7 +194,8 @@ class Curriculum:
             advised,
             learner=self.learner,
             policy=self.policy,
-            prompter=self.suite.prompter,
+            suite=self.suite,
+            shown=lambda names: self.rollout.guard([self.bank.get(name).skill for name in names]),
             config=self.config,
             iteration=self.state.index,
             phase=self.state.phase.value,
@@ -204,7 +205,7 @@ class Curriculum:
         if lessons is None:
             wanted = self.config.internalization.replay or self.state.phase is Phase.INTERNALIZATION
             lessons = self.gate.lessons(groups, credit, standing) if wanted else []
-        rows = build_rows(groups, hooked.advantages, lessons, teacher=hooked.teacher)
+        rows = build_rows(groups, hooked.advantages, lessons, teacher=hooked.teacher, prompts=hooked.prompts)
         return rows, hooked.figures or {}, credit.warning
 
     def _learn(self, groups: Sequence[Group], k: int) -> tuple[dict[str, float], list[str]]:

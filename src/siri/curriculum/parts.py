@@ -135,9 +135,10 @@ def tasks_of(train: Sequence[Task], k: int, *, size: int, seed: int) -> list[Tas
 
 
 def group_plan(task: Task, skills: tuple[Skill, ...], seed: int, config: RunConfig) -> GroupPlan:
-    """The group of one task: with skills to show, at least one rollout sees them and one does not."""
+    """The group of one task: with skills to show, at least one rollout sees them and, below a share of 1, one
+    does not."""
     size, share = config.rollout.group_size, config.rollout.skill_share
-    skilled = min(max(int(size * share), 1), size - 1) if skills else 0
+    skilled = min(max(int(size * share), 1), size if share == 1 else size - 1) if skills else 0
     return GroupPlan(task, size - skilled, skilled, skills, seed)
 
 

@@ -152,14 +152,7 @@ def _carried_out(
             policy = recipe.make_policy(suite)
             held.callback(doors.closed, policy)
         miner = given.miner or recipe.make_miner(policy=given.policy, cache=directory.calls)
-        run = build.run(
-            suite,
-            policy,
-            miner,
-            recipe.config,
-            objective=given.objective or recipe.make_objective(),
-            validator=given.validator or recipe.make_validator(),
-        )
+        run = recipe.compose(suite, policy, miner, objective=given.objective, validator=given.validator)
         held.enter_context(occupied(directory, recipe, resume=resume))
         return (yield from iterations(run, directory, resume=resume))
 

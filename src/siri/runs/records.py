@@ -17,6 +17,7 @@ from siri.skills import SkillRecord
 from siri.types import Trajectory
 
 if TYPE_CHECKING:
+    from siri.curriculum import Curriculum
     from siri.protocols import Objective, Policy, SkillMiner, TrainablePolicy, Validator
     from siri.rollout.suite import Suite
 
@@ -24,7 +25,7 @@ __all__ = ["STAGES", "EpisodeRow", "Recipe", "SkillRow", "StageResult", "Summary
 
 STAGES = ("base", "warmup", "mining", "final")
 """Evaluations of a run, in order: before it, at the end of each phase, at its end."""
-_PLUGINS = ("env", "miner", "validator", "objective")
+_PLUGINS = ("env", "miner", "validator", "objective", "method")
 """Parts that may be named as ``module:function``."""
 _NOT_NAMES = ("config", "foreign")
 IN_PYTHON = "python:"
@@ -47,6 +48,10 @@ class Recipe:
     validator: str | None = None
     """None is the configured one, as for the objective."""
     objective: str | None = None
+    method: str | None = None
+    """The recipe of ``siri.recipes``; None is SIRI, or GiGPO without a miner."""
+    advice: str | None = None
+    """File with words for the recipe's teacher, by kind of task."""
     foreign: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
     """Parts that a folder names as ``module:function``. Nothing of them is imported until they are named
     again: the folder may be a stranger's."""
@@ -94,15 +99,43 @@ class Recipe:
         self._refuse_objects("validator")
         return build.validator(self.config, self.validator)
 
+    def compose(
+        self,
+        suite: Suite,
+        policy: Policy,
+        miner: SkillMiner | None,
+        *,
+        objective: Objective | None = None,
+        validator: Validator | None = None,
+    ) -> Curriculum:
+        """The run, of these parts and those that the recipe names; an object takes the place of a name."""
+        own = self.method is None
+        if objective is None and (own or self.objective is not None):
+            objective = self.make_objective()
+        if validator is None and (own or self.validator is not None):
+            validator = self.make_validator()
+        if self.method is not None:
+            self._refuse_objects("method")
+        return build.run(
+            suite,
+            policy,
+            miner,
+            self.config,
+            objective=objective,
+            validator=validator,
+            recipe=self.method,
+            advice=self.advice,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """As plain data; parts that were left to the configuration are left out."""
         named = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_NAMES}
-        for name in ("validator", "objective"):
+        for name in ("validator", "objective", "method", "advice"):
             if named[name] is None:
                 del named[name]
-        for name in ("data", "skills"):
+        for name in ("data", "skills", "advice"):
             # a run may be continued from another folder
-            if named[name] is not None:
+            if named.get(name) is not None:
                 named[name] = os.path.abspath(named[name])
         if os.path.exists(os.path.expanduser(self.policy)):
             named["policy"] = os.path.abspath(os.path.expanduser(self.policy))

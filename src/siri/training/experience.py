@@ -64,6 +64,8 @@ class Experience:
     """float64 [N], the success rate of the turn's group."""
     to_go: Tensor
     """float32 [N], the discounted return from the turn on."""
+    max_return: float
+    """The largest return of an episode: the unit of rewards."""
 
     def at_anchor(self, *, valid: bool = False) -> Iterator[tuple[int, ...]]:
         """The numbers of the turns that a group took in one state, state by state; ``valid`` ones only."""
@@ -103,6 +105,7 @@ def experience_of(
     phase: str,
     seed: int,
     gamma: float,
+    max_return: float = 10.0,
     teacher: Mapping[int, tuple[float, ...]] | None = None,
     student: Mapping[int, tuple[float, ...]] | None = None,
 ) -> Experience:
@@ -115,6 +118,7 @@ def experience_of(
         phase: ``"warmup"``, ``"mining"`` or ``"internalization"``.
         seed: of the iteration.
         gamma: discount of ``to_go``.
+        max_return: the largest return of an episode.
         teacher: log-probs of completions under their teacher's prompts, by the number of the turn.
         student: those under the prompt that sampled, where they were computed again; default: as sampled.
     """
@@ -136,6 +140,7 @@ def experience_of(
         success=success,
         rate=torch.tensor(rate, dtype=torch.float64),
         to_go=discounted_returns(turns.rewards, episode=turns.episode, gamma=gamma),
+        max_return=max_return,
     )
 
 

@@ -68,6 +68,7 @@ def build_rows(
     lessons: Sequence[Lesson] = (),
     *,
     teacher: Mapping[int, tuple[float, ...]] | None = None,
+    prompts: Mapping[int, tuple[int, ...]] | None = None,
 ) -> list[Row]:
     """RL rows of every trajectory, in rollout order, then the rows of ``lessons``.
 
@@ -76,6 +77,7 @@ def build_rows(
         advantages: of these groups; those of single tokens are for RL rows only.
         lessons: what is to be distilled, e.g. ``Gate().lessons(groups, advantages, standing)``.
         teacher: log-probs of completions under their teacher's prompts, by the number of the turn.
+        prompts: skill prompts of plain turns, by the number of the turn, for lessons that ask for them.
 
     Returns:
         Rows; none for turns without token ids.
@@ -91,10 +93,16 @@ def build_rows(
     for _, trajectory, start in advantages.turns.walk(groups):
         turns = [(turn, n) for n, turn in enumerate(trajectory.turns, start) if turn.completion_ids]
         rows += merged("rl", [(t.prompt_ids, t, _span(t, values[n], taught.get(n))) for t, n in turns])
-    return rows + lesson_rows(groups, advantages, lessons)
+    return rows + lesson_rows(groups, advantages, lessons, prompts=prompts)
 
 
-def lesson_rows(groups: Sequence[Group], advantages: Advantages, lessons: Sequence[Lesson]) -> list[Row]:
+def lesson_rows(
+    groups: Sequence[Group],
+    advantages: Advantages,
+    lessons: Sequence[Lesson],
+    *,
+    prompts: Mapping[int, tuple[int, ...]] | None = None,
+) -> list[Row]:
     """Rows of kind ``int``: each lesson's completion after its prompt. The order of the lessons is of no use.
 
     Lessons of a trajectory under its own prompts share rows as its turns do; any other is a row of its own.
@@ -124,15 +132,19 @@ def lesson_rows(groups: Sequence[Group], advantages: Advantages, lessons: Sequen
     for part in parts:
         taught = []
         for lesson in part:
-            prompt, turn = _prompt(*turns[lesson.prompt], lesson), turns[lesson.response][1]
+            prompt, turn = _prompt(*turns[lesson.prompt], lesson, prompts or {}), turns[lesson.response][1]
             taught.append((prompt, turn, _lesson_span(turn, len(prompt), values[lesson.response], lesson)))
         rows += merged("int", taught, turns[part[0].response][0].skills)
     return [row for row in rows if row.tokens]
 
 
-def _prompt(trajectory: Trajectory, turn: Turn, lesson: Lesson) -> tuple[int, ...]:
+def _prompt(
+    trajectory: Trajectory, turn: Turn, lesson: Lesson, prompts: Mapping[int, tuple[int, ...]]
+) -> tuple[int, ...]:
     if lesson.side == "plain":
         return turn.plain_prompt_ids
+    if lesson.prompt in prompts:
+        return prompts[lesson.prompt]
     if trajectory.arm != "skill":
         raise ConfigError(
             f"got a lesson under the skill prompt of turn {lesson.prompt}, which was played without a skill; "

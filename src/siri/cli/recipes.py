@@ -1,0 +1,26 @@
+"""`siri recipes`: the methods that `siri run --recipe` knows."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+from rich.table import Table
+
+from siri.cli.app import app, console
+
+NEEDS = {
+    "none": "",
+    "words": "a miner's proven skills, or --advice FILE",
+    "skills": "a miner",
+}
+
+
+@app.command("recipes")
+def recipes() -> None:
+    """What --recipe may name: methods of the family, each a short composition. Example: siri recipes"""
+    from siri.recipes import METHODS
+
+    table = Table("--recipe", "what it does", "paper", "needs")
+    for method in METHODS.values():
+        table.add_row(*map(escape, (method.name, method.summary, method.paper, NEEDS[method.text])))
+    console.print(table)
+    console.print("Or module:function, a function without arguments that returns a siri.recipes.Method.")

@@ -1,0 +1,49 @@
+"""D2Skill (arXiv 2603.28716).
+
+What a skill was worth is added to the advantages of the rollouts that saw it.
+
+Skills stay in the prompt at inference: read the column with skills. Deviations: siri's miner writes from
+own successes, where an external writer reads failures; task skills only; ranking by words, not by utility
+and upper confidence bound. Left out of the public code: the bonus on one random turn of a trajectory;
+here every turn has it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from siri.algos import spread, treatment_utility
+from siri.config import RunConfig
+from siri.curriculum.hooks import Advise, Hooks
+from siri.recipes.method import GRPO, Method, Parts, policy_loss
+from siri.recipes.shown import Trusting
+from siri.training.experience import Experience
+
+COEFFICIENT = 1.0
+
+
+def credit(x: Experience) -> Tensor:
+    """A' = A + 1.0·(s − mean_plain(s)) on the turns of skill rollouts."""
+    pairs = [(n, t) for n, group in enumerate(x.groups) for t in group.trajectories]
+    bonus = treatment_utility(
+        torch.tensor([t.success for _, t in pairs], dtype=torch.bool),
+        group=torch.tensor([n for n, _ in pairs], dtype=torch.int64),
+        skill=torch.tensor([t.arm == "skill" for _, t in pairs], dtype=torch.bool),
+    )
+    return spread(x.base + COEFFICIENT * bonus[x.turns.episode], x.tokens.turn)
+
+
+def make(config: RunConfig, words: Advise) -> Parts:  # noqa: ARG001
+    """The policy-gradient loss on the advantages with the bonus."""
+    return Parts(policy_loss(config), Hooks(credit=credit), validator=Trusting())
+
+
+D2SKILL = Method(
+    "d2skill",
+    "arXiv 2603.28716",
+    "GRPO; half of a group sees skills, and their success over the plain half is added to its advantages",
+    make,
+    settings={**GRPO, "validation.ema": 0.5, "validation.n_eval": 1, "internalization.peak": 0.0},
+    text="skills",
+)

@@ -1,0 +1,17 @@
+"""GiGPO (arXiv 2505.10978): group-relative advantages of episodes, and of turns in equal states.
+
+Deviations: docs/method.md; of verl-agent's code, `advantage.failed_groups=verl-agent` is left out by
+default.
+"""
+
+from __future__ import annotations
+
+from siri.recipes.method import Method, as_configured
+
+GIGPO = Method(
+    "gigpo",
+    "arXiv 2505.10978",
+    "policy gradient with advantages relative to the group and to turns in the same state; no skills",
+    as_configured,
+    mines=False,
+)

@@ -1,0 +1,33 @@
+"""SDAR (arXiv 2605.15155): self-distillation from a prompt with skills, with a gate on each token.
+
+Deviations: the words are the bank's proven skills, or given ones, in the prompter's own block and never
+cut; μ and σ over turns. To first order it is the reverse divergence at weight .01·5/4
+(tests/algos/test_gradients). Left out of the public code: random duplicate rows before μ and σ, means by
+micro-batch, words put before the first special token and cut from the left, kinds guessed from any of
+"put", "heat", "look at".
+"""
+
+from __future__ import annotations
+
+from siri.algos import GatedDistillation
+from siri.config import RunConfig
+from siri.curriculum.hooks import Advise, Hooks
+from siri.recipes.method import GRPO, Method, Parts, policy_loss
+
+WEIGHT = 0.01
+"""λ of all published scripts."""
+
+
+def make(config: RunConfig, words: Advise) -> Parts:
+    """The policy-gradient loss, and the term on the tokens that have a teacher."""
+    return Parts(policy_loss(config) + WEIGHT * GatedDistillation(sharpness=5.0), Hooks(advise=words))
+
+
+SDAR = Method(
+    "sdar",
+    "arXiv 2605.15155",
+    "GRPO; σ(5 Δ)·Δ pulls every token towards the same weights under a prompt with skills",
+    make,
+    settings={**GRPO, "internalization.peak": 0.0, "internalization.replay": 0},
+    text="words",
+)

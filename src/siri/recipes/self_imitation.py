@@ -1,0 +1,44 @@
+"""Self-imitation.
+
+Own plain wins are distilled and replayed as SIRI does those of the skill arm. A control.
+
+It is the study's arm of this name: the three phases pass with a miner that finds nothing, and the gate is
+open for a win that is better than its group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from siri.config import RunConfig
+from siri.curriculum.hooks import Advise
+from siri.recipes.method import Method, Parts
+from siri.types import Group, Skill, Trajectory
+
+
+class Nothing:
+    """A miner that finds nothing, so that the phases pass without a skill."""
+
+    def mine(self, trajectories: Sequence[Trajectory]) -> list[Skill]:  # noqa: ARG002
+        """No skill."""
+        return []
+
+
+def own_win(group: Group, trajectory: Trajectory) -> bool:
+    """A win that is better than its group, whatever the prompt."""
+    return trajectory.success and not all(t.success for t in group.trajectories)
+
+
+def make(config: RunConfig, words: Advise) -> Parts:  # noqa: ARG001
+    """The gate, and the miner that finds nothing."""
+    return Parts(gate=own_win, miner=Nothing())
+
+
+SELF_IMITATION = Method(
+    "self_imitation",
+    "a control of siri's study (docs/results.md)",
+    "GiGPO that distils and replays its own plain wins; no skills",
+    make,
+    settings={"mining.max_iterations": 3},
+    mines=False,
+)

@@ -1,0 +1,32 @@
+"""SkillRL: skills in every prompt, in training and at inference.
+
+Read the column with skills. Deviations: the policy writes its own skills from train successes. Left out
+of the public code (aiming-lab/SkillRL): an external writer that reads failures of the *validation* split
+and puts what it learns there into the training bank, which is a leak; the SFT start, which is the policy
+you bring.
+"""
+
+from __future__ import annotations
+
+from siri.config import RunConfig
+from siri.curriculum.hooks import Advise
+from siri.recipes.method import GRPO, Method, Parts, policy_loss
+from siri.recipes.shown import Everybody, Trusting
+
+MOST = 6
+
+
+def make(config: RunConfig, words: Advise) -> Parts:  # noqa: ARG001
+    """The policy-gradient loss; up to six skills of its kind for every rollout of a task."""
+    shown = Everybody(lambda _: MOST, tasks=config.rollout.tasks)
+    return Parts(policy_loss(config), validator=Trusting(), retriever=shown)
+
+
+SKILLRL = Method(
+    "skillrl",
+    "aiming-lab/SkillRL",
+    "GRPO; all rollouts see up to six skills of their kind, and so does the deployed policy",
+    make,
+    settings={**GRPO, "rollout.skill_share": 1.0, "internalization.peak": 0.0},
+    text="skills",
+)

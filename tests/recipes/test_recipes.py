@@ -1,0 +1,225 @@
+"""Every recipe runs; what it asks for is asked for; and its lessons are those of the method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from siri import build, recipes
+from siri.config import RunConfig, load_config
+from siri.curriculum import Curriculum
+from siri.errors import ConfigError
+from siri.policies import HFPolicy
+from siri.policies.tiny import base_path
+from siri.recipes import METHODS, Method, Parts
+from siri.recipes.d2skill import credit as bonus
+from siri.recipes.ucob import lessons
+from siri.skills import SkillBank
+from siri.training.experience import Experience, experience_of
+from siri.training.lessons import Lesson
+from siri.types import Group, Skill, SkillStatus, Task
+from tests.smoke import LOOK, SMOKE, Writer, suite
+from tests.training.hand import TASK, given, make_trajectory, make_turn
+
+ADVICE = f"{LOOK}: search the desk first, take it, then use the desklamp.\n"
+AT_ONCE = {
+    "warmup.successes": 0,
+    "warmup.max_iterations": 0,
+    "validation.n_eval": 1,
+    "mining.max_iterations": 9,
+}
+
+
+def own() -> Method:
+    """A recipe of a user's."""
+    return Method("own", "nowhere", "changes nothing", lambda config, words: Parts(), mines=False)
+
+
+def settings(name: str, **more: object) -> RunConfig:
+    return load_config(SMOKE, changes={**METHODS[name].settings, **more})
+
+
+def composed(name: str, config: RunConfig, **parts) -> Curriculum:
+    policy = HFPolicy.load(base_path(), slots=16)
+    return build.run(suite(), policy, parts.pop("miner", Writer()), config, recipe=name, **parts)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_recipe_runs_three_iterations(name: str) -> None:
+    run = composed(name, settings(name, **AT_ONCE))
+    found = [run.step() for _ in range(3)]
+    assert len(found) == 3
+    text = METHODS[name].text
+    if text == "words":
+        assert found[-1].metrics["teacher/known"] > 0
+        assert found[-1].metrics["teacher/gap"] != 0
+    if text == "skills":
+        assert "arm/skill/success" in found[-1].metrics
+    if name in ("skill0", "skillrl"):
+        assert "arm/plain/success" not in found[-1].metrics
+    assert found[-1].metrics["learn/steps"] > 0
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.text == "words"])
+def test_given_words_need_no_miner_and_no_skill_arm(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "advice.yaml"
+    file.write_text(ADVICE)
+    run = composed(name, settings(name), miner=None, advice=file)
+    metrics = run.step().metrics
+    assert metrics["teacher/known"] == 1.0
+    assert "arm/skill/success" not in metrics
+
+
+def test_siri_as_a_recipe_is_siri() -> None:
+    ours = [composed("siri", SMOKE).step().metrics for _ in range(1)]
+    plain = build.run(suite(), HFPolicy.load(base_path(), slots=16), Writer(), SMOKE).step().metrics
+    assert ours == [plain]
+
+
+@pytest.mark.parametrize("path", sorted(Path(recipes.__file__).parent.glob("*.py")), ids=lambda p: p.stem)
+def test_a_method_fits_into_sixty_lines(path: Path) -> None:
+    if path.stem in METHODS:
+        source = path.read_text(encoding="utf-8")
+        assert len(source.splitlines()) <= 60
+        assert METHODS[path.stem].paper in source
+        assert "Deviations" in source or path.stem in ("self_imitation",)
+
+
+def test_names_and_summaries() -> None:
+    assert list(METHODS) == [
+        "siri", "self_imitation", "gigpo", "grpo", "skill_sd", "sdar", "rlsd", "grsd", "agent_opsd", "opid",
+        "ucob", "skill0", "d2skill", "skillrl",
+    ]  # fmt: skip
+    for method in METHODS.values():
+        assert method.summary
+        assert not method.summary.endswith(".")
+    assert recipes.method("tests.recipes.test_recipes:own").name == "own"
+
+
+@pytest.mark.parametrize(
+    ("name", "parts", "words"),
+    [
+        ("sdar", {"miner": None}, "without words for its teacher"),
+        ("ucob", {"miner": None}, "without a miner"),
+        ("gigpo", {"advice": "ADVICE"}, "asks no teacher"),
+        ("sadr", {}, "got recipe='sadr', expected 'siri'"),
+        ("tests.recipes.test_recipes:suite", {}, "makes a Suite"),
+        ("sdar", {"advice": "nowhere.yaml"}, "cannot be read"),
+        (None, {"advice": "ADVICE"}, "without a recipe"),
+    ],
+)
+def test_what_is_missing_is_said_in_one_sentence(name, parts, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "advice.yaml"
+    file.write_text(ADVICE)
+    options = {key: file if value == "ADVICE" else value for key, value in parts.items()}
+    with pytest.raises(ConfigError, match=words) as caught:
+        composed(name, SMOKE, **options)
+    assert len(str(caught.value)) <= 300
+
+
+def test_configuration_goes_over_the_recipe() -> None:
+    assert SMOKE.advantage.omega == 1.0
+    assert settings("sdar").advantage.omega == 0.0
+    assert settings("sdar", **{"advantage.omega": 0.5}).advantage.omega == 0.5
+
+
+def states(turns: Mapping[int, tuple[str, bool, float]], seed: int = 0) -> Experience:
+    """One state, one turn an episode: arm, valid, return (at most 1). Two of four tokens are the action."""
+    made = []
+    for number, (arm, valid, value) in turns.items():
+        turn = make_turn((number, 5), (1, 2, 3, 4), plain=(number,), reward=value, valid=valid)
+        masked = replace(turn, action_mask=(False, True, True, False))
+        made.append(make_trajectory(str(number), masked, arm=arm))  # type: ignore[arg-type]
+    groups = [Group(TASK, tuple(made), ("k",))]
+    return experience_of(
+        groups, given(groups), iteration=0, phase="warmup", seed=seed, gamma=0.95, max_return=1.0
+    )
+
+
+def test_ucob_in_numbers() -> None:
+    x = states({
+        1: ("plain", True, 1.00),
+        2: ("plain", True, 0.70),
+        3: ("skill", True, 0.97),
+        4: ("skill", False, 0.0),
+        5: ("skill", True, 0.55),
+    })  # fmt: skip
+    found = list(lessons(x))
+    assert [(lesson.response, lesson.prompt, lesson.side) for lesson in found] == [
+        (0, 4, "skill"),
+        (0, 1, "skill"),
+    ]
+    assert found[0].weight == pytest.approx((2, 4, 4, 2))
+    assert found[1].weight == pytest.approx((1.5, 3, 3, 1.5), abs=1e-6)
+    only = states(
+        {1: ("plain", True, 0.0), 2: ("plain", True, 0.0), 3: ("skill", True, 1.0), 4: ("skill", True, 0.0)}
+    )
+    taught = [(lesson.response, lesson.prompt, lesson.side) for lesson in lessons(only)]
+    assert taught == [(2, 0, "plain"), (2, 1, "plain")]
+    assert list(lessons(states({1: ("plain", True, 1.0), 2: ("skill", True, 1.0)}))) == []
+
+
+def test_ucob_favours_no_arm_in_a_tie() -> None:
+    """Swapping the arms swaps the sides, over seeds: the published rule gives every tie to the plain arm."""
+    sides = {"plain": 0, "skill": 0}
+    for seed in range(40):
+        x = states({1: ("plain", True, 1.0), 2: ("skill", True, 1.0), 3: ("plain", True, 0.0)}, seed=seed)
+        sides[next(iter(lessons(x))).side] += 1
+    assert min(sides.values()) >= 10
+
+
+def test_a_lesson_of_ucob_reaches_the_rows_of_a_plain_turn() -> None:
+    """Its skill prompt is that of the policy, with the skills of the group."""
+    run = composed("ucob", settings("ucob", **AT_ONCE))
+    run.step()
+    seen = []
+    teach = run.hooks.teach
+
+    def everything(x: Experience) -> list[Lesson]:
+        seen.append(x)
+        plain = [n for n in range(len(x.base)) if not x.turns.skill[n]]
+        return [Lesson(n, n, "skill", 1.0) for n in plain[:3]]
+
+    assert teach is not None
+    object.__setattr__(run.hooks, "teach", everything)
+    run.step()
+    metrics = run.step().metrics
+    assert any(group.skills for group in seen[-1].groups)
+    assert metrics["view/loss"] > 0
+
+
+def test_the_bonus_of_d2skill_is_the_treatment_effect() -> None:
+    plain = [make_trajectory(str(n), make_turn((1,)), success=n == 0) for n in range(2)]
+    skill = [
+        make_trajectory(f"s{n}", make_turn((1, 5), plain=(1,)), arm="skill", success=n == 0) for n in range(2)
+    ]
+    groups = [Group(TASK, (*plain, *skill), ("k",))]
+    x = experience_of(groups, given(groups, 0.0), iteration=0, phase="mining", seed=0, gamma=1.0)
+    assert bonus(x).tolist() == [0.0] * 4 + [0.5, 0.5, -0.5, -0.5]
+
+
+def test_skills_are_withdrawn_in_thirds_and_the_count_survives_a_checkpoint() -> None:
+    config = settings(
+        "skill0", **{"mining.max_iterations": 3, "internalization.iterations": 6, "rollout.tasks": 2}
+    )
+    bank = SkillBank()
+    for n in range(8):
+        bank.add(Skill(f"s{n}", "put", f"number {n} is asked for", f"do it {n} times", "human", 0))
+        bank.set_status(f"s{n}", SkillStatus.ACTIVE, 0)
+    shown = METHODS["skill0"].parts(config, miner=True).retriever
+    task = Task("t", "put", "put it there", "train")
+    counts = [len(shown.select(bank, task)) for _ in range(8)]
+    again = METHODS["skill0"].parts(config, miner=True).retriever
+    again.load_state_dict(shown.state_dict())
+    counts += [len(again.select(bank, task)) for _ in range(12)]
+    assert counts == [6] * 6 + [3] * 6 + [0] * 8
+
+
+def test_a_recipe_without_a_teacher_costs_nothing() -> None:
+    torch.set_num_threads(1)
+    metrics = composed("gigpo", settings("gigpo")).step().metrics
+    assert not [name for name in metrics if name.startswith(("teacher/", "credit/", "view/"))]
