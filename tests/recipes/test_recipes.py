@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given as over
+from hypothesis import settings as laws
+from hypothesis import strategies as st
 
 from siri import build, recipes
 from siri.config import RunConfig, load_config
@@ -223,3 +226,43 @@ def test_a_recipe_without_a_teacher_costs_nothing() -> None:
     torch.set_num_threads(1)
     metrics = composed("gigpo", settings("gigpo")).step().metrics
     assert not [name for name in metrics if name.startswith(("teacher/", "credit/", "view/"))]
+
+
+@st.composite
+def played_states(draw: st.DrawFn) -> dict[int, tuple[str, bool, float]]:
+    size = draw(st.integers(1, 7))
+    one = st.tuples(
+        st.sampled_from(["plain", "skill"]), st.booleans(), st.integers(0, 20).map(lambda n: n / 20)
+    )
+    return {n: draw(one) for n in range(1, size + 1)}
+
+
+@laws(max_examples=60, deadline=None)
+@over(played_states(), st.integers(0, 5))
+def test_the_laws_of_ucobs_lessons(turns: dict[int, tuple[str, bool, float]], seed: int) -> None:
+    x = states(turns, seed=seed)
+    found = list(lessons(x))
+    assert len(found) <= 2  # two a state, and there is one state
+    values = [value for _, valid, value in turns.values() if valid]
+    if len(set(values)) <= 1:
+        assert found == []
+    for lesson in found:
+        best, worse = (list(turns.values())[n] for n in (lesson.response, lesson.prompt))
+        assert (best[1], worse[1]) == (True, True)  # invalid turns are out
+        assert best[2] == max(values)
+        assert best[2] - worse[2] > 0.05 - 1e-6
+        assert lesson.side != best[0]
+    ordered = sorted(found, key=lambda lesson: list(turns.values())[lesson.prompt][2])
+    weights = [lesson.weight[0] for lesson in ordered]  # type: ignore[index]
+    assert weights == sorted(weights, reverse=True)  # never smaller for a larger gap
+
+
+@laws(max_examples=40, deadline=None)
+@over(played_states())
+def test_swapping_the_arms_swaps_the_sides(turns: dict[int, tuple[str, bool, float]]) -> None:
+    other = {"plain": "skill", "skill": "plain"}
+    swapped = {n: (other[arm], valid, value) for n, (arm, valid, value) in turns.items()}
+    one, two = (list(lessons(states(part))) for part in (turns, swapped))
+    assert [(a.response, a.prompt, other[a.side]) for a in one] == [
+        (b.response, b.prompt, b.side) for b in two
+    ]
