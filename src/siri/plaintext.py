@@ -6,6 +6,7 @@ sequence in one of them could recolour a terminal, write its clipboard (OSC 52) 
 
 from __future__ import annotations
 
+import json
 import re
 
 __all__ = ["clean"]
@@ -33,3 +34,17 @@ def _spelled(match: re.Match[str]) -> str:
     number = ord(match.group())
     width, letter = (2, "x") if number < 0x100 else (4, "u") if number < 0x10000 else (8, "U")
     return f"\\{letter}{number:0{width}x}"
+
+
+def half_character(raw: str, value: object) -> bool:
+    """Whether JSON text ``raw``, decoded as ``value``, holds a lone surrogate: text that no tokenizer takes.
+
+    Scrapers that cut titles leave them (``"\\ud83d"``).
+    """
+    if "\\u" not in raw:
+        return False
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False

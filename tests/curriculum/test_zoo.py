@@ -13,7 +13,7 @@ from siri.config import RunConfig, load_config
 from siri.config.presets import preset
 from siri.curriculum import Curriculum
 from siri.envs.alfworld import TranscriptPrompter, WindowPrompter
-from siri.errors import ConfigError
+from siri.errors import ConfigError, PolicyFault
 from siri.policies import HFPolicy
 from siri.protocols import Prompter
 from siri.rollout.episodes import GroupPlan
@@ -166,6 +166,18 @@ def test_prompts_that_do_not_fit_say_how_long_they_are(tmp_path: Path) -> None:
     [said] = policy.generate([Request(asked)], Sampling(max_tokens=12))
     assert said.too_long is not None
     assert said.too_long[0] > said.too_long[1] == 116
+
+
+def test_a_run_in_which_no_prompt_fits_says_so_and_ends(tmp_path: Path) -> None:
+    policy = HFPolicy.load(make("qwen25", tmp_path, max_position_embeddings=128), slots=8)
+    settings, objective = config("window", 0), SiriObjective()
+    run = Curriculum(easy(PROMPTERS["window"]), policy, miner=None, objective=objective, config=settings)
+    first = run.step()
+    assert any("tokens, the policy takes 116" in event for event in first.events)
+    assert first.metrics["env/stop/context_limit"] == 1.0
+    with pytest.raises(PolicyFault, match="the policy takes 116") as caught:
+        run.step()
+    assert len(str(caught.value)) <= 300
 
 
 def test_a_checkpoint_whose_tokens_have_no_embeddings_is_refused(tmp_path: Path) -> None:

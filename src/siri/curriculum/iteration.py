@@ -12,7 +12,7 @@ from siri.protocols import Judge
 from siri.rollout.outcomes import conduct
 from siri.skills import PROVEN, SkillBank
 from siri.training.lessons import Standing
-from siri.types import FaultCounts, Group, SkillStatus, Trajectory
+from siri.types import FaultCounts, Group, SkillStatus, StopReason, Trajectory
 
 __all__ = ["Iteration", "losses", "observe", "outcomes", "remember", "standing_of"]
 
@@ -33,6 +33,18 @@ class Iteration:
     """Seconds and rates of this process (docs/metrics.md); the only numbers that the seed does not fix."""
     remaining: int | None = None
     """The most iterations that follow; None where only environment steps end the run."""
+
+
+def unplayed(groups: Sequence[Group], too_long: tuple[int, int] | None) -> str | None:
+    """What to say when no episode played a step because no prompt fitted; None otherwise."""
+    episodes = [t for group in groups for t in group.trajectories]
+    if not episodes or any(t.turns or t.stop is not StopReason.CONTEXT_LIMIT for t in episodes):
+        return None
+    tokens, room = too_long or (0, 0)
+    return (
+        f"no episode played a step: the prompt has {tokens} tokens, the policy takes {room} (its context "
+        "less rollout.max_tokens); fix: a longer context, shorter prompts, or a lower rollout.max_tokens"
+    )
 
 
 def outcomes(groups: Sequence[Group]) -> dict[str, float]:

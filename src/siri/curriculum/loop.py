@@ -15,9 +15,9 @@ from siri.algos import linear_warmup
 from siri.config import RunConfig
 from siri.curriculum import parts
 from siri.curriculum.hooks import Hooks
-from siri.curriculum.iteration import Iteration, losses, observe, outcomes, remember, standing_of
+from siri.curriculum.iteration import Iteration, losses, observe, outcomes, remember, standing_of, unplayed
 from siri.curriculum.phases import Phase, Schedule, State, remaining, transition
-from siri.errors import MinerFault
+from siri.errors import MinerFault, PolicyFault
 from siri.processes import Processes, peak_memory
 from siri.progress import Silent, during
 from siri.protocols import Objective, Policy, Progress, SkillMiner, Validator
@@ -106,6 +106,7 @@ class Curriculum:
         self.bank = SkillBank(capacity=config.mining.capacity)
         self.validator.begin(0, self.bank)
         self.state = State()
+        self._unplayed = 0
         self.schedule = Schedule.of(config, mines=miner is not None)
         self.pool: dict[str, list[Trajectory]] = {}
         """Successful plain episodes by kind, oldest first: what is mined."""
@@ -130,6 +131,7 @@ class Curriculum:
         played = self.rollout.play(self.processes.share(self._plans(k)))
         with clock.part("sync"):
             groups = self.processes.gather(played)
+        events += self._fitting(groups)
         lost = self.rollout.on_fault.take()
         faults, said = losses(self.processes.gather([] if lost is None else [lost]))
         state.successes += remember(groups, self.pool, keep=self.config.mining.keep)
@@ -150,6 +152,17 @@ class Curriculum:
         """The tasks of iteration ``k``: epochs over the train split, each in an order of its own."""
         size, seed = self.config.rollout.tasks, self.config.seed
         return parts.tasks_of(self.suite.split("train"), k, size=size, seed=seed)
+
+    def _fitting(self, groups: Sequence[Group]) -> list[str]:
+        """An event where no prompt fitted the policy, and an error where that happens twice in a row."""
+        said = unplayed(groups, self.rollout.too_long)
+        if said is None:
+            self._unplayed = 0
+            return []
+        self._unplayed += 1
+        if self._unplayed > 1:
+            raise PolicyFault(f"got 2 iterations in which {said}")
+        return [said]
 
     def _plans(self, k: int) -> list[GroupPlan]:
         plans = []

@@ -78,6 +78,8 @@ class Rollout:
         self.progress = progress or Silent()
         self.clock = Clock()
         """Where the time of the plays went; ``take`` it."""
+        self.too_long: tuple[int, int] | None = None
+        """Of the longest prompt that did not fit: its tokens, and those that the policy takes."""
         self._idle: list[Seat] = []
 
     def play(self, plans: Sequence[GroupPlan], *, part: str = "rollout") -> list[Group]:
@@ -188,6 +190,7 @@ class Rollout:
         """Give the completion's action to the environment, which may take its time."""
         if _unfit(completion):
             episode.stop = StopReason.CONTEXT_LIMIT
+            self.too_long = max(self.too_long or (0, 0), completion.too_long or (0, 0))
             return
         before = _known(episode.info)
         said = completion.opened + completion.text

@@ -19,6 +19,7 @@ from typing import Any
 from siri.envs.alfworld.game import Game, parse_game
 from siri.envs.alfworld.grammar import TASK_PREFIX, read_task
 from siri.errors import ConfigError, GameError
+from siri.plaintext import half_character
 from siri.types import Task
 
 __all__ = ["KINDS", "Game", "Survey", "load_game", "load_tasks", "parse_game", "read_game", "survey"]
@@ -76,7 +77,8 @@ def read_game(path: str | Path) -> dict[str, Any]:
         size = where.stat().st_size
         if size > _MAX_BYTES:
             raise GameError(f"got a file of {size} bytes, expected at most {_MAX_BYTES}; fix: check the file")
-        content = json.loads(where.read_text(encoding="utf-8"))
+        text = where.read_text(encoding="utf-8")
+        content = json.loads(text)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise GameError(
             f"got a game file that is no JSON ({error}); fix: download or generate it again"
@@ -85,6 +87,8 @@ def read_game(path: str | Path) -> dict[str, Any]:
         raise GameError(
             "got JSON that is no object, expected a game; fix: download or generate the file again"
         )
+    if half_character(text, content):
+        raise GameError("got half a character (a lone surrogate), expected whole ones; fix: the file")
     return content
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from siri.errors import CatalogError
+from siri.plaintext import half_character
 
 __all__ = ["MAX_RECORD", "read_items", "read_list"]
 
@@ -109,7 +110,10 @@ class _Scanner:
                 continue
             if end - self.at > MAX_RECORD:
                 break
-            self.at = end
+            raw, self.at = self.text[self.at : end], end
+            if half_character(raw, value):
+                named = f" of product {value['asin']}" if isinstance(value, dict) and "asin" in value else ""
+                raise self.error(f"half a character{named} (a lone surrogate)", "whole ones")
             return value
         raise self.error(f"a record of more than {MAX_RECORD // 2**20} MiB", "a product or an instruction")
 
