@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 
 from siri.errors import CheckpointError, ConfigError
 from siri.protocols import SkillMiner
-from siri.skills import FileMiner, SkillBank, export_skills, import_skills
+from siri.skills import FileMiner, SkillBank, export_skills, import_skills, read_skills
 from siri.types import Skill, SkillStatus
 from tests.skills.banks import banks
 from tests.skills.helpers import HEAT, make_skill
@@ -109,14 +109,14 @@ def test_an_edited_export_is_a_new_skill_without_evidence(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.json", "{", "no JSON"),
+        ("a.json", "{", "not JSON"),
         ("a.json", "3", "list of skills"),
         ("a.json", '[{"condition": "x"}]', "skill 1 of"),
         ("a.json", '[{"kind": "", "condition": "x", "strategy": "y"}]', "skill 1 of"),
         ("SKILL.md", "no front matter", "front matter"),
-        ("SKILL.md", "---\nname: x\n---\nbody", "front matter"),
-        ("SKILL.md", "---\n{: bad\n---\nbody", "cannot be read"),
-        ("SKILL.md", "---\ndescription: x\nmetadata: {kind: k}\n---\n \n", "without a body"),
+        ("SKILL.md", "---\nname: x\n---\nbody", "no description in its front matter"),
+        ("SKILL.md", "---\n{: bad\n---\nbody", "no description"),
+        ("SKILL.md", "---\ndescription: x\nmetadata: {kind: k}\n---\n \n", "no body"),
         ("SKILL.md", "---\ndescription: x\n---\nbody", "kind="),
     ],
 )
@@ -161,3 +161,167 @@ def test_the_file_miner_filters_and_counts(tmp_path):
     assert miner.report.rejected == {"empty": 1, "leaked_prompt": 1, "too_long": 1}
     strict = FileMiner(path, digits=False)
     assert [s.strategy for s in strict.mine([])] == ["use the microwave"]
+
+
+GOOD = "---\nname: a-skill\ndescription: When a mug must be cleaned\n---\nGo to the sink first.\n"
+
+
+def tell(words):
+    return GOOD.replace("When a mug must be cleaned", words)
+
+
+def put(root, files):
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return root
+
+
+PLATE, CUP = (GOOD.replace("mug", thing) for thing in ("plate", "cup"))
+BOMB = "x\na: &a [x, x, x, x, x, x, x, x, x]\n"
+for one, next_one in zip("abcdefghi", "bcdefghij", strict=True):
+    BOMB += f"{next_one}: &{next_one} [{', '.join([f'*{one}'] * 9)}]\n"
+BOMB += "kind: *j"
+SKILL_FILES = {
+    # what stands there: the files, and the conditions that are read
+    "plain": ({"a/SKILL.md": GOOD}, ["a mug must be cleaned"]),
+    "a byte-order mark": ({"a/SKILL.md": b"\xef\xbb\xbf" + GOOD.encode()}, ["a mug must be cleaned"]),
+    "UTF-16": ({"a/SKILL.md": GOOD.encode("utf-16")}, ["a mug must be cleaned"]),
+    "a byte of Latin-1": ({"a/SKILL.md": GOOD.encode() + b"caf\xe9"}, ["a mug must be cleaned"]),
+    "CRLF": ({"a/SKILL.md": GOOD.replace("\n", "\r\n")}, ["a mug must be cleaned"]),
+    "CR": ({"a/SKILL.md": GOOD.replace("\n", "\r")}, ["a mug must be cleaned"]),
+    "blank lines first": ({"a/SKILL.md": "\n  \n" + GOOD}, ["a mug must be cleaned"]),
+    "a comment first": ({"a/SKILL.md": "<!-- made\nby a tool -->\n\n" + GOOD}, ["a mug must be cleaned"]),
+    "a remark first": ({"a/SKILL.md": "# do not edit\n" + GOOD}, ["a mug must be cleaned"]),
+    "dots at the end": ({"a/SKILL.md": GOOD.replace("---\nGo", "...\nGo")}, ["a mug must be cleaned"]),
+    "rules in the body": ({"a/SKILL.md": GOOD + "\n---\nmore: x\n"}, ["a mug must be cleaned"]),
+    "a colon": ({"a/SKILL.md": tell("Use this when: a mug is dirty")}, ["Use this when: a mug is dirty"]),
+    "two colons": ({"a/SKILL.md": tell("Mugs: clean them: now")}, ["Mugs: clean them: now"]),
+    "a hash": ({"a/SKILL.md": tell("a mug #sink")}, ["a mug"]),
+    "a bracket": ({"a/SKILL.md": tell("[kitchen] a mug")}, ["[kitchen] a mug"]),
+    "braces": ({"a/SKILL.md": tell("{mug} is dirty")}, ["{mug} is dirty"]),
+    "a mapping": ({"a/SKILL.md": tell("{mug}")}, ["{mug}"]),
+    "a backquote": ({"a/SKILL.md": tell("`mug` is dirty")}, ["`mug` is dirty"]),
+    "an at sign": ({"a/SKILL.md": tell("@mug is dirty")}, ["@mug is dirty"]),
+    "a star": ({"a/SKILL.md": tell("*mug* is dirty")}, ["*mug* is dirty"]),
+    "per cent": ({"a/SKILL.md": tell("%mug")}, ["%mug"]),
+    "a quote that goes on": ({"a/SKILL.md": tell('"mug" is dirty')}, ['"mug" is dirty']),
+    "quoted": ({"a/SKILL.md": tell('"a mug: dirty"')}, ["a mug: dirty"]),
+    "folded": ({"a/SKILL.md": tell(">-\n  When a mug\n  is dirty")}, ["a mug is dirty"]),
+    "folded, with a bad neighbour": (
+        {"a/SKILL.md": tell(">-\n  When a mug\n  is dirty\nhint: a: b")},
+        ["a mug is dirty"],
+    ),
+    "literal": ({"a/SKILL.md": tell("|\n  a mug\n  is dirty")}, ["a mug is dirty"]),
+    "a list": ({"a/SKILL.md": tell("\n  - a mug\n  - a cup")}, ["a mug; a cup"]),
+    "yes": ({"a/SKILL.md": tell("yes")}, ["yes"]),
+    "a number": ({"a/SKILL.md": tell("1e3")}, ["1e3"]),
+    "a date": ({"a/SKILL.md": tell("2024-05-01")}, ["2024-05-01"]),
+    "no date": ({"a/SKILL.md": tell("2024-99-99")}, ["2024-99-99"]),
+    "a tab": ({"a/SKILL.md": GOOD.replace("name: a-skill", "name:\ta-skill")}, ["a mug must be cleaned"]),
+    "a tag": (
+        {"a/SKILL.md": GOOD.replace("a-skill", "!!python/object/apply:os.system ['x']")},
+        ["a mug must be cleaned"],
+    ),
+    "deep": ({"a/SKILL.md": GOOD.replace("a-skill", "[" * 5000)}, ["a mug must be cleaned"]),
+    "a bomb": ({"a/SKILL.md": GOOD.replace("a-skill", BOMB)}, ["a mug must be cleaned"]),
+    "lower case": ({"a/skill.md": GOOD}, ["a mug must be cleaned"]),
+    "another case": ({"a/Skill.MD": GOOD}, ["a mug must be cleaned"]),
+    "when_to_use": ({"a/SKILL.md": GOOD.replace("description", "when_to_use")}, ["a mug must be cleaned"]),
+    "plugins": ({"plugins/p/skills/s/SKILL.md": GOOD}, ["a mug must be cleaned"]),
+    "hidden": ({".claude/skills/s/SKILL.md": GOOD}, ["a mug must be cleaned"]),
+    "one next to a folder": (
+        {"template/SKILL.md": GOOD, "skills/b/SKILL.md": PLATE, "skills/c/SKILL.md": CUP},
+        ["a mug must be cleaned", "a plate must be cleaned", "a cup must be cleaned"],
+    ),
+    "one above others": (
+        {"SKILL.md": GOOD, "b/SKILL.md": PLATE},
+        ["a mug must be cleaned", "a plate must be cleaned"],
+    ),
+    "not in packages": (
+        {"a/SKILL.md": GOOD, "node_modules/p/SKILL.md": PLATE, ".git/SKILL.md": CUP},
+        ["a mug must be cleaned"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SKILL_FILES)
+def test_skill_files_as_they_are_in_the_wild(tmp_path, name):
+    files, conditions = SKILL_FILES[name]
+    found = read_skills(put(tmp_path, files), kind="k")
+    assert {r.skill.condition for r in found.bank.records()} == set(conditions)
+    assert {r.skill.kind for r in found.bank.records()} == {"k"}
+    assert all(r.skill.strategy.startswith("Go to the sink first.") for r in found.bank.records())
+    assert (found.read, found.passed_over) == (len(conditions), ())
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("# Mugs\nGo to the sink.\n", "no front matter"),
+        ("---\nname: a\n", "no front matter"),
+        ("---\nname: a\n---\nbody", "no description"),
+        ("---\ndescription:\n---\nbody", "no description"),
+        ("---\ndescription: d\n---\n", "no body"),
+        ("", "no front matter"),
+        (b"\x00\xff" * 50, "no front matter"),
+        ("<!-- -->" * 5000, "no front matter"),
+    ],
+)
+def test_a_bad_file_is_named_and_passed_over(tmp_path, content, why, caplog):
+    files = {"a/SKILL.md": GOOD, "b/SKILL.md": content, "c/SKILL.md": PLATE}
+    found = read_skills(put(tmp_path, files), kind="k")
+    assert (len(found.bank), found.read) == (2, 2)
+    [said] = found.passed_over
+    assert said.startswith("b/SKILL.md (")
+    assert why in said
+    assert str(found) == f"read 2 skills, passed over 1: {said}"
+    with caplog.at_level("WARNING"):
+        assert len(import_skills(tmp_path, kind="k")) == 2
+    assert said in caplog.text
+    miner = FileMiner(tmp_path, kind="k")
+    assert len(miner.mine([])) == 2
+    assert miner.report.notes == (str(found),)
+    with pytest.raises(ConfigError, match=why) as caught:
+        read_skills(tmp_path / "b", kind="k")
+    assert len(str(caught.value)) <= 300
+
+
+ROW = {"kind": "k", "condition": "a mug is dirty", "strategy": "go to the sink first."}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kinds"),
+    [
+        ("s.json", json.dumps([ROW]), ["k"]),
+        ("s.json", b"\xef\xbb\xbf" + json.dumps([ROW]).encode(), ["k"]),
+        ("s.json", json.dumps(ROW), ["k"]),
+        ("s.jsonl", json.dumps(ROW) + "\n\n" + json.dumps({**ROW, "kind": "l"}) + "\n", ["k", "l"]),
+        ("s.json", json.dumps([{**ROW, "id": 1, "origin": None}]), ["k"]),
+        ("s.json", json.dumps([{"kind": "k", "when": "a", "advice": "b"}]), ["k"]),
+        ("s.json", json.dumps({"clean": [{"when": "a", "advice": "b"}], "heat": [ROW]}), ["clean", "k"]),
+        (
+            "s.json",
+            json.dumps(
+                {
+                    "general_skills": [{"title": "T", "principle": "P", "when_to_apply": "W"}],
+                    "task_specific_skills": {"clean": [{"principle": "P", "when_to_apply": "V"}]},
+                }
+            ),
+            ["any", "clean"],
+        ),
+        ("s.json", "[]", []),
+    ],
+)
+def test_skills_in_json_as_they_are_in_the_wild(tmp_path, name, content, kinds):
+    found = read_skills(put(tmp_path, {name: content}) / name, kind="any")
+    assert sorted(record.skill.kind for record in found.bank.records()) == kinds
+    assert found.passed_over == ()
+
+
+def test_a_bad_row_is_named_and_passed_over(tmp_path):
+    rows = [ROW, {"kind": "k", "condition": "x"}, 3, {**ROW, "kind": 7}]
+    found = read_skills(put(tmp_path, {"s.json": json.dumps(rows)}) / "s.json")
+    assert len(found.bank) == 1
+    assert [text.split(" without")[0] for text in found.passed_over] == ["skill 2", "skill 3", "skill 4"]

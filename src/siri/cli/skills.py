@@ -139,10 +139,13 @@ def import_(
 
     Example: siri skills import my-skills bank.json --kind pick_heat_then_place_in_recep
     """
-    from siri.skills import SkillBank, import_skills
+    from siri.skills import SkillBank, read_skills
 
     bank = SkillBank.load(into) if into.exists() else None
-    found = import_skills(source, kind=kind)
+    imported = read_skills(source, kind=kind)
+    found = imported.bank
+    if imported.passed_over:
+        console.print(str(imported))
     if bank is None:
         bank, new = found, len(found)
     else:

@@ -2,7 +2,7 @@
 
 from siri.skills.bank import PROVEN, SkillBank, skill_id
 from siri.skills.evidence import Evidence, Observation, SkillRecord, UtilityEstimator
-from siri.skills.files import export_skills, import_skills
+from siri.skills.files import Imported, export_skills, import_skills, read_skills
 from siri.skills.intake import ContinueWithout, Proposal, StopAfter, admit, propose
 from siri.skills.retrieval import (
     EmbeddingRanking,
@@ -47,6 +47,7 @@ __all__ = [
     "Evidence",
     "FileMiner",
     "HostedModel",
+    "Imported",
     "JsonSummaryPrompt",
     "LexicalRanking",
     "Miner",
@@ -77,6 +78,7 @@ __all__ = [
     "parse_skills",
     "prompt_hash",
     "propose",
+    "read_skills",
     "running_utility",
     "sanitize",
     "skill_id",

@@ -1,35 +1,52 @@
-"""Skills in files: banks, plain JSON lists, and folders in the Agent Skills convention.
-
-An Agent Skill is a folder with a SKILL.md: YAML front matter with ``name`` (lower case, digits and hyphens,
-at most 64 characters, the folder's name) and ``description`` (at most 1024), and a body in Markdown. Here the
-description is the condition and the body is the strategy; kind and provenance stand under ``metadata``.
-"""
+"""Skills in files: banks, lists in JSON, and folders of Agent Skills."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from siri.errors import CheckpointError, ConfigError
 from siri.skills import bank_file
-from siri.skills.bank import SkillBank, skill_id
+from siri.skills.agent_skills import find_pages, folder_name, read_page, read_text, to_markdown
+from siri.skills.bank import SkillBank, normalize, skill_id
 from siri.skills.evidence import SkillRecord
+from siri.skills.writers.shapes import parts_of
 from siri.types import Skill
 
-__all__ = ["Format", "export_skills", "import_skills"]
+__all__ = ["Format", "Imported", "export_skills", "import_skills", "read_skills"]
+
+_log = logging.getLogger(__name__)
 
 Format = Literal["json", "agent"]
-_FRONT_MATTER = re.compile(
-    r"\A---[ \t]*\r?\n(?P<front>.*?)^---[ \t]*\r?$\n?(?P<body>.*)\Z", re.DOTALL | re.MULTILINE
-)
 _LARGEST = 1 << 20
-"""Bytes of a SKILL.md that are read."""
+"""Bytes of a text that is read leniently."""
+_SHOWN = 3
+"""Files that were passed over, as a message names them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What was read, and what was not."""
+
+    bank: SkillBank
+    read: int
+    """Files or rows that hold a skill."""
+    passed_over: tuple[str, ...] = ()
+    """The others: a name and what is wrong with it, each."""
+
+    def __str__(self) -> str:
+        """One sentence: the count of both, and the first few that were passed over."""
+        if not self.passed_over:
+            return f"read {self.read} skills"
+        shown = "; ".join(text[-90:] for text in self.passed_over[:_SHOWN])
+        more = ", …" if len(self.passed_over) > _SHOWN else ""
+        return f"read {self.read} skills, passed over {len(self.passed_over)}: {shown}{more}"
 
 
 def export_skills(bank: SkillBank, target: str | os.PathLike[str], *, form: Format = "json") -> None:
@@ -45,67 +62,126 @@ def export_skills(bank: SkillBank, target: str | os.PathLike[str], *, form: Form
         bank.save(path)
         return
     if form != "agent":
-        raise ConfigError(f"got form {form!r}, expected 'json' or 'agent'")
+        raise ConfigError(f"got form {form!r}, expected 'json' or 'agent'; fix: choose one")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ConfigError(f"got export folder {path} that is not empty, expected a new one")
+        raise ConfigError(
+            f"got export folder {path} that is not empty, expected a new one; fix: another name"
+        )
     settings = {k: v for k, v in bank.to_json().items() if k in ("similarity", "capacity", "estimator")}
     try:
         path.mkdir(parents=True, exist_ok=True)
         for record in bank.records():
-            name = _folder_name(record.skill)
+            name = folder_name(record.skill)
             (path / name).mkdir()
-            (path / name / "SKILL.md").write_text(_to_markdown(record, name, settings), encoding="utf-8")
+            (path / name / "SKILL.md").write_text(to_markdown(record, name, settings), encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"got export folder {path} that cannot be written ({error.strerror})") from error
+        raise ConfigError(
+            f"got export folder {path} that cannot be written ({error.strerror}); fix: another place"
+        ) from error
 
 
 def import_skills(source: str | os.PathLike[str], *, kind: str = "") -> SkillBank:
-    """The skills of a bank file, a JSON list of {kind, condition, strategy}, or a folder of Agent Skills.
+    """``read_skills``, with a warning in the log that names what was passed over."""
+    found = read_skills(source, kind=kind)
+    if found.passed_over:
+        _log.warning("%s: %s", os.fspath(source), found)
+    return found.bank
 
-    A SKILL.md that siri wrote and nobody changed keeps its evidence; any other is a new skill of origin
-    "file". Text is taken as it is: what is shown passes ``SkillGuard``, and ``FileMiner`` refuses what is no
-    skill.
+
+def read_skills(source: str | os.PathLike[str], *, kind: str = "") -> Imported:
+    """The skills of a bank file, of JSON or JSON Lines, or of a folder of Agent Skills.
+
+    JSON holds objects with ``condition`` and ``strategy`` (or names that mean the same) and ``kind``, in
+    lists, or in lists by kind. A folder is searched to any depth. A file or a row that holds no skill is
+    passed over and named. A SKILL.md that siri wrote and nobody changed keeps its evidence; any other is a
+    new skill of origin "file". Text is taken as it is: what is shown passes ``SkillGuard``, and
+    ``FileMiner`` refuses what is not a skill.
 
     Args:
-        source: file, SKILL.md, folder with a SKILL.md, or folder of such folders.
+        source: file, SKILL.md, or folder.
         kind: kind of the skills that name none.
 
     Raises:
-        ConfigError: there is nothing to read there, or a part is malformed; the message names it.
+        ConfigError: there is nothing to read there, or nothing of it can be read; the message names the
+            first thing that is wrong.
         CheckpointError: a damaged bank.
     """
     path = Path(source)
     if path.is_dir():
-        files = [path / "SKILL.md"] if (path / "SKILL.md").is_file() else sorted(path.glob("*/SKILL.md"))
-        if not files:
-            raise ConfigError(f"got folder {path} without a SKILL.md, expected Agent Skills in it")
-        return _from_markdown_files(files, kind)
-    if path.name == "SKILL.md":
-        return _from_markdown_files([path], kind)
+        return _from_pages(find_pages(path), kind, path)
+    if path.name.lower().endswith(".md"):
+        return _from_pages([path], kind, path.parent)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        text = read_text(path) if path.stat().st_size <= _LARGEST else path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(
             f"got skills at {path} that cannot be read ({error.strerror}); fix: the path"
         ) from error
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"got skills at {path} that are no JSON; fix: the file") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"got skills at {path} that are not text, expected UTF-8; fix: the file") from error
+    data = _json(text, path)
     if isinstance(data, Mapping) and "schema" in data:
-        return SkillBank.load(path)
-    rows = data.get("skills") if isinstance(data, Mapping) else data
-    if not isinstance(rows, list):
-        raise ConfigError(f"got {path} without a list of skills, expected [{{kind, condition, strategy}}, …]")
-    bank = SkillBank()
-    for number, row in enumerate(rows, start=1):
-        parts = row if isinstance(row, Mapping) else {}
-        texts = [parts.get(name) for name in ("condition", "strategy")]
-        own = parts.get("kind", kind)
-        if not all(isinstance(t, str) and t.strip() for t in texts) or not isinstance(own, str) or not own:
-            raise ConfigError(
-                f"got skill {number} of {path} without kind, condition or strategy, expected three texts"
+        bank = SkillBank.load(path)
+        return Imported(bank, len(bank))
+    if not isinstance(data, list | Mapping):
+        raise ConfigError(
+            f"got {path} without a list of skills, expected [{{kind, condition, strategy}}, …]; fix: the file"
+        )
+    bank, read, odd = SkillBank(), 0, []
+    for number, (row, own) in enumerate(_rows(data, kind), start=1):
+        condition, strategy = parts_of(row) if isinstance(row, Mapping) else ("", "")
+        if condition.strip() and strategy.strip() and own:
+            bank.add(_new(own, condition, strategy, str(row.get("origin") or "file")))
+            read += 1
+        else:
+            odd.append(f"skill {number} without kind, condition or strategy")
+    if odd and not read:
+        raise ConfigError(f"got {odd[0].replace(' without', f' of {path} without')}, expected three texts")
+    return Imported(bank, read, tuple(odd))
+
+
+def _json(text: str, path: Path) -> object:
+    """JSON, or JSON Lines as a list."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        lines = [line for line in text.splitlines() if line.strip()]
+        try:
+            if len(lines) > 1:
+                return [json.loads(line) for line in lines]
+        except (ValueError, RecursionError):
+            pass
+        raise ConfigError(f"got skills at {path} that are not JSON; fix: the file") from error
+
+
+def _rows(data: object, kind: str, depth: int = 0) -> Iterator[tuple[Any, str]]:
+    """Rows that may be skills, each with its kind: its own, that of the list it stands in, or ``kind``."""
+    if isinstance(data, list):
+        for row in data:
+            nested = isinstance(row, list) or (isinstance(row, Mapping) and not any(parts_of(row)))
+            if nested and depth < 8 and any(isinstance(p, list | Mapping) for p in _parts(row)):
+                yield from _rows(row, kind, depth + 1)
+                continue
+            own = row.get("kind") if isinstance(row, Mapping) else None
+            yield row, own if isinstance(own, str) and "kind" in row else "" if own is not None else kind
+    elif isinstance(data, Mapping):
+        if any(parts_of(data)):
+            yield from _rows([data], kind, depth)
+            return
+        for key, part in data.items():
+            generic = normalize(str(key)).split()[-1:] in (
+                ["skills"],
+                ["skill"],
+                ["items"],
+                ["data"],
+                ["rows"],
             )
-        bank.add(_new(own, str(texts[0]), str(texts[1]), str(parts.get("origin", "file"))))
-    return bank
+            if isinstance(part, list | Mapping) and depth < 8:
+                yield from _rows(part, kind if generic else str(key), depth + 1)
+
+
+def _parts(row: Any) -> Sequence[Any]:
+    return list(row.values()) if isinstance(row, Mapping) else row
 
 
 def _new(kind: str, condition: str, strategy: str, origin: str = "file") -> Skill:
@@ -114,57 +190,29 @@ def _new(kind: str, condition: str, strategy: str, origin: str = "file") -> Skil
     return Skill(skill_id(kind, f"When {condition}: {strategy}"), kind, condition, strategy, origin, 0)
 
 
-def _folder_name(skill: Skill) -> str:
-    """Lower-case words of the condition and the id: unique, and at most 64 characters."""
-    ident = re.sub(r"[^a-z0-9]+", "-", skill.id.lower()).strip("-")[:40] or "skill"
-    words = re.sub(r"[^a-z0-9]+", "-", skill.condition.lower()).strip("-")
-    return f"{words[: 63 - len(ident)].strip('-')}-{ident}".strip("-")
-
-
-def _description(condition: str) -> str:
-    return f"When {condition}"[:1024]
-
-
-def _to_markdown(record: SkillRecord, name: str, settings: Mapping[str, Any]) -> str:
-    row = json.dumps({"record": bank_file.record_to_json(record), "bank": settings}, sort_keys=True)
-    front = {
-        "name": name,
-        "description": _description(record.skill.condition),
-        "metadata": {
-            "kind": record.skill.kind,
-            "origin": record.skill.origin,
-            "status": record.status.value,
-            "utility": f"{record.utility:+.3f} after {record.uses} groups",
-            "siri": row,
-        },
-    }
-    # YAML folds these line breaks unless they are escaped
-    plain = not re.search(
-        "[\x85\u2028\u2029]", f"{front['description']}{record.skill.kind}{record.skill.origin}"
-    )
-    head = yaml.safe_dump(front, sort_keys=False, allow_unicode=plain, width=100)
-    return f"---\n{head}---\n{record.skill.strategy}\n"
-
-
-def _from_markdown_files(files: Sequence[Path], kind: str) -> SkillBank:
+def _from_pages(files: Sequence[Path], kind: str, root: Path) -> Imported:
     kept: list[SkillRecord] = []
     fresh: list[Skill] = []
+    odd: list[str] = []
     settings: dict[str, Any] | None = None
     for file in files:
-        front, body = _read_markdown(file)
-        metadata = front.get("metadata")
-        metadata = metadata if isinstance(metadata, Mapping) else {}
-        found = _unchanged(metadata.get("siri"), front["description"], body)
-        if found is not None:
-            kept.append(found[0])
-            settings = settings or found[1]
-            continue
-        if not body.strip():
-            raise ConfigError(f"got {file} without a body, expected what to do")
-        own = str(metadata.get("kind", kind))
-        if not own:
-            raise ConfigError(f"got {file} without a kind, expected metadata.kind; fix: it, or kind=...")
-        fresh.append(_new(own, front["description"], body))
+        try:
+            page = read_page(file)
+            found = page.unchanged()
+            if found is not None:
+                kept.append(found[0])
+                settings = settings or found[1]
+            elif page.kind or kind:
+                fresh.append(_new(page.kind or kind, page.description, page.body))
+            else:
+                raise ConfigError("no kind: expected metadata.kind; fix: it, or kind=...")
+        except ConfigError as error:
+            odd.append(f"{file.relative_to(root)} ({error})")
+    if not kept and not fresh:
+        more = f" and {len(odd) - 1} others" if len(odd) > 1 else ""
+        raise ConfigError(
+            f"got {str(root)[-80:]}/{odd[0][-120:]}{more}, expected Agent Skills; fix: the files"
+        )
     try:
         bank = (
             SkillBank()
@@ -172,35 +220,8 @@ def _from_markdown_files(files: Sequence[Path], kind: str) -> SkillBank:
             else SkillBank.from_json(bank_file.seal({**settings, "skills": []}))
         )
     except CheckpointError as error:
-        raise ConfigError(f"got Agent Skills with malformed metadata ({error})") from error
+        raise ConfigError(f"got Agent Skills with malformed metadata ({error}); fix: the files") from error
     bank.put(kept)
     for skill in fresh:
         bank.add(skill)
-    return bank
-
-
-def _read_markdown(file: Path) -> tuple[dict[str, Any], str]:
-    try:
-        text = file.read_bytes()[:_LARGEST].decode("utf-8")
-        match = _FRONT_MATTER.match(text)
-        front = yaml.safe_load(match["front"]) if match else None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(
-            f"got {file} that cannot be read as an Agent Skill ({type(error).__name__})"
-        ) from error
-    if match is None or not isinstance(front, dict) or not isinstance(front.get("description"), str):
-        raise ConfigError(f"got {file} without front matter, expected --- name, description --- and a body")
-    return front, match["body"].removesuffix("\n")
-
-
-def _unchanged(row: Any, description: str, body: str) -> tuple[SkillRecord, dict[str, Any]] | None:
-    """The record that siri wrote into a SKILL.md, if the visible text still is what the record says."""
-    if not isinstance(row, str):
-        return None
-    try:
-        data = json.loads(row)
-        record, settings = bank_file.record_from_json(data["record"]), dict(data["bank"])
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
-        return None
-    same = description == _description(record.skill.condition) and body == record.skill.strategy
-    return (record, settings) if same else None
+    return Imported(bank, len(kept) + len(fresh), tuple(odd))

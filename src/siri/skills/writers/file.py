@@ -10,7 +10,7 @@ from dataclasses import replace
 from siri import doors
 from siri.protocols import Policy
 from siri.skills.bank import skill_id
-from siri.skills.files import import_skills
+from siri.skills.files import read_skills
 from siri.skills.safety import SkillGuard
 from siri.skills.writers.parsing import rejection
 from siri.types import MiningReport, Skill, Trajectory
@@ -35,7 +35,9 @@ class FileMiner:
     def __init__(
         self, source: str | os.PathLike[str], *, kind: str = "", max_tokens: int = 60, digits: bool = True
     ) -> None:
-        self.skills = tuple(record.skill for record in import_skills(source, kind=kind).records())
+        found = read_skills(source, kind=kind)
+        self.skills = tuple(record.skill for record in found.bank.records())
+        self._notes = (str(found),) if found.passed_over else ()
         self.digits = digits
         self.guard = SkillGuard(max_tokens=max_tokens, max_block=max(256, max_tokens))
         self.iteration = 0
@@ -67,5 +69,7 @@ class FileMiner:
                 rejected[reason or "unsafe"] += 1
                 continue
             accepted.append(replace(safe, id=skill_id(safe.kind, safe.text), created=self.iteration))
-        self.report = MiningReport(0, len(self.skills), len(accepted), dict(sorted(rejected.items())))
+        self.report = MiningReport(
+            0, len(self.skills), len(accepted), dict(sorted(rejected.items())), notes=self._notes
+        )
         return accepted

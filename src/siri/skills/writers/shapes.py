@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from siri.skills.bank import normalize
 
-__all__ = ["pairs_of", "tidy", "tidy_condition", "values_of"]
+__all__ = ["pairs_of", "parts_of", "tidy", "tidy_condition", "values_of"]
 
 _NAMES = {
     "condition": (
@@ -87,6 +88,12 @@ def pairs_of(value: Any, depth: int = 0) -> list[tuple[str, str]]:
     return [pair for part in parts for pair in pairs_of(part, depth + 1)]
 
 
+def parts_of(row: Mapping[str, Any]) -> tuple[str, str]:
+    """(condition, strategy) of an object that means one skill; "" for a part that is missing or not text."""
+    named = _named(row)
+    return named.get("condition", ""), named.get("strategy", "")
+
+
 def tidy(text: str) -> str:
     """``text`` on one line."""
     return " ".join(text.split())
@@ -105,7 +112,7 @@ def _of_text(text: str, depth: int) -> list[tuple[str, str]]:
     return [(tidy_condition(found[1]), tidy(found[2]))] if found else []
 
 
-def _named(row: dict[Any, Any]) -> dict[str, str]:
+def _named(row: Mapping[Any, Any]) -> dict[str, str]:
     """The parts of a skill in a JSON object, by their proper names; a part that is not text is empty.
 
     An object is a skill when both parts have a name in it, or the one that does is text.
