@@ -11,7 +11,10 @@ from siri.cli.consoles import PlainConsole
 from siri.cli.words import in_options
 from siri.errors import SiriError
 
-__all__ = ["app", "console", "main", "use_all_cores"]
+__all__ = ["app", "console", "main", "use_threads"]
+
+_SMALL = 20_000_000
+"""Weights up to which one thread is faster than several."""
 
 app = typer.Typer(
     help="SIRI: self-internalizing reinforcement learning with intrinsic skills.",
@@ -46,8 +49,13 @@ def main() -> None:
         sys.exit(2)
 
 
-def use_all_cores() -> None:
-    """As many threads as ``OMP_NUM_THREADS`` says, or the machine has; the number of threads changes sums."""
+def use_threads(wanted: int | None = None, *, parameters: int = 0) -> None:
+    """``wanted`` threads, or ``OMP_NUM_THREADS``, or what suits a model; their number changes sums.
+
+    A pass of a small model is over before several threads have found each other.
+    """
     import torch
 
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+    given = os.environ.get("OMP_NUM_THREADS")
+    suits = 1 if parameters < _SMALL else os.cpu_count() or 1
+    torch.set_num_threads(wanted or (int(given) if given else suits))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,10 @@ def dry_run(recipe: Recipe, processes: int) -> None:
         table.add_row(name, f"{size:.2f}")
     table.add_row("sum", f"{found.total:.2f}", style="bold")
     console.print(table)
+    room = _machine_memory()
+    if room is not None:
+        verdict = "more than" if found.total > room else "within"
+        console.print(f"{found.total:.1f} GiB at most, {verdict} this machine's {room:.1f} GiB")
     batches = Table("batches", "", title=f"{processes} processes")
     for name, count in found.batches.items():
         batches.add_row(name, f"{count:,.0f}")
@@ -75,3 +80,15 @@ def _show_template(policy: str, settings: RunConfig) -> None:
     for note in report.notes:
         table.add_row("note", note)
     console.print(table)
+
+
+def _machine_memory() -> float | None:
+    """GiB of the device that would compute: the GPU's, else the machine's; None where nobody says."""
+    import torch
+
+    if torch.cuda.is_available():
+        return float(torch.cuda.get_device_properties(0).total_memory) / 2**30
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    except (AttributeError, OSError, ValueError):
+        return None

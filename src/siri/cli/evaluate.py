@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from siri.cli.app import app, console, use_all_cores
+from siri.cli.app import app, console, use_threads
 from siri.cli.show import STAGES, interval
 from siri.cli.skills import open_bank
 from siri.errors import ConfigError
@@ -57,7 +57,6 @@ def evaluate_(
     from siri.types import Sampling
 
     bank = None if skills is None else open_bank(skills)
-    use_all_cores()
     folders = (Path(model), Path(model).parent) if Path(model).is_dir() else ()
     run = next((Run.open(path) for path in folders if RunDirectory(path).is_run()), None)
     if run is not None:
@@ -72,6 +71,8 @@ def evaluate_(
         agent = run.policy()
     else:
         agent = build.policy(model, settings, env=recipe.env)
+    weights = 0 if agent.model is None else sum(p.numel() for p in agent.model.parameters())
+    use_threads(settings.threads, parameters=weights)
     temperature = 0.0 if greedy else settings.evaluation.temperature
     sampling = Sampling(temperature=temperature, max_tokens=settings.rollout.max_tokens)
     arms: dict[str, Chooser | None] = {"plain": None}

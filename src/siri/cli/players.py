@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from siri.cli.app import console, use_all_cores
+from siri.cli.app import console, use_threads
 from siri.errors import ConfigError
 from siri.types import Info, Request, Sampling, Task, Turn
 
@@ -102,7 +102,7 @@ def _model(
     from siri.config import load_config
     from siri.config.presets import preset
 
-    use_all_cores()
+    use_threads()
     model = build.policy(name, load_config(preset("embedded", env), changes={"rollout.slots": 1}), env=env)
     sampling = Sampling(temperature=temperature, max_tokens=32 if name == "tiny" else 512)
 

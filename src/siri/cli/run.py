@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siri.cli.app import app, console, use_all_cores
+from siri.cli.app import app, console, use_threads
 from siri.cli.dry import dry_run
 from siri.cli.interrupts import Interrupts
 from siri.cli.launcher import join_launcher
@@ -133,11 +133,12 @@ def run(
     join_launcher(sys.argv[1:])
     job = start_processes()
     console.quiet = not job.first
-    use_all_cores()
     with job.first_goes_ahead():
         suite = recipe.make_suite()
     build.check_splits(suite, recipe.config)
     agent = recipe.make_policy(suite)
+    weights = 0 if agent.model is None else sum(p.numel() for p in agent.model.parameters())
+    use_threads(recipe.config.threads, parameters=weights)
     writer = recipe.make_miner(cache=directory.calls)
     left = Remaining(recipe.config)
     with ExitStack() as held, Interrupts() as interrupts:

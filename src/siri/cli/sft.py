@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from siri.cli.app import app, console, use_all_cores
+from siri.cli.app import app, console, use_threads
 from siri.cli.show import interval
 from siri.errors import ConfigError
 
@@ -62,7 +62,7 @@ def sft_(
         held_out=tuple(held_out),
     )
     made = load_config(named(preset, env), file=config, assignments=changes)
-    use_all_cores()
+    use_threads(made.threads, parameters=10**9)
     if resume and not out.is_dir():
         raise ConfigError(f"got --resume and no folder {out}, expected the one to continue; fix: --out")
 

@@ -357,6 +357,9 @@ class RunConfig(_Section):
     """Of everything: tasks, sampling, batches, mining."""
     max_env_steps: Count | None = None
     """End the run after the iteration that reaches this many environment steps."""
+    threads: Count | None = None
+    """CPU threads of each process; None: ``OMP_NUM_THREADS``, else one for a small model and all cores for a
+    larger one. Several threads on a busy machine wait for each other."""
     env: EnvConfig = EnvConfig()
     rollout: RolloutConfig = RolloutConfig()
     advantage: AdvantageConfig = AdvantageConfig()
