@@ -160,7 +160,7 @@ def test_a_policy_answers_every_request_with_a_completion() -> None:
     request = Request([{"role": "user", "content": "?"}])
     for count in (1, 2):
         with pytest.raises(PolicyFault, match="Short"):
-            doors.generated(Short(), [request] * count, Sampling())
+            doors.generated(doors.policy(Short()), [request] * count, Sampling())
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,8 @@ def test_a_function_can_be_told_of_faults() -> None:
     )
     [group] = rollout.play([GroupPlan(suite.split("train")[0], 2)])
     assert group.trajectories == ()
-    assert told == [("RuntimeError: gone", "train-0")] * 2
+    assert [task for _, task in told] == ["train-0"] * 2
+    assert all(said.startswith("Breaks.step: RuntimeError: gone (test_doors.py:") for said, _ in told)
 
 
 def test_episodes_end_whatever_the_environment_says() -> None:

@@ -1,22 +1,44 @@
 """What users' parts return, checked as it comes in: one sentence names the part and what is wrong with it.
 
 Each function takes what came back and returns it in siri's own types, or raises the fault of that part.
+Scalars of numpy and torch become Python's own.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from siri.errors import ConfigError, EnvironmentFault, MinerFault, PolicyFault
-from siri.types import Completion, Info, Skill, SkillStatus
+from siri.errors import ConfigError, EnvironmentFault, MinerFault, PartFault, PolicyFault, SiriError
+from siri.types import Completion, Info, Message, Skill, SkillStatus
 
-__all__ = ["completions", "mined", "reset", "state", "status", "step"]
+__all__ = [
+    "completions",
+    "finite",
+    "messages",
+    "mined",
+    "parsed",
+    "raised",
+    "reset",
+    "selected",
+    "state",
+    "status",
+    "step",
+    "words",
+]
 
+ROUNDING = 1e-3
+"""A log-prob may be this far above 0, as half precision rounds; it is then taken as 0."""
 _INFO = ("admissible", "success", "anchor", "valid")
+_LENGTH = 2_000
+"""Characters of a skill's condition or strategy; prompts show far less (``siri.skills.SkillGuard``)."""
+_SKILLS = 1_000
+"""Skills of one mining."""
 
 
 def reset(found: object, name: str) -> tuple[str, Info]:
@@ -35,42 +57,79 @@ def step(found: object, name: str) -> tuple[str, float, bool, bool, Info]:
             "info)"
         )
     observation, reward, terminated, truncated, info = found
-    try:
-        value = float(reward)
-    except (TypeError, ValueError):
-        value = math.nan
-    if not math.isfinite(value):
+    value = _number(reward)
+    if value is None:
         raise EnvironmentFault(f"got the reward {_short(reward)} from {name}.step, expected a finite number")
-    return _observation(observation, name), value, bool(terminated), bool(truncated), _info(info, name)
+    ends = _flag(terminated, "terminated", name), _flag(truncated, "truncated", name)
+    return _observation(observation, name), value, *ends, _info(info, name)
 
 
-def completions(found: object, count: int, name: str) -> list[Completion]:
-    """What ``Policy.generate`` returned to ``count`` requests."""
-    if not isinstance(found, Sequence) or len(found) != count:
-        got = f"{len(found)} completions" if isinstance(found, Sequence) else _short(found)
+def completions(
+    found: object, count: int, name: str, *, vocabulary: int | None = None, trains: bool = False
+) -> tuple[list[Completion], int]:
+    """What ``Policy.generate`` returned to ``count`` requests, and how many log-probs were rounded to 0.
+
+    Args:
+        found: the answer.
+        count: of the requests.
+        name: of the policy.
+        vocabulary: token ids are below it; None where nobody knows.
+        trains: what was sampled is learned from, so a text has its ids, and they have log-probs.
+    """
+    if not isinstance(found, Sequence) or isinstance(found, str | bytes) or len(found) != count:
+        sized = isinstance(found, Sequence) and not isinstance(found, str | bytes)
+        got = f"{len(found)} completions" if sized else _short(found)  # type: ignore[arg-type]
         raise PolicyFault(f"got {got} from {name}, expected one for each of {count} requests")
+    checked, rounded = [], 0
     for completion in found:
         if not isinstance(completion, Completion) or not isinstance(completion.text, str):
             raise PolicyFault(f"got {_short(completion)} from {name}, expected a siri.types.Completion")
-        if completion.logprobs and len(completion.logprobs) != len(completion.completion_ids):
-            raise PolicyFault(
-                f"got {len(completion.completion_ids)} token ids and {len(completion.logprobs)} log-probs in "
-                f"a completion of {name}, expected one log-prob for each"
-            )
-    return list(found)
+        trouble = _trouble(completion, vocabulary, trains)
+        if trouble:
+            raise PolicyFault(f"got {trouble} in a completion of {name}")
+        above = sum(value > 0 for value in completion.logprobs)
+        if above:
+            rounded += above
+            completion = replace(completion, logprobs=tuple(min(v, 0.0) for v in completion.logprobs))
+        checked.append(completion)
+    return checked, rounded
+
+
+def _trouble(completion: Completion, vocabulary: int | None, trains: bool) -> str:
+    """What is wrong with the numbers of a completion, and what was expected; empty when nothing is."""
+    ids, logprobs = completion.completion_ids, completion.logprobs
+    try:
+        if logprobs and len(logprobs) != len(ids):
+            return f"{len(ids)} token ids and {len(logprobs)} log-probs, expected one log-prob for each"
+        if trains and ids and not logprobs:
+            return f"{len(ids)} token ids without log-probs, expected one log-prob for each"
+        if trains and completion.text and not ids:
+            return "a text without token ids, expected the ids that were sampled"
+        for some in (ids, completion.prompt_ids, completion.plain_prompt_ids):
+            wrong = some and (min(some) < 0 or (vocabulary is not None and max(some) >= vocabulary))
+            if wrong:
+                most = "" if vocabulary is None else f" and below {vocabulary}"
+                return f"the token ids {min(some)} … {max(some)}, expected them from 0{most}"
+        if logprobs and not (math.isfinite(sum(logprobs)) and max(logprobs) <= ROUNDING):
+            worst = next(v for v in logprobs if not (math.isfinite(v) and v <= ROUNDING))
+            return f"the log-prob {_short(worst)}, expected a finite number of at most 0"
+    except (TypeError, ValueError) as error:
+        return f"token ids or log-probs that are not numbers ({words(error)}), expected tuples of numbers"
+    return ""
 
 
 def mined(found: object, name: str) -> tuple[tuple[Skill, ...], int]:
     """What ``SkillMiner.mine`` returned: the skills in it, and how many items were none and were left out.
 
-    A skill has texts that are str, a strategy that says something, and sources and prompts that are str.
+    A skill has texts that are str, a strategy that says something, and sources and prompts that are str. Long
+    texts are cut, and a ``created`` that is no number is 0.
 
     Raises:
         MinerFault: it is no list, or there are items and none of them is a skill.
     """
-    if isinstance(found, str) or not isinstance(found, Sequence):
+    if isinstance(found, str | bytes) or not isinstance(found, Sequence):
         raise MinerFault(f"got {_short(found)} from {name}, expected a list of siri.types.Skill")
-    skills = [skill for item in found if (skill := _skill(item)) is not None]
+    skills = [skill for item in found[:_SKILLS] if (skill := _skill(item)) is not None]
     if found and not skills:
         raise MinerFault(
             f"got {_short(found[0])} among the skills of {name}, expected a siri.types.Skill whose texts are "
@@ -83,7 +142,7 @@ def _skill(item: object) -> Skill | None:
     if not isinstance(item, Skill):
         return None
     texts: tuple[object, ...] = (item.id, item.kind, item.condition, item.strategy, item.origin)
-    if not all(isinstance(text, str) for text in texts) or not item.strategy.strip():
+    if not all(isinstance(text, str) and _encodes(text) for text in texts) or not item.strategy.strip():
         return None
     named: list[tuple[str, ...]] = []
     for names in (item.sources, item.prompts):
@@ -91,10 +150,18 @@ def _skill(item: object) -> Skill | None:
         if isinstance(given, str) or not isinstance(given, Iterable):
             return None
         read = tuple(given)
-        if not all(isinstance(name, str) for name in read):
+        if not all(isinstance(name, str) and _encodes(name) for name in read):
             return None
         named.append(read)
-    return replace(item, sources=named[0], prompts=named[1])
+    created = _number(item.created)
+    return replace(
+        item,
+        condition=item.condition[:_LENGTH],
+        strategy=item.strategy[:_LENGTH],
+        created=0 if created is None else max(0, int(created)),
+        sources=named[0],
+        prompts=named[1],
+    )
 
 
 def status(found: object, name: str) -> SkillStatus:
@@ -104,34 +171,169 @@ def status(found: object, name: str) -> SkillStatus:
     return found
 
 
+def selected(found: object, name: str) -> tuple[Skill, ...]:
+    """What ``SkillRetriever.select`` returned."""
+    given = found if isinstance(found, tuple | list) else (found,)
+    for skill in given:
+        if not isinstance(skill, Skill):
+            raise PartFault(f"got {_short(skill)} from {name}.select, expected a tuple of siri.types.Skill")
+    return tuple(given)
+
+
+def finite(found: object, name: str, what: str) -> float:
+    """A number from ``name``: what a gate or a screen said."""
+    value = _number(found)
+    if value is None:
+        raise PartFault(f"got {_short(found)} from {name}, expected {what}")
+    return value
+
+
+def messages(found: object, name: str) -> list[Message]:
+    """What ``Prompter.messages`` returned."""
+    given = found if isinstance(found, list | tuple) else [found]
+    for message in given:
+        keys = ("role", "content")
+        if not isinstance(message, Mapping) or not all(isinstance(message.get(key), str) for key in keys):
+            raise PartFault(
+                f"got {_short(message)} from {name}.messages, expected a list of messages, each with the "
+                "texts 'role' and 'content'"
+            )
+    if not given:
+        raise PartFault(f"got no message from {name}.messages, expected one at least")
+    return list(given)
+
+
+def parsed(found: object, text: str, name: str) -> tuple[str, bool, tuple[int, int]]:
+    """What ``Prompter.parse`` returned of ``text``."""
+    form = "(action, well_formed, (start, end)) with a span inside the text"
+    given: Any = found
+    try:
+        action, well_formed, (start, end) = given
+        first, last = int(start), int(end)
+    except (TypeError, ValueError):
+        raise PartFault(f"got {_short(found)} from {name}.parse, expected {form}") from None
+    flag = _plain(well_formed)
+    if not isinstance(action, str) or not isinstance(flag, bool) or not 0 <= first <= last <= len(text):
+        raise PartFault(f"got {_short(found)} from {name}.parse, expected {form}")
+    return action, flag, (first, last)
+
+
 def state(found: object, name: str) -> Mapping[str, Any]:
     """What ``Stateful.state_dict`` returned."""
     try:
         if not isinstance(found, Mapping):
             raise TypeError(f"a {type(found).__name__} is not a mapping")
         json.dumps(found, allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(
-            f"got a state of {name} that JSON cannot hold ({error}), expected plain data; fix: "
+            f"got a state of {name} that JSON cannot hold ({words(error)}), expected plain data; fix: "
             f"{name}.state_dict() of str, int, float, bool, None, lists and dicts with str keys"
         ) from error
     return found
 
 
+def words(error: BaseException) -> str:
+    """What an exception says, in one line that is cut."""
+    try:
+        said = str(error)
+    except Exception as second:  # noqa: BLE001 (an exception of somebody's own may do anything)
+        said = f"and {type(second).__name__} when asked what it says"
+    line = " ".join(said.split())
+    return line if len(line) <= 120 else f"{line[:120]}…"
+
+
+def raised(error: BaseException) -> str:
+    """An exception by its type, with its words, and where it was raised."""
+    said = words(error)
+    text = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    trace, last = error.__traceback__, None
+    while trace is not None:
+        trace, last = trace.tb_next, trace
+    if last is None or isinstance(error, SiriError):
+        return text
+    return f"{text} ({Path(last.tb_frame.f_code.co_filename).name}:{last.tb_lineno})"
+
+
 def _observation(found: object, name: str) -> str:
     if not isinstance(found, str):
         raise EnvironmentFault(f"got the observation {_short(found)} from {name}, expected str")
+    if not _encodes(found):
+        raise EnvironmentFault(f"got an observation with lone surrogates from {name}, expected text")
     return found
 
 
 def _info(found: object, name: str) -> Info:
     missing = [key for key in _INFO if key not in found] if isinstance(found, Mapping) else [*_INFO]
-    if missing:
+    if missing or not isinstance(found, Mapping):
         raise EnvironmentFault(f"got an info without {missing} from {name}, expected a siri.types.Info")
-    info: Info = found  # type: ignore[assignment]
-    return info
+    admissible, anchor, score = found["admissible"], found["anchor"], found.get("score")
+    plain = isinstance(admissible, list | tuple) and all(
+        isinstance(command, str) and _encodes(command) for command in admissible
+    )
+    if not plain:
+        raise EnvironmentFault(
+            f"got info['admissible']={_short(admissible)} from {name}, expected a list of str"
+        )
+    try:
+        hash(anchor)
+    except TypeError:
+        raise EnvironmentFault(
+            f"got info['anchor']={_short(anchor)} from {name}, expected something hashable; fix: a tuple"
+        ) from None
+    known = {key: _flag(found[key], f"info['{key}']", name) for key in ("success", "valid")}
+    if score is not None:
+        value = _number(score)
+        if value is None:
+            raise EnvironmentFault(f"got info['score']={_short(score)} from {name}, expected a finite number")
+        known["score"] = value  # type: ignore[assignment]
+    if all(found[key] is value for key, value in known.items()):
+        return found  # type: ignore[return-value]
+    return {**found, **known}  # type: ignore[typeddict-item]
+
+
+def _flag(found: object, what: str, name: str) -> bool:
+    value = _plain(found)
+    if not isinstance(value, bool) and value not in (0, 1):
+        raise EnvironmentFault(f"got {what}={_short(found)} from {name}, expected True or False")
+    return bool(value)
+
+
+def _number(found: object) -> float | None:
+    """A finite number as a float; None for anything else."""
+    value = _plain(found)
+    if not isinstance(value, numbers.Real):
+        return None
+    try:
+        number = float(value)
+    except (OverflowError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _plain(found: object) -> object:
+    """A scalar of numpy or torch as Python's own; anything else as it is."""
+    if isinstance(found, bool | int | float | str) or found is None:
+        return found
+    item = getattr(found, "item", None)
+    if not callable(item) or getattr(found, "ndim", None) != 0:
+        return None
+    return item()
+
+
+def _encodes(text: str) -> bool:
+    """Whether files and tokenizers can take it: a lone surrogate has no bytes."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 (an object of somebody's own may do anything)
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:80]}…"

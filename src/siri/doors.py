@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from siri import answers
 from siri.deadline import within
-from siri.errors import ConfigError, EnvironmentFault, MinerFault, SiriError
+from siri.errors import ConfigError, EnvironmentFault, MinerFault, PartFault, PolicyFault, SiriError
+from siri.processes import users_interrupt
 from siri.protocols import (
     BoundMiner,
     Environment,
@@ -22,6 +23,7 @@ from siri.protocols import (
     Objective,
     Policy,
     PromptEncoder,
+    Prompter,
     Seat,
     SkillMiner,
     Stateful,
@@ -35,6 +37,7 @@ from siri.types import (
     Completion,
     FaultCounts,
     Info,
+    Message,
     MiningReport,
     Request,
     Sampling,
@@ -51,8 +54,11 @@ if TYPE_CHECKING:
     from siri.config import LoRAConfig
     from siri.skills.bank import SkillBank
     from siri.skills.evidence import SkillRecord
+    from siri.skills.retrieval import SkillRetriever
+    from siri.types import Shown, Turn
 
 __all__ = [
+    "benefit",
     "closed",
     "encoder",
     "faults",
@@ -64,10 +70,14 @@ __all__ = [
     "miner",
     "name_of",
     "objective",
+    "parsed",
     "policy",
+    "prompted",
     "seat",
     "seat_of",
+    "selected",
     "stateful",
+    "valued",
 ]
 
 T = TypeVar("T")
@@ -115,7 +125,7 @@ def seat_of(make_env: Callable[[], Environment]) -> Seat:
     Raises:
         EnvironmentFault: making it raised anything at all.
     """
-    return seat(_asked(EnvironmentFault, "", make_env))
+    return seat(_of_environment("", make_env))
 
 
 def miner(given: SkillMiner) -> BoundMiner:
@@ -196,17 +206,100 @@ def judged(
 
     Raises:
         ConfigError: it is no status.
+        PartFault: it raised anything at all.
     """
-    return answers.status(validator.observe(skill_id, plain, skilled), name_of(validator))
+    name = name_of(validator)
+    found = _asked(PartFault, f"{name}.observe: ", validator.observe, skill_id, plain, skilled)
+    return answers.status(found, name)
 
 
-def generated(policy: Policy, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
-    """What a policy answers, one completion for each request.
+def selected(retriever: SkillRetriever, bank: SkillBank, task: Task, seed: int) -> tuple[Skill, ...]:
+    """The skills that a retriever chose for a group.
 
     Raises:
-        PolicyFault: it returned something else.
+        PartFault: it raised anything at all, or chose something else than skills of the bank.
     """
-    return answers.completions(policy.generate(requests, sampling), len(requests), name_of(policy))
+    name = name_of(retriever)
+    found = answers.selected(_asked(PartFault, f"{name}.select: ", retriever.select, bank, task, seed), name)
+    for skill in found:
+        if skill.id not in bank:
+            raise PartFault(f"got the skill {skill.id[:40]!r} from {name}.select, expected one of the bank")
+    return found
+
+
+def benefit(gate: Callable[[Any, Trajectory], bool], group: Any, trajectory: Trajectory) -> float:
+    """What a gate says of a rollout: a truth value, or a weight of at least 0.
+
+    Raises:
+        PartFault: it raised anything at all, or said something else.
+    """
+    name = f"gate {name_of(gate)}"
+    return answers.finite(_asked(PartFault, f"{name}: ", gate, group, trajectory), name, "True or False")
+
+
+def valued(objective: Objective, batch: TokenBatch, scores: TokenScores) -> Loss:
+    """An objective's loss.
+
+    Raises:
+        PartFault: it raised anything at all, or returned something else than a ``Loss`` of one number.
+    """
+    name = f"objective {name_of(objective)}"
+    loss: Any = _asked(PartFault, f"{name}: ", objective, batch, scores)
+    tensor = getattr(loss, "value", None)
+    if not isinstance(getattr(loss, "metrics", None), Mapping) or getattr(tensor, "shape", None) != ():
+        raise PartFault(
+            f"got {type(loss).__name__} from {name}, expected a siri.algos.Loss whose value has no dimension"
+        )
+    found: Loss = loss
+    return found
+
+
+def prompted(
+    prompter: Prompter,
+    task: Task,
+    turns: Sequence[Turn],
+    observation: str,
+    admissible: Sequence[str],
+    skills: Sequence[Shown] = (),
+) -> list[Message]:
+    """A prompter's messages.
+
+    Raises:
+        PartFault: it raised anything at all, or returned something else.
+    """
+    name, given = name_of(prompter), (task, turns, observation, admissible, skills)
+    return answers.messages(_asked(PartFault, f"{name}.messages: ", prompter.messages, *given), name)
+
+
+def parsed(prompter: Prompter, text: str) -> tuple[str, bool, tuple[int, int]]:
+    """What a prompter reads in a reply.
+
+    Raises:
+        PartFault: it raised anything at all, or returned something else.
+    """
+    name = name_of(prompter)
+    return answers.parsed(_asked(PartFault, f"{name}.parse: ", prompter.parse, text), text, name)
+
+
+def generated(
+    policy: TrainablePolicy, requests: Sequence[Request], sampling: Sampling
+) -> tuple[list[Completion], int]:
+    """What a policy answers, one completion for each request; and how many log-probs were rounded to 0.
+
+    Raises:
+        PolicyFault: it raised anything at all, or returned something else.
+    """
+    name = name_of(policy)
+    found = _asked(PolicyFault, f"{name}: ", policy.generate, requests, sampling)
+    model = policy.model
+    size = getattr(getattr(model, "config", None), "vocab_size", None)
+    return answers.completions(
+        found,
+        len(requests),
+        name,
+        vocabulary=size if isinstance(size, int) and size > 0 else None,
+        trains=model is not None,
+    )
 
 
 def closed(given: object) -> None:
@@ -246,10 +339,10 @@ class _Here:
     def begin(self, name: str, *arguments: Any, **named: Any) -> Callable[[], Any]:
         call = self.given.reset if name == "reset" else self.given.step
         check = answers.reset if name == "reset" else answers.step
+        who = type(getattr(self.given, "given", self.given)).__name__
 
         def wait() -> Any:
-            found = _asked(EnvironmentFault, "", call, *arguments, **named)
-            return check(found, type(self.given).__name__)
+            return check(_of_environment(f"{who}.{name}: ", call, *arguments, **named), who)
 
         return wait
 
@@ -406,4 +499,14 @@ def _asked(fault: type[SiriError], who: str, function: Callable[..., Any], *give
     except SiriError:
         raise
     except Exception as error:
-        raise fault(f"{who}{type(error).__name__}: {error}") from error
+        raise fault(f"{who}{answers.raised(error)}") from error
+
+
+def _of_environment(who: str, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """Call an environment's code: an exit or an interrupt that it raises is its fault too."""
+    try:
+        return _asked(EnvironmentFault, who, function, *given, **named)
+    except (SystemExit, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt) and users_interrupt():
+            raise
+        raise EnvironmentFault(f"{who}{answers.raised(error)}") from error

@@ -10,6 +10,8 @@
     │   └── EnvironmentTimeout       it did not answer in time
     ├── PolicyFault                  a policy or its engine broke while it generated
     ├── MinerFault                   a skill miner could not be reached or broke
+    ├── LearningFault                a run plays or learns nothing, iteration after iteration
+    ├── PartFault                    a retriever, prompter, validator, gate or objective of the user's broke
     ├── ProcessFault                 another process of the job ended or could not be reached
     ├── CheckpointError              a checkpoint is missing, damaged or of another version
     ├── ContractBroken(AssertionError)  an implementation breaks a law of its contract (siri.testing)
@@ -28,8 +30,10 @@ __all__ = [
     "EnvironmentFault",
     "EnvironmentTimeout",
     "GameError",
+    "LearningFault",
     "MinerFault",
     "MissingExtra",
+    "PartFault",
     "PolicyFault",
     "ProcessFault",
     "ShapeError",
@@ -76,6 +80,14 @@ class PolicyFault(SiriError):
 
 class MinerFault(SiriError):
     """A skill miner could not be reached or broke."""
+
+
+class LearningFault(SiriError):
+    """A run plays no step, or takes no optimizer step, iteration after iteration."""
+
+
+class PartFault(SiriError):
+    """A retriever, prompter, validator, gate or objective of the user's broke or returned something else."""
 
 
 class ProcessFault(SiriError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,14 @@ from typing import Any, Self, TypeVar
 
 from siri.errors import ConfigError, ProcessFault, SiriError, revived
 
-__all__ = ["SIZES", "Processes", "peak_memory", "started"]
+__all__ = [
+    "SIZES",
+    "Processes",
+    "peak_memory",
+    "started",
+    "users_interrupt",
+    "watching",
+]
 
 SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 """How many processes were started, as torch's launcher and three MPIs say it; unset for one alone."""
@@ -144,3 +152,28 @@ def peak_memory() -> float:
         return round(float(torch.cuda.max_memory_allocated()) / 2**20, 1)
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+
+
+_WATCHING: list[Callable[[], bool]] = []
+"""Who takes the signals of this process, innermost last: whether one has come."""
+
+
+@contextmanager
+def watching(requested: Callable[[], bool]) -> Iterator[None]:
+    """For the body, signals are taken by somebody who knows whether one has come."""
+    _WATCHING.append(requested)
+    try:
+        yield
+    finally:
+        _WATCHING.remove(requested)
+
+
+def users_interrupt() -> bool:
+    """Whether a ``KeyboardInterrupt`` may be the user's, rather than raised by a part of the run.
+
+    Whoever takes the signals knows. Where nobody does, Python's own handler raises it for a signal; where
+    they are ignored, as in the process of an environment, no signal can have raised it.
+    """
+    if _WATCHING:
+        return _WATCHING[-1]()
+    return signal.getsignal(signal.SIGINT) is not signal.SIG_IGN

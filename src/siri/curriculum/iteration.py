@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ from siri.skills import PROVEN, SkillBank
 from siri.training.lessons import Standing
 from siri.types import FaultCounts, Group, SkillStatus, StopReason, Trajectory
 
-__all__ = ["Iteration", "losses", "observe", "outcomes", "remember", "standing_of"]
+__all__ = ["Iteration", "finite", "losses", "observe", "outcomes", "remember", "rounding", "skips", "standing_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,26 @@ def losses(found: Sequence[FaultCounts]) -> tuple[dict[str, float], list[str]]:
     }
     reasons = [reason for own in found for reason in own.reasons]
     return counts, [f"{len(reasons)} episodes lost, the first to {reasons[0]}"] if reasons else []
+
+
+def finite(metrics: Mapping[str, float]) -> tuple[dict[str, float], list[str]]:
+    """The figures that are numbers, and what to say of the others: JSON has neither NaN nor infinity."""
+    found = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    odd = sorted(set(metrics) - set(found))
+    return found, [f"figures that are not finite were left out: {', '.join(odd[:8])}"] if odd else []
+
+
+def rounding(count: int) -> list[str]:
+    """What to say of log-probs above 0 by rounding."""
+    return [f"{count} log-probs above 0 by rounding were taken as 0"] if count else []
+
+
+def skips(metrics: Mapping[str, float], trouble: str) -> list[str]:
+    """What to say of optimizer steps that were skipped."""
+    skipped = metrics.get("learn/skipped", 0.0)
+    if not skipped:
+        return []
+    return [f"{skipped:.0f} of {metrics['learn/steps']:.0f} optimizer steps skipped: {trouble}"]
 
 
 def remember(groups: Sequence[Group], pool: dict[str, list[Trajectory]], *, keep: int) -> int:

@@ -15,8 +15,19 @@ from siri.algos import linear_warmup
 from siri.config import RunConfig
 from siri.curriculum import parts
 from siri.curriculum.hooks import Hooks
-from siri.curriculum.iteration import Iteration, losses, observe, outcomes, remember, standing_of, unplayed
-from siri.curriculum.phases import Phase, Schedule, State, remaining, transition
+from siri.curriculum.iteration import (
+    Iteration,
+    finite,
+    losses,
+    observe,
+    outcomes,
+    remember,
+    rounding,
+    skips,
+    standing_of,
+    unplayed,
+)
+from siri.curriculum.phases import Phase, Schedule, State, refuse_barren, remaining, strike, transition
 from siri.errors import MinerFault, PolicyFault
 from siri.processes import Processes, peak_memory
 from siri.progress import Silent, during
@@ -32,7 +43,7 @@ from siri.training.no_learner import NoLearner
 from siri.training.privileged import Advised
 from siri.training.replay import Replay
 from siri.training.rows import Row, build_rows
-from siri.types import Group, Task, Trajectory
+from siri.types import Group, Skill, Task, Trajectory
 
 __all__ = ["Curriculum"]
 
@@ -118,9 +129,15 @@ class Curriculum:
     def __iter__(self) -> Iterator[Iteration]:
         while self.state.phase is not Phase.DONE:
             yield self.step()
+            refuse_barren(self.state)
 
     def step(self) -> Iteration:
-        """Carry out one iteration."""
+        """Carry out one iteration.
+
+        Raises:
+            LearningFault: the last iterations played no step, or skipped every optimizer step.
+        """
+        refuse_barren(self.state)
         state, phase, k = self.state, self.state.phase, self.state.index
         clock = self.rollout.clock
         mined: tuple[Trajectory, ...] = ()
@@ -134,12 +151,17 @@ class Curriculum:
         events += self._fitting(groups)
         lost = self.rollout.on_fault.take()
         faults, said = losses(self.processes.gather([] if lost is None else [lost]))
+        rounded = sum(self.processes.gather([self.rollout.rounded]))
+        self.rollout.rounded = 0
         state.successes += remember(groups, self.pool, keep=self.config.mining.keep)
-        events += [*said, *observe(groups, self.validator, self.bank)]
+        events += [*said, *rounding(rounded), *observe(groups, self.validator, self.bank)]
         learned, said = self._learn(groups, k)
         events += said
         metrics = {**outcomes(groups), **faults, **learned}
         metrics |= {f"bank/{name}": float(count) for name, count in self.bank.counts().items()}
+        metrics, said = finite(metrics)
+        events += said
+        strike(state, metrics, trouble=self.learner.trouble)
         state.env_steps += int(metrics["env/steps"])
         metrics["env/total_steps"] = float(state.env_steps)
         state.index += 1
@@ -168,9 +190,12 @@ class Curriculum:
         plans = []
         for place, task in enumerate(self.tasks(k)):
             seed = derive_seed("group", self.config.seed, k, place)
-            skills = () if self.state.phase is Phase.WARMUP else self.retriever.select(self.bank, task, seed)
+            skills = () if self.state.phase is Phase.WARMUP else self._select(task, seed)
             plans.append(parts.group_plan(task, skills, seed, self.config))
         return plans
+
+    def _select(self, task: Task, seed: int) -> tuple[Skill, ...]:
+        return doors.selected(self.retriever, self.bank, task, seed)
 
     def _mine(self, k: int) -> tuple[tuple[Trajectory, ...], str]:
         """Let a frozen snapshot of the policy summarise its own successes; what for, and what came of it."""
@@ -254,7 +279,8 @@ class Curriculum:
             figures["engine/logprob_gap"] = metrics["learn/logprob_gap"]
         with clock.part("sync"):
             self.policy.sync(self.learner)
-        return {**metrics, **figures, **found, "int/scale": scale}, said + ([warning] if warning else [])
+        said = said + ([warning] if warning else []) + skips(metrics, self.learner.trouble)
+        return {**metrics, **figures, **found, "int/scale": scale}, said
 
     def _advance(self) -> list[str]:
         """Enter the next phase where its condition holds; say which condition it was."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from siri.config import RunConfig
+from siri.errors import LearningFault
 
-__all__ = ["Phase", "Schedule", "State", "remaining", "transition"]
+__all__ = ["PATIENCE", "Phase", "Schedule", "State", "refuse_barren", "remaining", "strike", "transition"]
 
 
 class Phase(Enum):
@@ -34,6 +35,51 @@ class State:
     env_steps: int = 0
     failed_minings: int = 0
     """Minings in a row that ended in a fault."""
+    idle: int = 0
+    """Iterations in a row without a played step."""
+    skipped: int = 0
+    """Iterations in a row whose optimizer steps were all skipped."""
+    trouble: str = ""
+    """Why, of the last of them."""
+
+
+PATIENCE = 3
+"""Iterations in a row of which nothing is left, after which a run stops."""
+
+
+def strike(state: State, metrics: Mapping[str, float], *, trouble: str) -> None:
+    """Count an iteration without a played step, or with nothing but skipped optimizer steps.
+
+    Args:
+        state: is changed.
+        metrics: of the iteration.
+        trouble: why optimizer steps were skipped, if some were.
+    """
+    steps, skipped = metrics.get("learn/steps", 0.0), metrics.get("learn/skipped", 0.0)
+    played = metrics["env/steps"] > 0
+    state.idle = 0 if played else state.idle + 1
+    # an iteration that learned nothing for want of rows says nothing of the steps before it
+    if steps:
+        state.skipped = state.skipped + 1 if skipped == steps else 0
+    state.trouble = trouble
+
+
+def refuse_barren(state: State) -> None:
+    """Pass a run of whose last iterations something is left.
+
+    Raises:
+        LearningFault: ``PATIENCE`` iterations in a row played no step, or skipped every optimizer step.
+    """
+    if state.idle >= PATIENCE:
+        raise LearningFault(
+            f"got {state.idle} iterations in a row without a played step, expected some; fix: see the events of "
+            "metrics.jsonl: the environment, or the policy"
+        )
+    if state.skipped >= PATIENCE:
+        raise LearningFault(
+            f"got {state.skipped} iterations in a row whose optimizer steps were all skipped "
+            f"({state.trouble}), expected finite numbers; fix: a lower optimizer.lr, or the objective"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ class FailFast:
 
     def failed(self, fault: EnvironmentFault, task: Task) -> None:
         """Raise ``fault``, naming the task."""
-        raise type(fault)(f"task {task.id!r}: {fault}") from fault
+        raise type(fault)(f"task {task.id[:60]!r}: {fault}") from fault
 
     def played(self, episodes: int, lost: int) -> None:
         """Nothing: no episode was lost."""
@@ -45,7 +45,7 @@ class DropEpisode:
         """Count it and continue."""
         self.dropped += 1
         self.timeouts += isinstance(fault, EnvironmentTimeout)
-        self.reasons.append(f"task {task.id!r}: {fault}")
+        self.reasons.append(f"task {task.id[:60]!r}: {fault}")
 
     def take(self) -> FaultCounts | None:
         """The counts since the last call, which start again at 0."""

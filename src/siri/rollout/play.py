@@ -80,6 +80,8 @@ class Rollout:
         """Where the time of the plays went; ``take`` it."""
         self.too_long: tuple[int, int] | None = None
         """Of the longest prompt that did not fit: its tokens, and those that the policy takes."""
+        self.rounded = 0
+        """Log-probs above 0 by rounding that were taken as 0."""
         self._idle: list[Seat] = []
 
     def play(self, plans: Sequence[GroupPlan], *, part: str = "rollout") -> list[Group]:
@@ -172,7 +174,8 @@ class Rollout:
             return []
         with self.clock.part("generate"):
             requests = [self._request(e) for e in episodes]
-            completions = doors.generated(self.policy, requests, self.sampling)
+            completions, rounded = doors.generated(self.policy, requests, self.sampling)
+        self.rounded += rounded
         self.clock.count("tokens", sum(len(c.completion_ids) for c in completions))
         return completions
 
@@ -180,9 +183,9 @@ class Rollout:
         info = _known(episode.info)
         state = (episode.plan.task, episode.shown, episode.observation, info["admissible"])
         return Request(
-            messages=self.prompter.messages(*state, episode.skills),
+            messages=doors.prompted(self.prompter, *state, episode.skills),
             session=episode.session,
-            plain=self.prompter.messages(*state) if episode.skills else None,
+            plain=doors.prompted(self.prompter, *state) if episode.skills else None,
             seed=derive_seed("sample", episode.plan.seed, episode.number, len(episode.turns)),
         )
 
@@ -194,7 +197,7 @@ class Rollout:
             return
         before = _known(episode.info)
         said = completion.opened + completion.text
-        action, well_formed, span = self.prompter.parse(said)
+        action, well_formed, span = doors.parsed(self.prompter, said)
         if not self.keep_tokens:
             completion = Completion(completion.text, finished=completion.finished, opened=completion.opened)
         episode.turns.append(

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from siri import doors
+from siri import answers, doors
 from siri.errors import ConfigError, MinerFault
 from siri.protocols import SkillMiner
 from siri.skills.bank import SkillBank, normalize, skill_id
@@ -148,4 +148,7 @@ def _judge(skills: Sequence[Skill], screen: Screen | None) -> tuple[list[float |
         return [0.0] * len(skills), f"screen failed: {fault}"
     if len(verdicts) != len(skills):
         raise ConfigError(f"got {len(verdicts)} verdicts, expected one for each of {len(skills)} skills")
+    for verdict in verdicts:
+        if verdict is not None:
+            answers.finite(verdict, "the screen", "a finite number, or None for a veto")
     return verdicts, ""

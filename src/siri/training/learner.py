@@ -121,6 +121,8 @@ class Learner:
             self._scorer = self._accelerator.prepare(self._scorer)
         optimizer = torch.optim.AdamW(_parameter_groups(model, weight_decay), lr=lr, betas=betas)
         self._optimizer = self._accelerator.prepare(optimizer)
+        self.trouble = ""
+        """Why steps of the last update were skipped; empty when none was."""
         self._reference = reference
         if reference is not None:
             if not has_adapter(reference):
@@ -141,7 +143,8 @@ class Learner:
         rows = [row for row in rows if row.kind == "rl" or int_scale != 0]
         steps = min(self.minibatches, max(_count(rows, "rl"), _count(rows, "int")))
         sums: defaultdict[str, float] = defaultdict(float)
-        taken = 0
+        odd: defaultdict[str, int] = defaultdict(int)
+        taken, self.trouble = 0, ""
         with mode(self._scorer, training=False):
             if self.recompute and steps:
                 rows, gap = self._recomputed(rows)
@@ -153,10 +156,17 @@ class Learner:
                     metrics = self._step(part, int_scale, measure_gap=not taken and not self.recompute)
                     taken += 1
                     for name, value in metrics.items():
-                        sums[name] += value
-                    self.progress.advance("learning", loss=metrics["learn/loss"])
+                        # a skipped step may have figures that are not finite; they say nothing of the others
+                        if math.isfinite(value):
+                            sums[name] += value
+                        else:
+                            odd[name] += 1
+                    loss = metrics["learn/loss"]
+                    self.progress.advance("learning", loss=loss if math.isfinite(loss) else 0.0)
         once = ("learn/logprob_gap", "learn/skipped")
-        averaged = {name: value if name in once else value / taken for name, value in sums.items()}
+        averaged = {
+            name: value if name in once else value / (taken - odd[name]) for name, value in sums.items()
+        }
         return averaged | {
             "learn/steps": float(taken),
             "learn/rows": float(len(rows)),
@@ -236,7 +246,7 @@ class Learner:
             last = number == len(live) - 1
             with self._synced(last):
                 scores = TokenScores(*self._scorer(batch))
-                loss = self.objective(batch, scores)
+                loss = doors.valued(self.objective, batch, scores)
                 # Gradients are averaged over processes, and the loss is a sum over them.
                 self._accelerator.backward(loss.value * self._accelerator.num_processes)
             metrics["learn/loss"] += float(loss.value.detach())
@@ -247,9 +257,13 @@ class Learner:
                 metrics["learn/logprob_gap"] += float(gap) / max(totals.rl_tokens, 1.0)
         reduced = {name: self._total(value) for name, value in metrics.items()}
         norm = float(whole(self._accelerator.clip_grad_norm_(self._scorer.parameters(), self.grad_clip)))
-        usable = math.isfinite(norm)
+        usable = math.isfinite(norm) and math.isfinite(reduced.get("learn/loss", 0.0))
         if usable:
             self._optimizer.step()
+        elif math.isfinite(norm) or not math.isfinite(reduced["learn/loss"]):
+            self.trouble = f"the loss was {reduced['learn/loss']}"
+        else:
+            self.trouble = f"the gradient norm was {norm}"
         self._optimizer.zero_grad()
         return reduced | {"learn/grad_norm": norm if usable else 0.0, "learn/skipped": float(not usable)}
 

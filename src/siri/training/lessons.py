@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 import torch
 
+from siri import doors
 from siri.algos.internalization import internalization_gate, internalization_weights, treatment_utility
 from siri.errors import ConfigError, ShapeError
 from siri.training.credit import Advantages
@@ -126,7 +127,7 @@ class Gate:
         """U of each trajectory; 0 where the gate is shut."""
         pairs = [(group, trajectory) for group in groups for trajectory in group.trajectories]
         if self.chosen is not None:
-            return [float(self.chosen(group, trajectory)) for group, trajectory in pairs]
+            return [doors.benefit(self.chosen, group, trajectory) for group, trajectory in pairs]
         known = [bool(t.skills) and all(s in standing.utilities for s in t.skills) for _, t in pairs]
         if self.level == "skill":
             least = [min((standing.utilities.get(s, 0.0) for s in t.skills), default=0.0) for _, t in pairs]

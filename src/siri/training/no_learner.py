@@ -18,6 +18,7 @@ class NoLearner:
     """Stands where a ``Learner`` would, and changes no weight."""
 
     device = torch.device("cpu")
+    trouble = ""
 
     def update(
         self,
