@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 import subprocess
 import sys
@@ -217,6 +218,36 @@ def test_nothing_to_learn_takes_no_step_and_a_broken_gradient_is_skipped() -> No
     rows = make_rows(model)
     broken = [replace(r, spans=tuple(replace(s, advantage=float("nan")) for s in r.spans)) for r in rows]
     assert learner.update(broken)["learn/skipped"] == 1
+    assert learner.trouble == "the loss was nan"
+    assert torch.equal(weights(model), before)
+
+
+def test_a_step_that_is_skipped_says_nothing_in_the_figures_of_the_others() -> None:
+    model = make_model()
+    rows = [row for row in make_rows(model) if row.kind == "rl"]
+    spans = tuple(replace(s, advantage=float("inf")) for s in rows[0].spans)
+    learner = Learner(model, OBJECTIVE, lr=1e-2, minibatches=2)
+    metrics = learner.update([replace(rows[0], spans=spans), *rows[1:]])
+    assert (metrics["learn/skipped"], metrics["learn/steps"]) == (1, 2)
+    assert all(math.isfinite(value) for value in metrics.values())
+    assert metrics["policy/entropy"] > 1
+    assert learner.trouble
+    learner.update(rows)
+    assert learner.trouble == ""
+
+
+def test_a_gradient_alone_that_is_not_finite_is_skipped_too() -> None:
+    model = make_model()
+    before = weights(model)
+
+    def steep(batch, scores):
+        # finite, with an infinite slope at 0
+        return Loss((scores.logprobs - scores.logprobs.detach()).abs().sum().sqrt(), {})
+
+    learner = Learner(model, lambda b, s: steep(b, s) if b.input_ids.max() > 0 else OBJECTIVE(b, s))
+    metrics = learner.update(make_rows(model))
+    assert metrics["learn/skipped"] == 1
+    assert learner.trouble == "the gradient norm was nan"
     assert torch.equal(weights(model), before)
 
 

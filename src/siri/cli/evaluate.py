@@ -98,7 +98,7 @@ def evaluate_(
     }
     if as_json:
         rows = {name: _as_json(of) for name, of in found.items()}
-        print(json.dumps({"suite": suite.name, "temperature": temperature, "splits": rows}))
+        print(json.dumps({"suite": suite.name, "temperature": temperature, "splits": rows}, allow_nan=False))
         return
     decoding = "greedy" if temperature == 0 else f"temperature {temperature:g}"
     title = f"{model} ({suite.name}, {decoding}{f', {seeds} seeds' if seeds > 1 else ''})"

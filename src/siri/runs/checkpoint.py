@@ -122,7 +122,7 @@ class Saving:
         paths = [self._fresh / "skills.json", self._fresh / "state.json"]
         try:
             run.bank.save(paths[0])
-            paths[1].write_text(json.dumps(body), encoding="utf-8")
+            paths[1].write_text(json.dumps(body, allow_nan=False), encoding="utf-8")
             self._entries |= entries_of(paths)
         except OSError as error:
             raise _full(self.target, error.strerror or str(error)) from error

@@ -111,8 +111,8 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._unwritable(error) from error
-        write_atomic(self.versions, json.dumps(versions(), indent=1))
-        write_atomic(self.config, json.dumps(description, indent=1))
+        write_atomic(self.versions, json.dumps(versions(), indent=1, allow_nan=False))
+        write_atomic(self.config, json.dumps(description, indent=1, allow_nan=False))
 
     def refuse_taken(self) -> None:
         """Pass a folder where a run can be started.
@@ -204,7 +204,7 @@ class RunDirectory:
         }
         try:
             with self.metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(json.dumps(line, allow_nan=False) + "\n")
             flush(self.metrics)
         except OSError as error:
             raise CheckpointError(
@@ -217,7 +217,7 @@ class RunDirectory:
         if episodes:
             with self.episodes.open("a", encoding="utf-8") as file:
                 rows = [EpisodeRow.of(episode).to_json() for episode in episodes]
-                file.writelines(json.dumps(row) + "\n" for row in rows)
+                file.writelines(json.dumps(row, allow_nan=False) + "\n" for row in rows)
 
     def read_episodes(self) -> dict[str, EpisodeRow]:
         """What ``append_episodes`` kept, by id; a line that was cut off is left out."""

@@ -188,7 +188,7 @@ def iterations(
         skills=tuple(skill_row(record) for record in run.bank.records()),
     )
     if first:
-        write_atomic(directory.summary, json.dumps(summary.to_json(), indent=1))
+        write_atomic(directory.summary, json.dumps(summary.to_json(), indent=1, allow_nan=False))
     return summary
 
 

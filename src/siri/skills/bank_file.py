@@ -105,7 +105,7 @@ def unseal(data: object) -> dict[str, Any]:
 def write(path: str | os.PathLike[str], data: Mapping[str, Any]) -> None:
     """Write a sealed bank, and keep what the file held before as ``<name>.previous``."""
     target = Path(path)
-    text = json.dumps(data, ensure_ascii=True, indent=1)
+    text = json.dumps(data, ensure_ascii=True, indent=1, allow_nan=False)
     target.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileNotFoundError, UnicodeDecodeError):
         write_atomic(_previous(target), target.read_text(encoding="utf-8"))
