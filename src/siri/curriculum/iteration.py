@@ -15,7 +15,17 @@ from siri.skills import PROVEN, SkillBank
 from siri.training.lessons import Standing
 from siri.types import FaultCounts, Group, SkillStatus, StopReason, Trajectory
 
-__all__ = ["Iteration", "finite", "losses", "observe", "outcomes", "remember", "rounding", "skips", "standing_of"]
+__all__ = [
+    "Iteration",
+    "finite",
+    "losses",
+    "observe",
+    "outcomes",
+    "remember",
+    "rounding",
+    "skips",
+    "standing_of",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,8 +72,8 @@ def refuse_barren(state: State) -> None:
     """
     if state.idle >= PATIENCE:
         raise LearningFault(
-            f"got {state.idle} iterations in a row without a played step, expected some; fix: see the events of "
-            "metrics.jsonl: the environment, or the policy"
+            f"got {state.idle} iterations in a row without a played step, expected some; fix: the "
+            "environment or the policy; the events in metrics.jsonl say what happened"
         )
     if state.skipped >= PATIENCE:
         raise LearningFault(
