@@ -68,6 +68,8 @@ class Spy:
 
     def _note(self, name: str) -> None:
         module = sys._getframe(2).f_globals["__name__"]
+        if module.startswith("siri.envs."):
+            module = "siri.envs"  # each environment reads the section that they share
         self._readers[f"{self._prefix}{name}"].add(module)
 
 

@@ -380,6 +380,10 @@ def _scenes(suite: Suite) -> list[Scene]:
 
 def _embedded_language(language: Language) -> tuple[SummaryPrompt, str, str]:
     """Summary prompt, rules for another writer, and grammar of an embedded policy."""
+    if language == "calls":
+        from siri.envs.tools.language import TOOL_RULES, TOOL_SKILL_GRAMMAR, ToolSummaryPrompt
+
+        return ToolSummaryPrompt(), TOOL_RULES, TOOL_SKILL_GRAMMAR
     if language == "compact":
         from siri.envs.webshop.compact import SHOP_RULES, SHOP_SKILL_GRAMMAR, CompactSummaryPrompt
 

@@ -15,7 +15,7 @@ from siri.types import Task, Turn
 
 if TYPE_CHECKING:
     from siri.config import RunConfig
-    from siri.protocols import Environment
+    from siri.protocols import Environment, Expert
     from siri.rollout.suite import Suite
 
 
@@ -24,7 +24,9 @@ def play(
     game: Annotated[
         Path | None, typer.Argument(help="ALFWorld: a game file, or its folder; a task of the suite without.")
     ] = None,
-    env: Annotated[str, typer.Option(help="Benchmark: alfworld or webshop.")] = "alfworld",
+    env: Annotated[
+        str, typer.Option(help="Environment: a name of `siri envs`, or module:function.")
+    ] = "alfworld",
     data: Annotated[
         str | None, typer.Option(help="The benchmark's data folder; tasks are generated without.")
     ] = None,
@@ -45,6 +47,7 @@ def play(
     """Play a task, or watch it played. Example: siri play --policy expert --task 3"""
     from siri.config import load_config
     from siri.config.presets import preset
+    from siri.envs.alfworld import HouseExpert
 
     # a person and the expert see WebShop as the paper shows it; the embedded policy has a view of its own
     small = env != "webshop" or policy == "tiny"
@@ -63,9 +66,9 @@ def play(
             raise ConfigError(f"got --task {task}, expected 0 to {len(tasks) - 1}; fix: choose one")
         chosen = tasks[task]
     world = _world(suite, settings, engine)
-    player = player_of(
-        policy, env, world, chosen, None if suite is None else suite.prompter, temperature, seed
-    )
+    expert: Expert | None = HouseExpert(settings.env.max_steps) if suite is None else suite.expert
+    prompter = None if suite is None else suite.prompter
+    player = player_of(policy, env, expert, chosen, prompter, temperature, seed)
     console.print(f"{suite.name if suite else game}: {chosen.goal}", style="bold")
     if policy == "human":
         console.print("A command or its number; empty or Ctrl-D to stop.", style="dim")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from siri.cli.app import console, use_threads
@@ -10,7 +10,7 @@ from siri.errors import ConfigError
 from siri.types import Info, Request, Sampling, Task, Turn
 
 if TYPE_CHECKING:
-    from siri.protocols import Environment, Prompter
+    from siri.protocols import Expert, Prompter
 
 __all__ = ["Player", "player_of"]
 
@@ -21,7 +21,7 @@ Player = Callable[[list[Turn], str, Info], tuple[str, str] | None]
 def player_of(
     name: str,
     env: str,
-    world: Environment,
+    expert: Expert | None,
     task: Task,
     prompter: Prompter | None,
     temperature: float,
@@ -31,7 +31,7 @@ def player_of(
     if name == "human":
         return _ask
     if name == "expert":
-        return _shopper(world) if env == "webshop" else _expert(task)
+        return _expert(expert, task, seed)
     return _model(name, env, task, prompter, temperature, seed)
 
 
@@ -56,36 +56,17 @@ def _say(command: str) -> tuple[str, str]:
     return command, command
 
 
-def _expert(task: Task) -> Player:
-    from siri.envs.alfworld import Expert, State, load_game
-
-    game = load_game(task.source)
-    expert, shadow = Expert(game), State(game)
-
-    def act(turns: list[Turn], observation: str, info: Info) -> tuple[str, str]:  # noqa: ARG001
-        command = expert.next_command(shadow)
-        shadow.step(command)
-        return _say(command)
-
-    return act
-
-
-def _shopper(world: object) -> Player:
-    from siri.envs.webshop import WebShop, oracle
-    from siri.envs.webshop.compact import CompactShop
-
-    shop = world.shop if isinstance(world, CompactShop) else world
-    if not isinstance(shop, WebShop):
-        raise ConfigError("got --policy expert for another world, expected WebShop; fix: --policy human")
-    plan: Iterator[str] | None = None
+def _expert(expert: Expert | None, task: Task, seed: int) -> Player:
+    """The environment's expert, command by command."""
+    shown = None if expert is None else expert.demonstrate(task, seed=seed)
+    if shown is None:
+        raise ConfigError(
+            f"got --policy expert for {task.id}, expected a task that an expert solves; fix: --policy human"
+        )
+    commands = iter(shown)
 
     def act(turns: list[Turn], observation: str, info: Info) -> tuple[str, str] | None:  # noqa: ARG001
-        nonlocal plan
-        if plan is None:
-            if shop.session is None:
-                return None
-            plan = oracle(shop.session)
-        command = next(plan, None)
+        command = next(commands, None)
         return None if command is None else _say(command)
 
     return act

@@ -230,9 +230,10 @@ class MiningConfig(_Section):
     """Summaries asked for per kind; pairs that say the same are votes."""
     temperature: NotNegative = 0.7
     """Of the summaries, whoever writes them."""
-    form: Literal["auto", "json", "actions", "compact"] = "auto"
+    form: Literal["auto", "json", "actions", "compact", "calls"] = "auto"
     """What a writer reads and writes: ``json`` is whole episodes, and a list of skills as JSON;
-    ``actions`` and ``compact`` are the languages of the embedded policies, on ALFWorld and in the shop.
+    ``actions``, ``compact`` and ``calls`` are the languages of the embedded policies, on ALFWorld, in the
+    shop and in the world of tools.
     ``auto`` is the own language of an embedded policy, and JSON for every other one."""
     reply_tokens: Count | None = None
     """Longest reply of a writer; None is what the prompt needs. Raise it for models that think first."""

@@ -13,10 +13,12 @@ from siri.protocols import Policy
 
 __all__ = ["Language", "language_of"]
 
-Language = Literal["actions", "compact"]
-"""``actions`` is that of ALFWorld's embedded policy, ``compact`` the shop's."""
+Language = Literal["actions", "compact", "calls"]
+"""``actions`` is that of ALFWorld's embedded policy, ``compact`` the shop's, ``calls``
+that of the world of tools."""
 
 _ASKS = "Summarize as a skill."
+_TINY: Mapping[str, Language] = {"webshop": "compact", "tools": "calls"}
 _LARGEST = 1 << 20
 """Bytes of the tokenizer of an embedded policy, at most."""
 
@@ -29,7 +31,7 @@ def language_of(policy: str | os.PathLike[str] | Policy, *, env: str = "alfworld
         env: the benchmark, which says what ``"tiny"`` is.
     """
     if policy == "tiny":
-        return "compact" if env == "webshop" else "actions"
+        return _TINY.get(env, "actions")
     if isinstance(policy, str | os.PathLike):
         return _of_folder(Path(policy).expanduser())
     from siri import doors
@@ -52,5 +54,7 @@ def _of_folder(folder: Path) -> Language | None:
             return None
         if _ASKS in words:
             return "actions"
-        return "compact" if {*_ASKS.split(), "<|user|>", "buy"} <= words.keys() else None
+        if not {*_ASKS.split(), "<|user|>"} <= words.keys():
+            return None
+        return "compact" if "buy" in words else "calls" if "calculator" in words else None
     return None

@@ -140,6 +140,7 @@ _OBJECTS = (
 _BASES = {
     "alfworld": ("tiny_base", "scripts/build_tiny.py"),
     "webshop": ("shop_base", "scripts/build_shop.py"),
+    "tools": ("tools_base", "scripts/build_tools.py"),
 }
 EMBEDDED = tuple(_BASES)
 """Benchmarks with an embedded policy of their own."""

@@ -107,7 +107,7 @@ def _teach(
     measured: Callable[[str, Mapping[str, Evaluation]], None],
 ) -> Warm:
     benchmark = env if isinstance(env, str) else "alfworld"
-    policy = cast(HFPolicy, build.policy(name, config, env=benchmark, engine="hf"))
+    policy = cast(HFPolicy, build.policy(name, config, env=benchmark, engine="hf", suite=suite))
     demonstrator = Demonstrator(suite, policy.encoder, settings, seed=config.seed)
     first = demonstrator.longest_reply([row for row in demonstrator.rows(0) if len(row.spans) > 1])
     if first > config.rollout.max_tokens:
