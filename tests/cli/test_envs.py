@@ -106,6 +106,28 @@ def test_five_files_are_trained_without_a_line_changed_in_siri(
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
+def test_the_smoke_preset_of_tools_has_all_three_phases(tmp_path: Path) -> None:
+    call(
+        "-m",
+        "siri",
+        "run",
+        "--env",
+        "tools",
+        "--preset",
+        "smoke",
+        "--out",
+        "run",
+        path=tmp_path,
+        cwd=tmp_path,
+    )
+    run = Run.open(tmp_path / "run")
+    assert run.state == "finished"
+    assert set(run.summary.stages) >= {"base", "final"}
+    assert all(skill["text"].endswith("then answer.") for skill in run.summary.skills)
+    assert any(rate > 0 for _, rate in run.curve("arm/plain/success"))
+
+
 @pytest.fixture
 def strangers(tmp_path: Path) -> Path:
     """A run folder that names modules, and a module of that name that leaves a trace when it is imported."""
