@@ -54,9 +54,9 @@ SKILLS = {
 
 # warm-up, mining, and two iterations with L_int; the rate is raised so that learning shows in four iterations
 _SHRUNKEN = (
-    # 8a6f82b had no such setting, and this is what it did
-    "advantage={invalid_penalty: 0.1, failed_groups: verl-agent}",
-    "optimizer={lr: 1.0e-4, recompute: true, entropy: 0.001, kl: 0.01}",
+    # what the preset did at 8a6f82b, where these were not settings or had other values
+    "advantage={invalid_penalty: 0.1, failed_groups: verl-agent, normalize: mean_std}",
+    "optimizer={lr: 1.0e-4, recompute: true, entropy: 0.001, kl: 0.01, batch_turns: null}",
     "warmup={successes: 1, max_iterations: 1}",
     "mining={every: 1, samples: 8, max_per_request: 1, min_active: 1, min_iterations: 1, max_iterations: 2}",
     "validation={n_eval: 1, activate: -1.0, retire: -1.0}",

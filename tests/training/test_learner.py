@@ -146,6 +146,16 @@ def test_steps_raise_the_logprob_of_good_tokens_and_lower_the_loss() -> None:
     assert (change * batch.advantages)[batch.rl_mask].mean() > 0
 
 
+@pytest.mark.parametrize(("turns", "steps"), [(1, 6), (2, 6), (4, 3), (5, 3), (1000, 1)])
+def test_steps_follow_from_the_turns_where_asked(turns: int, steps: int) -> None:
+    model = make_model()
+    rows = make_rows(model)
+    spans = [len(row.spans) for row in rows if row.kind == "rl"]
+    assert (len(spans), sum(spans)) == (6, 12)  # a row is never divided
+    learner = Learner(model, OBJECTIVE, minibatches=5, batch_turns=turns)
+    assert learner.update(rows, int_scale=0.1)["learn/steps"] == steps
+
+
 @pytest.mark.parametrize("recompute", [True, False])
 def test_metrics(recompute: bool) -> None:
     model = make_model()

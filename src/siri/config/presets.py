@@ -75,9 +75,13 @@ _SHOP_SMOKE: dict[str, Any] = {
     "rollout": {"max_tokens": 20, "tasks": 4, "group_size": 4, "slots": 16},
     "evaluation": {"temperature": 1.0, "splits": ("valid",)},
 }
+# steps of as many turns as in the GiGPO recipes; a checkpoint of 7 B parameters is 91 GB
+_PAPER: dict[str, Any] = {"optimizer": {"batch_turns": 256}, "checkpoint": {"every": 10, "keep": 1}}
 _SHOP_PAPER: dict[str, Any] = {
+    **_PAPER,
     "env": {"max_steps": 15, "style": "window", "history": 2},
-    "optimizer": {"minibatches": 8},
+    "advantage": {"normalize": "mean"},
+    "optimizer": {"batch_turns": 64},
     "validation": {"top_k": 1},
     "evaluation": {"splits": ("valid",)},
 }
@@ -101,7 +105,11 @@ def _world(steps: int, max_tokens: int, splits: tuple[str, ...], **env: Any) -> 
             "rollout": {**_SMOKE["rollout"], "max_tokens": max_tokens},
             "evaluation": {"temperature": 1.0, "splits": splits},
         },
-        "paper": {"env": {"max_steps": steps, "style": "window"}, "evaluation": {"splits": splits}},
+        "paper": {
+            **_PAPER,
+            "env": {"max_steps": steps, "style": "window"},
+            "evaluation": {"splits": splits},
+        },
     }
 
 
@@ -115,7 +123,7 @@ _WORLDS: dict[str, dict[str, dict[str, Any]]] = {
 PRESETS: Mapping[str, RunConfig] = {
     "embedded": RunConfig.model_validate(_EMBEDDED),
     "smoke": RunConfig.model_validate(_SMOKE),
-    "alfworld-paper": RunConfig(),
+    "alfworld-paper": RunConfig.model_validate(_PAPER),
     "webshop-embedded": RunConfig.model_validate(_SHOP),
     "webshop-smoke": RunConfig.model_validate(_SHOP_SMOKE),
     "webshop-paper": RunConfig.model_validate(_SHOP_PAPER),

@@ -167,6 +167,8 @@ class OptimizerConfig(_Section):
     """Largest global gradient norm."""
     minibatches: Count = 4
     """Optimizer steps per epoch over an iteration's rows."""
+    batch_turns: Count | None = None
+    """Turns per optimizer step instead, so that what was played says how many there are; None: as above."""
     epochs: Count = 1
     """Passes over an iteration's rows."""
     max_tokens_per_micro_batch: Count = 16384

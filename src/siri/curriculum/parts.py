@@ -95,6 +95,7 @@ def make_learner(
         weight_decay=o.weight_decay,
         grad_clip=o.grad_clip,
         minibatches=o.minibatches,
+        batch_turns=o.batch_turns,
         epochs=o.epochs,
         max_tokens_per_micro_batch=o.max_tokens_per_micro_batch,
         reference=reference,

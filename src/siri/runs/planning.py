@@ -143,7 +143,15 @@ def plan(config: RunConfig, shape: Shape, *, processes: int = 1, env: str = "alf
         "groups a process": groups,
         "episodes side by side": slots,
         "most turns an iteration": r.tasks * r.group_size * config.env.max_steps,
-        "optimizer steps an iteration": o.minibatches * o.epochs,
+        "optimizer steps an iteration": _steps(config) * o.epochs,
         "most tokens a pass": tokens,
     }
     return Plan(processes, size, {k: v / _GIB for k, v in memory.items() if v}, batches)
+
+
+def _steps(config: RunConfig) -> int:
+    """Most optimizer steps of an epoch: as if every episode took as many turns as it may."""
+    o, r = config.optimizer, config.rollout
+    if o.batch_turns is None:
+        return o.minibatches
+    return math.ceil(r.tasks * r.group_size * config.env.max_steps / o.batch_turns)

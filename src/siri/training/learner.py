@@ -50,6 +50,7 @@ class Learner:
         grad_clip: largest gradient norm.
         max_tokens_per_micro_batch: padded tokens of one forward pass.
         minibatches: optimizer steps per epoch.
+        batch_turns: turns of RL rows per optimizer step instead; the last step takes what is left over.
         epochs: passes over the rows of one update.
         reference: the frozen initial model, for an objective that needs it; with None a batch has no
             log-probs of it. A model with an adapter is read without it, and may be the one that is trained.
@@ -77,6 +78,7 @@ class Learner:
         grad_clip: float = 1.0,
         max_tokens_per_micro_batch: int = 16384,
         minibatches: int = 1,
+        batch_turns: int | None = None,
         epochs: int = 1,
         reference: nn.Module | None = None,
         pad_id: int = 0,
@@ -89,6 +91,7 @@ class Learner:
         for name, count in (
             ("max_tokens_per_micro_batch", max_tokens_per_micro_batch),
             ("minibatches", minibatches),
+            ("batch_turns", 1 if batch_turns is None else batch_turns),
             ("epochs", epochs),
         ):
             if count < 1:
@@ -105,6 +108,7 @@ class Learner:
         self.grad_clip = grad_clip
         self.max_tokens = max_tokens_per_micro_batch
         self.minibatches = minibatches
+        self.batch_turns = batch_turns
         self.epochs = epochs
         self.pad_id = pad_id
         self.recompute = recompute
@@ -141,7 +145,7 @@ class Learner:
             seed: fixes how the rows are shuffled into mini-batches.
         """
         rows = [row for row in rows if row.kind == "rl" or int_scale != 0]
-        steps = min(self.minibatches, max(_count(rows, "rl"), _count(rows, "int")))
+        steps = min(self._steps(rows), max(_count(rows, "rl"), _count(rows, "int")))
         sums: defaultdict[str, float] = defaultdict(float)
         odd: defaultdict[str, int] = defaultdict(int)
         taken, self.trouble = 0, ""
@@ -172,6 +176,13 @@ class Learner:
             "learn/rows": float(len(rows)),
             "learn/tokens": float(sum(row.tokens for row in rows)),
         }
+
+    def _steps(self, rows: Sequence[Row]) -> int:
+        """Optimizer steps of an epoch over ``rows``, as asked for."""
+        turns = Totals.of(rows).rl_turns
+        if self.batch_turns is None or not turns:
+            return self.minibatches
+        return math.ceil(turns / self.batch_turns)
 
     @property
     def device(self) -> torch.device:
