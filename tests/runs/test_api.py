@@ -188,3 +188,20 @@ def test_the_lamp_as_the_readme_trains_it(tmp_path: Path) -> None:
         out=tmp_path / "lamp",
     )
     assert run.evaluate("valid", seeds=3).rate == 1.0
+
+
+def test_another_method_trains_by_its_name(tmp_path: Path) -> None:
+    words = tmp_path / "words.yaml"
+    words.write_text("'*': use the lamp.\n")
+    run = siri.train(
+        lamps(),
+        out=tmp_path / "run",
+        preset="smoke",
+        config=SMALL | {"internalization.iterations": 0, "mining.max_iterations": 0},
+        recipe="sdar",
+        advice=words,
+    )
+    assert run.config.advantage.omega == 0.0
+    assert run.config.rollout.tasks == 2
+    assert all(row["teacher/known"] == 1.0 for row in RunDirectory(run.path).read_metrics())
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["method"] == "sdar"

@@ -14,6 +14,7 @@ from siri.config import RunConfig, load_config
 from siri.config.presets import preset as named
 from siri.curriculum import Iteration
 from siri.protocols import Objective, SkillMiner, TrainablePolicy, Validator
+from siri.recipes import method
 from siri.rollout.suite import Suite
 from siri.runs.directory import RunDirectory
 from siri.runs.execute import iterations, occupied
@@ -36,6 +37,8 @@ def train(
     objective: Objective | str | None = None,
     engine: str = "hf",
     data: str | os.PathLike[str] | None = None,
+    recipe: str | None = None,
+    advice: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: bool = False,
 ) -> Run:
@@ -54,6 +57,9 @@ def train(
         objective: the loss; None is SIRI's (``siri.objective(config)``).
         engine: what samples: hf, vllm, or the address of a vLLM server.
         data: the benchmark's data folder; without it, tasks are generated.
+        recipe: another method, of ``siri.recipes`` or ``module:function``. Its settings go over the preset,
+            and ``config`` over them; a whole configuration stays as it is.
+        advice: YAML file with words for the recipe's teacher by kind of task, in place of a miner's skills.
         resume: continue the run in ``out`` as it was started: its settings stay. Parts that were objects are
             to be given again. A finished run is returned as it is.
         progress: write a line for every iteration to stderr.
@@ -72,6 +78,8 @@ def train(
         objective=objective,
         engine=engine,
         data=data,
+        recipe=recipe,
+        advice=advice,
         resume=resume,
     )
     for iteration in steps:
@@ -95,6 +103,8 @@ def stream(
     objective: Objective | str | None = None,
     engine: str = "hf",
     data: str | os.PathLike[str] | None = None,
+    recipe: str | None = None,
+    advice: str | os.PathLike[str] | None = None,
     resume: bool = False,
 ) -> Generator[Iteration, None, Summary]:
     """``train`` as an iterator: yields every iteration when it is written.
@@ -103,11 +113,11 @@ def stream(
     """
     directory = RunDirectory(Path(out))
     if resume:
-        recipe = directory.recipe()
+        made = directory.recipe()
     else:
         directory.refuse_taken()
-        recipe = Recipe(
-            _settings(suite, preset, config),
+        made = Recipe(
+            _settings(suite, preset, config, recipe),
             env=_name(suite),
             policy=_name(policy),
             engine=engine,
@@ -115,6 +125,8 @@ def stream(
             data=None if data is None else os.fspath(data),
             validator=None if validator is None else _name(validator),
             objective=None if objective is None else _name(objective),
+            method=recipe,
+            advice=None if advice is None else os.fspath(advice),
         )
     given = _Given(
         suite=None if isinstance(suite, str) else suite,
@@ -124,8 +136,8 @@ def stream(
         objective=None if isinstance(objective, str) else objective,
     )
     if given.suite is not None:
-        build.check_splits(given.suite, recipe.config)
-    return _carried_out(directory, recipe, given, resume=resume)
+        build.check_splits(given.suite, made.config)
+    return _carried_out(directory, made, given, resume=resume)
 
 
 class _Given(NamedTuple):
@@ -157,13 +169,18 @@ def _carried_out(
         return (yield from iterations(run, directory, resume=resume))
 
 
-def _settings(suite: Suite | str, preset: str, config: RunConfig | Mapping[str, Any] | None) -> RunConfig:
-    """The preset and its changes; a suite of one's own is measured on the validation splits that it has."""
+def _settings(
+    suite: Suite | str, preset: str, config: RunConfig | Mapping[str, Any] | None, recipe: str | None
+) -> RunConfig:
+    """The preset, the recipe's changes, and the caller's; a suite of one's own is measured on the validation
+    splits that it has."""
     if isinstance(config, RunConfig):
         return config
+    base = named(preset, suite) if isinstance(suite, str) else named(preset)
+    if recipe is not None:
+        base = load_config(base, changes=method(recipe).settings)
     if isinstance(suite, str):
-        return load_config(named(preset, suite), changes=config)
-    base = named(preset)
+        return load_config(base, changes=config)
     if not any(split in suite.tasks for split in base.evaluation.splits):
         splits = [split for split in suite.tasks if split != "train"]
         base = load_config(base, changes={"evaluation.splits": splits})
