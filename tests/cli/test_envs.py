@@ -125,7 +125,7 @@ def test_the_smoke_preset_of_tools_has_all_three_phases(tmp_path: Path) -> None:
     assert run.state == "finished"
     assert set(run.summary.stages) >= {"base", "final"}
     assert all(skill["text"].endswith("then answer.") for skill in run.summary.skills)
-    assert any(rate > 0 for _, rate in run.curve("arm/plain/success"))
+    assert max(run.curve("arm/plain/success").y) > 0
 
 
 @pytest.fixture
