@@ -9,13 +9,14 @@ import typer
 
 from siri.cli.consoles import PlainConsole
 from siri.cli.words import in_options
-from siri.errors import SiriError
+from siri.errors import ConfigError, SiriError
 
 __all__ = ["app", "console", "main", "use_threads"]
 
 _SMALL = 20_000_000
 """Weights up to which one thread is faster than several."""
 
+_MOST_THREADS = 4096
 app = typer.Typer(
     help="SIRI: self-internalizing reinforcement learning with intrinsic skills.",
     no_args_is_help=True,
@@ -56,6 +57,22 @@ def use_threads(wanted: int | None = None, *, parameters: int = 0) -> None:
     """
     import torch
 
-    given = os.environ.get("OMP_NUM_THREADS")
     suits = 1 if parameters < _SMALL else os.cpu_count() or 1
-    torch.set_num_threads(wanted or (int(given) if given else suits))
+    torch.set_num_threads(wanted or threads(os.environ.get("OMP_NUM_THREADS", "")) or suits)
+
+
+def threads(said: str) -> int | None:
+    """The threads that ``OMP_NUM_THREADS`` asks for, of a list the first; None where it says nothing.
+
+    Raises:
+        ConfigError: it is not a count.
+    """
+    first = said.split(",")[0].strip()
+    if not first:
+        return None
+    if not (first.isascii() and first.isdecimal() and 0 < int(first[:9]) <= _MOST_THREADS):
+        raise ConfigError(
+            f"got OMP_NUM_THREADS={said[:40]!r} in the environment, expected a count of threads from 1 to "
+            f"{_MOST_THREADS}; fix: unset it, or OMP_NUM_THREADS=1"
+        )
+    return int(first)

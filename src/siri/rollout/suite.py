@@ -94,6 +94,7 @@ class Suite:
 
 def in_processes(suite: Suite, *, timeout: float = 120.0) -> Suite:
     """``suite`` with each environment in a process of its own; ``timeout`` is that of one reset or step."""
-    from siri.rollout.workers import ProcessEnvironment
+    from siri.rollout.workers import ProcessEnvironment, leave_a_second_script
 
+    leave_a_second_script()
     return replace(suite, make_env=lambda: ProcessEnvironment(suite.make_env, timeout=timeout))

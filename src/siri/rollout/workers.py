@@ -23,6 +23,8 @@ from siri.types import Info
 
 __all__ = ["ProcessEnvironment"]
 
+_NO_GUARD = 77
+"""Exit code of a process that was about to carry out its parent's script once more."""
 _START = 60.0
 """Seconds that a process may take to start, on top of the time-out."""
 
@@ -42,6 +44,7 @@ class ProcessEnvironment:
         if timeout <= 0:
             raise ConfigError(f"got timeout={timeout}, expected seconds above 0; fix: raise it")
         self.timeout = timeout
+        leave_a_second_script()
         context = multiprocessing.get_context("forkserver")
         # imported once in the server that every process is forked from, rather than in each of them
         context.set_forkserver_preload(
@@ -96,11 +99,27 @@ class ProcessEnvironment:
             self._process.join(1.0)
             code = self._process.exitcode
             self.close()
+            if code == _NO_GUARD:
+                raise ConfigError(
+                    "got environments in processes from a script that each of them would carry out again, "
+                    'expected its training below if __name__ == "__main__":; fix: that line, or '
+                    "rollout.processes=false"
+                ) from None
             raise EnvironmentFault(f"got an environment whose process ended (exit code {code})") from error
         self._allowance = 0.0
         if kind == "result":
             return value
         raise revived(kind, value)
+
+
+def leave_a_second_script() -> None:
+    """End a process that Python started, where it imports a script that starts processes itself.
+
+    Python imports the main script into every process, so a script without a guard trains in each of them. The
+    parent says so, once.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        os._exit(_NO_GUARD)
 
 
 def _serve(pipe: Connection, make_env: bytes) -> None:

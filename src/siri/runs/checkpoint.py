@@ -20,7 +20,7 @@ from torch import Tensor
 
 from siri.config import RunConfig, parse_config
 from siri.curriculum import Curriculum, Phase, State
-from siri.errors import CheckpointError, ConfigError
+from siri.errors import CheckpointError, ConfigError, SiriError
 from siri.protocols import TrainablePolicy
 from siri.runs.plain_state import from_json, random_state, set_random_state, to_json
 from siri.skills import SkillBank
@@ -30,6 +30,8 @@ from siri.training.shards import Piece, Shards, share, snapshot, write_shard
 __all__ = ["Saving", "latest", "load_policy", "progress_of", "restore", "save", "saved", "weights_of"]
 
 SCHEMA = 3
+_PARTS = ("state", "parts", "pool", "optimizer", "random", "config", "extra")
+"""What state.json holds, besides its schema and score."""
 _READ = (2, SCHEMA)
 """Schema 2, of siri 0.1.0, has one file of weights and one of the optimizer instead of a shard a process."""
 BACKGROUND = 1_000_000_000
@@ -182,14 +184,17 @@ def latest(folder: Path, *, damaged: Callable[[str], None] = lambda _: None) -> 
     for path in reversed(saved(folder)):
         try:
             verify(path)
+            _body(path)
         except CheckpointError as error:
             refused.append(str(error))
             continue
         for message in refused:
             damaged(message)
         return path
+    names = ", ".join(path.name for path in reversed(saved(folder)[-5:]))
     raise CheckpointError(
-        f"got no whole checkpoint in {folder}, expected at least one; fix: start anew. {'; '.join(refused)}"
+        f"got no whole checkpoint in {folder}, expected at least one; fix: start a new run. Damaged: {names}; "
+        f"{refused[0][:160] if refused else 'there is none'}"
     )
 
 
@@ -211,6 +216,18 @@ def restore(run: Curriculum, path: Path) -> dict[str, Any]:
     except ConfigError as error:
         raise CheckpointError(f"got checkpoint {path} of another version: {error}") from error
     _compare(before.model_dump(mode="json"), run.config.model_dump(mode="json"), path)
+    try:
+        return _restore(run, path, body, tensors)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        if isinstance(error, SiriError):
+            raise
+        raise CheckpointError(
+            f"got checkpoint {path} that does not fit together ({type(error).__name__}: {str(error)[:60]}), "
+            "expected what siri wrote; fix: remove it, so that the one before it is taken"
+        ) from error
+
+
+def _restore(run: Curriculum, path: Path, body: Mapping[str, Any], tensors: Shards) -> dict[str, Any]:
     run.learner.restore(tensors, body["optimizer"])
     run.policy.sync(run.learner)
     run.bank.adopt(SkillBank.load(path / "skills.json"))
@@ -237,8 +254,17 @@ def _body(path: Path) -> dict[str, Any]:
                 f"got checkpoint {path} of schema {body['schema']}, expected one of {_READ}; "
                 "fix: the version of siri that wrote it"
             )
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"got checkpoint {path} that cannot be read ({error})") from error
+        missing = [name for name in _PARTS if name not in body]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(
+            f"got checkpoint {path} that cannot be read ({type(error).__name__}: {str(error)[:80]}), "
+            "expected what siri wrote; fix: remove it, so that the one before it is taken"
+        ) from error
+    if missing:
+        raise CheckpointError(
+            f"got checkpoint {path} without {missing[0]!r}, expected what siri wrote; fix: remove it, so "
+            "that the one before it is taken"
+        )
     return body
 
 

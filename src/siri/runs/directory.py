@@ -134,6 +134,13 @@ class RunDirectory:
             ConfigError: it is anything else; nothing was written.
         """
         try:
+            os.fspath(self.path).encode()
+        except UnicodeEncodeError:
+            raise ConfigError(
+                f"got output folder {os.fsencode(self.path)!r:.120} whose name is not UTF-8, expected text; "
+                "fix: another out="
+            ) from None
+        try:
             if not self.path.exists():
                 return
             names = {path.name for path in self.path.iterdir()}
@@ -171,7 +178,15 @@ class RunDirectory:
         Raises:
             ConfigError: there is no run here, or a setting of it is unknown to this version.
         """
-        return Recipe.from_json(self.describe())
+        try:
+            return Recipe.from_json(self.describe())
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(
+                f"got a damaged {self.config} ({type(error).__name__}: {str(error)[:60]}), expected what "
+                "siri wrote; fix: restore it"
+            ) from error
 
     def results(self) -> Summary:
         """What summary.json says.
@@ -184,14 +199,35 @@ class RunDirectory:
             return Summary.from_json(data)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ConfigError(
-                f"got a damaged {self.summary} ({type(error).__name__}: {error}), expected what siri wrote"
+                f"got a damaged {self.summary} ({type(error).__name__}: {str(error)[:60]}), expected what "
+                "siri wrote; fix: restore it"
             ) from error
 
     def truncate_metrics(self, iterations: int) -> None:
         """Drop the lines of iterations that a resumed run will repeat."""
         if self.metrics.exists():
-            lines = self.metrics.read_text(encoding="utf-8").splitlines()[:iterations]
+            lines = self._lines(self.metrics)[:iterations]
             write_atomic(self.metrics, "".join(f"{line}\n" for line in lines))
+
+    def refuse_lost_checkpoints(self, every: int, *, background: bool | None) -> None:
+        """Refuse to continue from the start where checkpoints were written and cannot be reached.
+
+        A run that was killed before its first checkpoint was sealed has none, and begins again.
+
+        Args:
+            every: iterations between two checkpoints.
+            background: whether they are sealed one checkpoint late; None is not known.
+
+        Raises:
+            ConfigError: metrics.jsonl knows more iterations than that; nothing was changed.
+        """
+        known, there = len(self._lines(self.metrics)), self.checkpoints.is_dir()
+        late = 1 if background is False or not there else 2
+        if known > late * every or (self.checkpoints.is_symlink() and not there):
+            raise ConfigError(
+                f"got {known} iterations in {self.metrics} and no checkpoint in {self.checkpoints}, expected "
+                "one; fix: mount or restore that folder, or begin again in another one"
+            )
 
     def append_metrics(self, iteration: Iteration, seconds: float) -> None:
         """Add one line to metrics.jsonl."""
@@ -222,9 +258,8 @@ class RunDirectory:
     def read_episodes(self) -> dict[str, EpisodeRow]:
         """What ``append_episodes`` kept, by id; a line that was cut off is left out."""
         found = {}
-        lines = self.episodes.read_text(encoding="utf-8").splitlines() if self.episodes.exists() else []
-        for line in lines:
-            with suppress(ValueError, KeyError, TypeError):
+        for line in self._lines(self.episodes):
+            with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 row = EpisodeRow.from_json(json.loads(line))
                 found[row.id] = row
         return found
@@ -235,12 +270,15 @@ class RunDirectory:
         Raises:
             ConfigError: another line is damaged.
         """
-        lines = self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.exists() else []
+        lines = self._lines(self.metrics)
         found = []
         for number, line in enumerate(lines, start=1):
             try:
                 row = json.loads(line)
-            except ValueError as error:
+                if not isinstance(row, dict) or not isinstance(row["phase"], str):
+                    raise ValueError("not a record of an iteration")
+                float(row["env/total_steps"])
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 if number == len(lines):
                     break
                 raise ConfigError(
@@ -249,6 +287,22 @@ class RunDirectory:
             found.append(row)
         return found
 
+    def _lines(self, path: Path) -> list[str]:
+        """The lines of a file; none where there is no file.
+
+        Raises:
+            ConfigError: it cannot be read, or is not text.
+        """
+        try:
+            return path.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "not text"
+            raise ConfigError(
+                f"got {path} that cannot be read ({why}), expected what siri wrote; fix: restore it"
+            ) from error
+
     def _read(self, path: Path, needed: Sequence[str]) -> dict[str, Any]:
         try:
             data: Any = json.loads(path.read_text(encoding="utf-8"))
@@ -256,8 +310,10 @@ class RunDirectory:
             raise ConfigError(
                 f"got {self.path} without {path.name} ({error.strerror}), expected a run; fix: its path"
             ) from error
-        except ValueError as error:
-            raise ConfigError(f"got a damaged {path} ({error}), expected JSON") from error
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(
+                f"got a damaged {path} ({str(error)[:60]}), expected JSON; fix: restore it"
+            ) from error
         missing = [key for key in needed if not isinstance(data, dict) or key not in data]
         if missing:
             raise ConfigError(

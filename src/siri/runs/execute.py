@@ -100,6 +100,9 @@ def iterations(
 
     def newest() -> Path | None:
         found = checkpoint.saved(directory.checkpoints) if resume else []
+        if resume and not found:
+            c = run.config.checkpoint
+            directory.refuse_lost_checkpoints(c.every, background=c.background)
         return checkpoint.latest(directory.checkpoints, damaged=damaged) if found else None
 
     path = run.processes.on_first(newest)

@@ -149,6 +149,12 @@ class Recipe:
             ConfigError: a setting is unknown or impossible.
         """
         named = {f.name: data[f.name] for f in fields(cls) if f.name in data and f.name not in _NOT_NAMES}
+        optional = {f.name for f in fields(cls) if f.default is None}
+        for name, value in named.items():
+            if not isinstance(value, str) and not (value is None and name in optional):
+                raise ConfigError(
+                    f"got {name}={value!r:.60} in the description of a run, expected a name; fix: restore it"
+                )
         foreign = {
             name
             for name in _PLUGINS

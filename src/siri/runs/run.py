@@ -124,7 +124,12 @@ class Run:
         if self.directory.summary.exists():
             return Phase.DONE
         rows = self.directory.read_metrics()
-        return Phase(rows[-1]["phase"]) if rows else Phase.WARMUP
+        try:
+            return Phase(rows[-1]["phase"]) if rows else Phase.WARMUP
+        except ValueError as error:
+            raise ConfigError(
+                f"got a damaged {self.directory.metrics} ({error}), expected a phase; fix: restore it"
+            ) from error
 
     @property
     def metrics(self) -> Columns:
@@ -194,7 +199,7 @@ class Run:
         stages = extra.get("stages", {})
         return Summary(
             suite=self.recipe.env if self._suite is None else self._suite.name,
-            stages={name: StageResult.from_json(found) for name, found in stages.items()},
+            stages=_stages(stages, self.path),
             iterations=len(rows),
             env_steps=int(rows[-1]["env/total_steps"]) if rows else 0,
             seconds=round(sum(row.get("time", {}).get("seconds", 0.0) for row in rows), 1),
@@ -316,6 +321,21 @@ def refuse_unproven(bank: SkillBank, source: str, statuses: Sequence[SkillStatus
     """
     if not any(record.status in statuses for record in bank.records()):
         raise ConfigError(f"got no proven skill in {source}, expected at least one; fix: another bank")
+
+
+def _stages(found: Any, path: Path) -> dict[str, StageResult]:
+    """The stages that a checkpoint knows.
+
+    Raises:
+        CheckpointError: they are something else.
+    """
+    try:
+        return {name: StageResult.from_json(stage) for name, stage in found.items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"got a checkpoint in {path} with damaged stages ({type(error).__name__}), expected what siri "
+            "wrote; fix: remove it, so that the one before it is taken"
+        ) from error
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -106,8 +106,14 @@ def write(path: str | os.PathLike[str], data: Mapping[str, Any]) -> None:
     """Write a sealed bank, and keep what the file held before as ``<name>.previous``."""
     target = Path(path)
     text = json.dumps(data, ensure_ascii=True, indent=1, allow_nan=False)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileNotFoundError, UnicodeDecodeError):
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"got {error.strerror} while making the folder of {target}, expected permission; "
+            "fix: another path"
+        ) from error
+    with suppress(OSError, UnicodeDecodeError):
         write_atomic(_previous(target), target.read_text(encoding="utf-8"))
     write_atomic(target, text)
 
