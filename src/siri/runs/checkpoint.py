@@ -193,8 +193,8 @@ def latest(folder: Path, *, damaged: Callable[[str], None] = lambda _: None) -> 
         return path
     names = ", ".join(path.name for path in reversed(saved(folder)[-5:]))
     raise CheckpointError(
-        f"got no whole checkpoint in {folder}, expected at least one; fix: start a new run. Damaged: {names}; "
-        f"{refused[0][:160] if refused else 'there is none'}"
+        f"got no whole checkpoint in {folder}, expected at least one; fix: start a new run. Damaged: {names}"
+        f"; {refused[0][:160] if refused else 'there is none'}"
     )
 
 
