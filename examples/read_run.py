@@ -23,7 +23,7 @@ def main(path: str | None = None) -> siri.Run:
 
     for record in run.skills.records():
         print(f"{record.status.value:12} utility {record.utility:+.2f}  {record.skill.text}")
-        for episode in run.episodes(skill=record.skill.id)[:1]:
+        for episode in run.sources(skill=record.skill.id)[:1]:
             print("    from:", episode.goal, "→", ", ".join(episode.actions[:4]), "…")
 
     print("again:", run.evaluate("valid_unseen", seeds=2))

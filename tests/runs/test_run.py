@@ -52,11 +52,11 @@ def test_a_finished_run_of_0_1_0_is_read() -> None:
     [record] = run.skills.records()
     assert record.status is SkillStatus.ACTIVE
     assert run.skill(record.skill.id[:4]) == record
-    kept = run.episodes(skill=record.skill.id[:4])
+    kept = run.sources(skill=record.skill.id[:4])
     assert kept
     assert {row.id for row in kept} <= set(record.skill.sources)
     assert kept[0].actions[0] == kept[0].turns[0][1]
-    assert run.episodes(kind="no such kind") == ()
+    assert run.sources(kind="no such kind") == ()
     assert "finished" in repr(run)
     assert "1 proven" in repr(run)
 

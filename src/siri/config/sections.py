@@ -17,6 +17,7 @@ __all__ = [
     "CheckpointConfig",
     "EnvConfig",
     "EnvSettings",
+    "EpisodesConfig",
     "EvaluationConfig",
     "InternalizationConfig",
     "LoRAConfig",
@@ -353,6 +354,17 @@ class CheckpointConfig(_Section):
     """Write while the run continues, from a copy in the machine's memory; None: from 1 GB on."""
 
 
+class EpisodesConfig(_Section):
+    """Which episodes a run keeps in rollouts.jsonl (docs/files.md)."""
+
+    groups: Whole = 2
+    """Groups of each iteration, chosen at random and kept whole: both arms, failures too; 0 keeps none."""
+    evaluation: Whole = 4
+    """Episodes of each split and arm of an evaluation; of the others, the outcomes are kept."""
+    megabytes: Positive = 16.0
+    """Largest size of the groups; each iteration has its share, and what would exceed it is left out."""
+
+
 class RunConfig(_Section):
     """A whole run."""
 
@@ -375,3 +387,4 @@ class RunConfig(_Section):
     internalization: InternalizationConfig = InternalizationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    episodes: EpisodesConfig = EpisodesConfig()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from siri import doors
+from siri.curriculum.notes import KeptGroup
 from siri.curriculum.phases import Phase
 from siri.errors import SplitError
 from siri.protocols import Judge
@@ -44,6 +45,8 @@ class Iteration:
     """Seconds and rates of this process (docs/metrics.md); the only numbers that the seed does not fix."""
     remaining: int | None = None
     """The most iterations that follow; None where only environment steps end the run."""
+    kept: tuple[KeptGroup, ...] = ()
+    """Some of ``groups`` with what training made of their turns (``config.episodes``)."""
 
 
 def unplayed(groups: Sequence[Group], too_long: tuple[int, int] | None) -> str | None:

@@ -27,6 +27,7 @@ from siri.curriculum.iteration import (
     standing_of,
     unplayed,
 )
+from siri.curriculum.notes import KeptGroup, Watch, sampled
 from siri.curriculum.phases import Phase, Schedule, State, refuse_barren, remaining, strike, transition
 from siri.errors import MinerFault, PolicyFault
 from siri.processes import Processes, peak_memory
@@ -36,7 +37,7 @@ from siri.rollout.episodes import GroupPlan
 from siri.rollout.suite import Suite, in_processes
 from siri.seeds import derive_seed
 from siri.skills import ContinueWithout, Proposal, Screen, SkillBank, SkillRetriever, admit, propose
-from siri.training.credit import advantages
+from siri.training.credit import Advantages, advantages
 from siri.training.learner import Learner
 from siri.training.lessons import Gate, Internalize, Standing
 from siri.training.no_learner import NoLearner
@@ -155,7 +156,7 @@ class Curriculum:
         self.rollout.rounded = 0
         state.successes += remember(groups, self.pool, keep=self.config.mining.keep)
         events += [*said, *rounding(rounded), *observe(groups, self.validator, self.bank)]
-        learned, said = self._learn(groups, k)
+        learned, said, kept = self._learn(groups, k)
         events += said
         metrics = {**outcomes(groups), **faults, **learned}
         metrics |= {f"bank/{name}": float(count) for name, count in self.bank.counts().items()}
@@ -168,7 +169,7 @@ class Curriculum:
         events += self._advance()
         times = clock.take() | {"peak_memory": peak_memory()}
         left = remaining(state, self.schedule)
-        return Iteration(k, phase, metrics, tuple(groups), tuple(events), mined, times, left)
+        return Iteration(k, phase, metrics, tuple(groups), tuple(events), mined, times, left, kept)
 
     def tasks(self, k: int) -> list[Task]:
         """The tasks of iteration ``k``: epochs over the train split, each in an order of its own."""
@@ -223,7 +224,7 @@ class Curriculum:
 
     def _rows(
         self, groups: Sequence[Group], standing: Standing, advised: Advised | None
-    ) -> tuple[list[Row], Mapping[str, float], str | None]:
+    ) -> tuple[list[Row], Advantages, Mapping[str, float], str | None]:
         """RL rows; and rows of L_int, where they are of use, of what helped whatever its skill's status."""
         credit = advantages(groups, self.config.advantage, max_return=self.suite.max_return)
         hooked = self.hooks.apply(
@@ -244,22 +245,25 @@ class Curriculum:
             wanted = self.config.internalization.replay or self.state.phase is Phase.INTERNALIZATION
             lessons = self.gate.lessons(groups, credit, standing) if wanted else []
         rows = build_rows(groups, hooked.advantages, lessons, teacher=hooked.teacher, prompts=hooked.prompts)
-        return rows, hooked.figures or {}, credit.warning
+        return rows, hooked.advantages, hooked.figures or {}, credit.warning
 
-    def _learn(self, groups: Sequence[Group], k: int) -> tuple[dict[str, float], list[str]]:
+    def _learn(
+        self, groups: Sequence[Group], k: int
+    ) -> tuple[dict[str, float], list[str], tuple[KeptGroup, ...]]:
         """One update on what was played, what helped now and what helped before; then the policy follows.
 
         Returns:
-            Metrics, and what was wrong with the advice or the rewards.
+            Metrics, what was wrong with the advice or the rewards, and some groups with their notes.
         """
         scale, i, clock = 0.0, self.config.internalization, self.rollout.clock
         figures: dict[str, float] = {}
         standing = standing_of(self.bank)
         advised, said = self.hooks.advised(groups, self.bank, self.rollout.guard)
         self.policy.make_room(sleep=self.config.rollout.sleep)
-        rows, found, warning = self._rows(groups, standing, advised)
+        rows, worth, found, warning = self._rows(groups, standing, advised)
         chosen = [row for row in rows if row.kind == "rl"]
         internalizes = self.state.phase is Phase.INTERNALIZATION
+        fresh = list[Row]()
         if self.hooks.schedule is not None:
             scale = self.hooks.schedule(k)
         elif internalizes:
@@ -272,6 +276,14 @@ class Curriculum:
             chosen += fresh + self.replay.rows(standing.proven)
         # a skill is proved by the groups it wins in: what it won before is kept, and taken once it is proven
         self.replay.add(k, rows)
+        with clock.part("keep"):
+            watch = Watch(
+                groups,
+                sampled(k, len(groups), keep=self.config.episodes.groups, seed=self.config.seed),
+                values=worth.by_turn(groups),
+                rows=fresh if scale else (),
+                learner=self.learner,
+            )
         with clock.part("learn"):
             seed = derive_seed("learn", self.config.seed, k)
             metrics = self.learner.update(chosen, int_scale=scale, seed=seed)
@@ -279,8 +291,10 @@ class Curriculum:
             figures["engine/logprob_gap"] = metrics["learn/logprob_gap"]
         with clock.part("sync"):
             self.policy.sync(self.learner)
+        with clock.part("keep"):
+            kept = watch.kept()
         said = said + ([warning] if warning else []) + skips(metrics, self.learner.trouble)
-        return {**metrics, **figures, **found, "int/scale": scale}, said
+        return {**metrics, **figures, **found, "int/scale": scale}, said, kept
 
     def _advance(self) -> list[str]:
         """Enter the next phase where its condition holds; say which condition it was."""

@@ -16,7 +16,7 @@ from siri.rollout.play import GroupPlan, Rollout
 from siri.rollout.suite import Suite
 from siri.seeds import derive_seed
 from siri.skills.stats import newcombe, wilson
-from siri.types import Sampling, Skill, Task
+from siri.types import Group, Sampling, Skill, Task, Trajectory
 
 __all__ = ["Chooser", "Evaluation", "Outcome", "Repeated", "evaluate", "evaluate_arms", "repeat_evaluation"]
 
@@ -50,6 +50,8 @@ class Evaluation:
     """How the policy behaved, see ``siri.rollout.outcomes.conduct``; empty when a summary does not say."""
     outcomes: tuple[Outcome, ...] = ()
     """Of each task, in the split's order; empty when it was read from a summary, which keeps counts."""
+    kept: tuple[Trajectory, ...] = field(default=(), compare=False, repr=False)
+    """Some of the episodes, without their tokens (``evaluate(keep=...)``)."""
 
     @property
     def rate(self) -> float:
@@ -149,8 +151,11 @@ def evaluate(
     slots: int = 128,
     skills: Chooser | None = None,
     progress: Progress | None = None,
+    keep: int = 0,
 ) -> Evaluation:
     """Play every task of ``split`` once; with ``skills``, under the skill prompt where it returns any.
+
+    ``keep`` episodes come back whole (``Evaluation.kept``), spread evenly over the split.
 
     Deterministic in (weights, split, sampling, seed): ``siri eval`` repeats what a run reported.
     """
@@ -190,7 +195,13 @@ def evaluate(
         task_score=100 * sum(scores) / len(plans) if scores else None,
         conduct=conduct(episodes),
         outcomes=outcomes,
+        kept=_spread(groups, keep),
     )
+
+
+def _spread(groups: Sequence[Group], keep: int) -> tuple[Trajectory, ...]:
+    keep = min(keep, len(groups))
+    return tuple(t for n in range(keep) for t in groups[n * len(groups) // keep].trajectories)
 
 
 def evaluate_arms(
@@ -202,6 +213,8 @@ def evaluate_arms(
     seed: int = 0,
     slots: int = 128,
     skills: Chooser | None = None,
+    progress: Progress | None = None,
+    keep: int = 0,
 ) -> dict[str, Evaluation]:
     """The plain policy on ``split``, and the same policy with ``skills`` in its prompts where there are any.
 
@@ -212,7 +225,17 @@ def evaluate_arms(
     if skills is not None:
         arms["skill"] = skills
     return {
-        arm: evaluate(suite, policy, split=split, sampling=sampling, seed=seed, slots=slots, skills=shown)
+        arm: evaluate(
+            suite,
+            policy,
+            split=split,
+            sampling=sampling,
+            seed=seed,
+            slots=slots,
+            skills=shown,
+            progress=progress,
+            keep=keep,
+        )
         for arm, shown in arms.items()
     }
 

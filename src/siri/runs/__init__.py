@@ -5,6 +5,7 @@ from siri.runs.comparison import Comparison, compare
 from siri.runs.directory import RunDirectory, versions
 from siri.runs.execute import execute, iterations, occupied
 from siri.runs.records import EpisodeRow, Recipe, StageResult, Summary
+from siri.runs.rollouts import EvaluationRow, GroupRow, KeptEpisode, KeptTurn, TaughtTokens
 from siri.runs.run import Columns, Curve, Run
 from siri.runs.warm import Warm, sft
 
@@ -13,11 +14,16 @@ __all__ = [
     "Comparison",
     "Curve",
     "EpisodeRow",
+    "EvaluationRow",
+    "GroupRow",
+    "KeptEpisode",
+    "KeptTurn",
     "Recipe",
     "Run",
     "RunDirectory",
     "StageResult",
     "Summary",
+    "TaughtTokens",
     "Warm",
     "compare",
     "execute",

@@ -5,6 +5,7 @@ versions.json    versions of siri, python and the main packages; git commit wher
 metrics.jsonl    one line per iteration; everything but "time" is fixed by the seed
 skills.json      the bank (skills.json.previous: the one before the last iteration)
 episodes.jsonl   the episodes that skills came from
+rollouts.jsonl   sampled episodes of training and evaluation (siri.runs.rollouts)
 checkpoints/     everything needed to continue
 model/           the policy, an ordinary transformers checkpoint
 summary.json     the table that ends a run (siri.runs.records)
@@ -35,7 +36,8 @@ __all__ = ["RunDirectory", "versions"]
 _LOCK = ".lock"
 _STARTED = r"config\.json|versions\.json"
 """Files that a run begins with, as a pattern of whole names."""
-_WRITTEN = rf"{_STARTED}|skills\.json|skills\.json\.previous|metrics\.jsonl|summary\.json|model"
+_LINES = r"metrics\.jsonl|rollouts\.jsonl"
+_WRITTEN = rf"{_STARTED}|{_LINES}|skills\.json|skills\.json\.previous|report\.html|summary\.json|model"
 """What is written aside and renamed into place in the folder of a run; in ``checkpoints``: their numbers."""
 _CHECKPOINT = "[0-9]{6,}"
 
@@ -50,8 +52,10 @@ class RunDirectory:
         self.metrics = path / "metrics.jsonl"
         self.skills = path / "skills.json"
         self.episodes = path / "episodes.jsonl"
+        self.rollouts = path / "rollouts.jsonl"
         self.calls = path / "calls"
         self.summary = path / "summary.json"
+        self.report = path / "report.html"
         self.model = path / "model"
         self.checkpoints = path / "checkpoints"
 

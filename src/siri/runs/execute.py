@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from siri.policies.quiet import quiet_transformers
 from siri.rollout.evaluation import evaluate_arms
 from siri.runs import checkpoint
 from siri.runs.directory import RunDirectory
+from siri.runs.keeping import Keeper
 from siri.runs.records import Recipe, StageResult, Summary, skill_row
 from siri.skills import PROVEN
 from siri.storage import write_atomic
 from siri.training.learner import start_processes
-from siri.types import Sampling
+from siri.types import Group, Sampling
 
 __all__ = ["execute", "iterations", "occupied"]
 
@@ -97,6 +99,12 @@ def iterations(
     """
     progress: dict[str, Any] = {"stages": {}, "seconds": 0.0, "due": "base", "recent": []}
     first = run.processes.first
+    keeper = Keeper(
+        directory.rollouts,
+        run.config.episodes,
+        block=lambda group: _block(run, group),
+        decode=run.policy.decode,
+    )
 
     def newest() -> Path | None:
         found = checkpoint.saved(directory.checkpoints) if resume else []
@@ -110,6 +118,7 @@ def iterations(
         progress = checkpoint.restore(run, path)
     if first:
         directory.truncate_metrics(run.state.index)
+        keeper.resume(iterations=run.state.index, stages=progress["stages"])
 
     def measure() -> None:
         """Evaluate the stage that is due. What is due is in the checkpoint, so a kill only repeats it."""
@@ -120,6 +129,7 @@ def iterations(
             progress["seconds"] += time.monotonic() - began
             progress["due"] = None
             if first:
+                keeper.stage(name, result)
                 stage(name, result)
 
     saving: list[checkpoint.Saving] = []
@@ -154,6 +164,7 @@ def iterations(
         seconds = time.monotonic() - began
         progress["seconds"] += seconds
         if first:
+            iteration = _with_time(iteration, keep=keeper.iteration(iteration))
             directory.append_metrics(iteration, seconds)
             directory.append_episodes(iteration.mined)
         plain = iteration.metrics.get("arm/plain/success")
@@ -195,6 +206,12 @@ def iterations(
     return summary
 
 
+def _with_time(iteration: Iteration, *, keep: float) -> Iteration:
+    """The iteration with the writer's seconds in it."""
+    times = {**iteration.times, "keep": round(iteration.times.get("keep", 0.0) + keep, 3)}
+    return replace(iteration, times=times)
+
+
 def _profiled(run: Curriculum, path: Path) -> Iterator[Iteration]:
     """The run's iterations; the first of them is traced."""
     import torch
@@ -227,8 +244,18 @@ def _evaluate_stage(run: Curriculum, name: str) -> StageResult:
                 seed=config.seed,
                 slots=config.rollout.slots,
                 skills=shown_skills(run.bank, config) if proven else None,
+                progress=run.progress,
+                keep=config.episodes.evaluation,
             )
             for split in config.evaluation.splits
             if split in run.suite.tasks
         }
     )
+
+
+def _block(run: Curriculum, group: Group) -> str:
+    """What the skill arm of a group was shown in addition."""
+    if not group.arm("skill"):
+        return ""
+    shown = [run.bank.get(name).skill for name in group.skills if name in run.bank]
+    return run.suite.prompter.block(run.rollout.guard(shown))

@@ -20,9 +20,11 @@ from siri.rollout.evaluation import Repeated, repeat_evaluation
 from siri.rollout.suite import Suite
 from siri.runs import checkpoint
 from siri.runs.directory import RunDirectory
+from siri.runs.keeping import read_rollouts
 from siri.runs.records import EpisodeRow, Recipe, StageResult, Summary, skill_row
+from siri.runs.rollouts import EvaluationRow, GroupRow, KeptEpisode
 from siri.skills import PROVEN, SkillBank, SkillRecord, import_skills
-from siri.types import Sampling, SkillStatus
+from siri.types import Arm, Sampling, SkillStatus
 
 __all__ = ["Columns", "Curve", "Run"]
 
@@ -172,7 +174,50 @@ class Run:
         """
         return find_skill(self.skills, name)
 
-    def episodes(self, *, skill: str | None = None, kind: str | None = None) -> tuple[EpisodeRow, ...]:
+    @property
+    def groups(self) -> tuple[GroupRow, ...]:
+        """The groups of training that were kept whole, in order (``config.episodes``)."""
+        return tuple(row for row in read_rollouts(self.directory.rollouts) if isinstance(row, GroupRow))
+
+    @property
+    def evaluations(self) -> tuple[EvaluationRow, ...]:
+        """Every evaluation so far: each task's outcome, and some episodes."""
+        return tuple(row for row in read_rollouts(self.directory.rollouts) if isinstance(row, EvaluationRow))
+
+    def episodes(
+        self,
+        *,
+        skill: str | None = None,
+        kind: str | None = None,
+        arm: Arm | None = None,
+        success: bool | None = None,
+        iteration: int | None = None,
+        stage: str | None = None,
+    ) -> tuple[KeptEpisode, ...]:
+        """The episodes that were kept, of training and evaluation, as far as they fit what is asked for.
+
+        Args:
+            skill: one that was shown; the beginning of its id.
+            kind: of task.
+            arm: ``"plain"`` or ``"skill"``.
+            success: how it ended.
+            iteration: of training.
+            stage: of evaluation (``siri.runs.records.STAGES``).
+        """
+        wanted = None if skill is None else self.skill(skill).skill.id
+        return tuple(
+            episode
+            for row in read_rollouts(self.directory.rollouts)
+            for episode in row.episodes
+            if (wanted is None or wanted in episode.skills)
+            and kind in (None, episode.task.kind)
+            and arm in (None, episode.arm)
+            and success in (None, episode.success)
+            and iteration in (None, episode.iteration)
+            and stage in (None, episode.stage)
+        )
+
+    def sources(self, *, skill: str | None = None, kind: str | None = None) -> tuple[EpisodeRow, ...]:
         """The episodes that skills were mined from.
 
         Args:

@@ -1,0 +1,137 @@
+"""Writing and reading rollouts.jsonl: within its bound, and the same again after a resume."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from siri.config import EpisodesConfig
+from siri.curriculum import Iteration
+from siri.errors import CheckpointError
+from siri.runs.records import StageResult
+from siri.runs.rollouts import EvaluationRow, GroupRow, evaluation_json, group_json, read_row
+from siri.storage import flush, write_atomic
+from siri.types import Group
+
+__all__ = ["Keeper", "read_rollouts"]
+
+
+class Keeper:
+    """Keeps the episodes of a run in a file.
+
+    Args:
+        path: rollouts.jsonl.
+        settings: how many, and how large they may become.
+        block: the text that the skills of a group add to a prompt.
+        decode: the text of tokens; None where the policy cannot say.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        settings: EpisodesConfig,
+        *,
+        block: Callable[[Group], str],
+        decode: Callable[[Sequence[int]], str | None],
+    ) -> None:
+        self.path, self.settings, self.block, self.decode = path, settings, block, decode
+        self._size = 0
+        """Bytes of the groups so far."""
+
+    def resume(self, *, iterations: int, stages: Collection[str]) -> None:
+        """Drop what a resumed run will do again: all that follows ``iterations`` and ``stages``."""
+        self._size = 0
+        if not self.path.exists():
+            return
+        kept = list[bytes]()
+        for line in self.path.read_bytes().splitlines(keepends=True):
+            data = _data(line)
+            if data is None or not line.endswith(b"\n") or not _past(data, iterations, stages):
+                break
+            kept.append(line)
+            self._size += len(line) if data["type"] == "group" else 0
+        write_atomic(self.path, b"".join(kept).decode("utf-8"))
+
+    def iteration(self, iteration: Iteration) -> float:
+        """Add the kept groups of an iteration, as far as its share of the bound allows.
+
+        Returns:
+            The seconds that it took.
+
+        Raises:
+            CheckpointError: the file cannot be written.
+        """
+        began = time.perf_counter()
+        done, left = iteration.index + 1, iteration.remaining
+        share = 1.0 if left is None else done / (done + left)
+        lines = list[bytes]()
+        for kept in iteration.kept:
+            phase = iteration.phase.value
+            row = group_json(
+                kept, iteration=iteration.index, phase=phase, block=self.block(kept.group), decode=self.decode
+            )
+            line = _line(row)
+            if self._size + len(line) <= share * self.settings.megabytes * 1e6:
+                lines.append(line)
+                self._size += len(line)
+        self._append(lines)
+        return time.perf_counter() - began
+
+    def stage(self, name: str, result: StageResult) -> None:
+        """Add an evaluation.
+
+        Raises:
+            CheckpointError: the file cannot be written.
+        """
+        pairs = [(split, arm, found) for split in result for arm, found in result[split].items()]
+        self._append([_line(evaluation_json(name, split, arm, found)) for split, arm, found in pairs])
+
+    def _append(self, lines: Sequence[bytes]) -> None:
+        if not lines:
+            return
+        try:
+            with self.path.open("ab") as file:
+                file.write(b"".join(lines))
+            flush(self.path)
+        except OSError as error:
+            raise CheckpointError(
+                f"got {error.strerror} while writing {self.path}, expected room and permission; fix: free "
+                "the disk or its permissions, then continue with resume=True"
+            ) from error
+
+
+def read_rollouts(path: Path) -> tuple[GroupRow | EvaluationRow, ...]:
+    """What a run kept so far; lines that are cut off, damaged or of a later version are left out."""
+    found = list[GroupRow | EvaluationRow]()
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        data = _data(line)
+        if data is None:
+            continue
+        try:
+            row = read_row(data)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+            continue
+        if row is not None:
+            found.append(row)
+    return tuple(found)
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    return (json.dumps(row, separators=(",", ":")) + "\n").encode()
+
+
+def _data(line: bytes) -> dict[str, Any] | None:
+    try:
+        data = json.loads(line)
+    except ValueError:
+        return None
+    return data if isinstance(data, dict) and isinstance(data.get("schema"), int) else None
+
+
+def _past(data: Mapping[str, Any], iterations: int, stages: Collection[str]) -> bool:
+    if data.get("type") == "group":
+        return bool(data["iteration"] < iterations)
+    return data.get("stage") in stages
