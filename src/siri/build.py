@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from siri.curriculum import Curriculum
     from siri.policies.language import Language
     from siri.policies.words import Scene
-    from siri.protocols import Objective, Policy, SkillMiner, TrainablePolicy, Validator
+    from siri.protocols import Objective, Policy, Progress, SkillMiner, TrainablePolicy, Validator
     from siri.rollout.suite import Suite
     from siri.skills import Ranking, SkillBank, SkillRetriever, SummaryPrompt
     from siri.types import Skill, SkillStatus, Task
@@ -281,6 +281,7 @@ def run(
     validator: Validator | None = None,
     recipe: str | None = None,
     advice: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> Curriculum:
     """The parts of a run, put together as configured.
 
@@ -295,6 +296,7 @@ def run(
             are those of ``config`` already.
         advice: YAML file with words for the recipe's teacher by kind of task, ``"*"`` for all others. The
             run then needs no miner, and has none.
+        progress: told how far each part has come.
 
     Raises:
         ConfigError: none of the splits to evaluate is the suite's, two parts do not fit together, or the
@@ -325,6 +327,7 @@ def run(
         gate=found.gate,
         hooks=found.hooks,
         on_miner_fault=None if limit is None else StopAfter(limit),
+        progress=progress,
     )
 
 

@@ -29,8 +29,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_run_directory(run: Path) -> None:
     names = {path.name for path in run.iterdir()} - {"episodes.jsonl"}
-    wanted = ".lock config.json versions.json metrics.jsonl skills.json skills.json.previous summary.json"
-    assert names == {*wanted.split(), "model", "checkpoints"}
+    wanted = ".lock config.json versions.json metrics.jsonl rollouts.jsonl report.html summary.json"
+    assert names == {*wanted.split(), "skills.json", "skills.json.previous", "model", "checkpoints"}
     summary = json.loads((run / "summary.json").read_text())
     for stage in ("base", "warmup", "mining", "final"):
         for split in ("valid_seen", "valid_unseen"):

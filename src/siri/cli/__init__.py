@@ -10,10 +10,24 @@ from siri.cli import (  # importing a module registers its command
     games,
     play,
     recipes,
+    report,
     run,
     sft,
     skills,
 )
 from siri.cli.app import app, main
 
-__all__ = ["app", "compare", "envs", "evaluate", "games", "main", "play", "recipes", "run", "sft", "skills"]
+__all__ = [
+    "app",
+    "compare",
+    "envs",
+    "evaluate",
+    "games",
+    "main",
+    "play",
+    "recipes",
+    "report",
+    "run",
+    "sft",
+    "skills",
+]

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from siri.cli.app import app, console, use_threads
+from siri.cli.app import app, console, errors, use_threads
 from siri.cli.show import STAGES, interval
 from siri.cli.skills import open_bank
 from siri.errors import ConfigError
+from siri.progress import Bars
 
 if TYPE_CHECKING:
     from siri.config import RunConfig
@@ -43,6 +44,7 @@ def evaluate_(
         Path | None,
         typer.Option(help="Measure with these skills in the prompt too: a run, bank or Agent Skills."),
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No bars.")] = False,
     candidates: Annotated[bool, typer.Option("--candidates", help="Show unproven skills as well.")] = False,
 ) -> None:
     """Measure a policy under the plain prompt, and with skills next to it.
@@ -81,21 +83,24 @@ def evaluate_(
     if not split and not any(name in suite.tasks for name in settings.evaluation.splits):
         raise ConfigError(f"got no split to evaluate, expected one of {sorted(suite.tasks)}; fix: --split")
     first = settings.seed if seed is None else seed
-    found = {
-        name: {
-            arm: repeat_evaluation(
-                suite,
-                agent,
-                split=name,
-                sampling=sampling,
-                seeds=range(first, first + seeds),
-                slots=settings.rollout.slots,
-                skills=choose,
-            )
-            for arm, choose in arms.items()
+    with Bars(errors, quiet=quiet) as bars:
+        bars.say(f"measuring {model}")
+        found = {
+            name: {
+                arm: repeat_evaluation(
+                    suite,
+                    agent,
+                    split=name,
+                    sampling=sampling,
+                    seeds=range(first, first + seeds),
+                    slots=settings.rollout.slots,
+                    skills=choose,
+                    progress=bars,
+                )
+                for arm, choose in arms.items()
+            }
+            for name in split or [s for s in settings.evaluation.splits if s in suite.tasks]
         }
-        for name in split or [s for s in settings.evaluation.splits if s in suite.tasks]
-    }
     if as_json:
         rows = {name: _as_json(of) for name, of in found.items()}
         print(json.dumps({"suite": suite.name, "temperature": temperature, "splits": rows}, allow_nan=False))

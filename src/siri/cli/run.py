@@ -14,13 +14,23 @@ from siri.cli.app import app, console, use_threads
 from siri.cli.dry import dry_run
 from siri.cli.interrupts import Interrupts
 from siri.cli.launcher import join_launcher
-from siri.cli.show import Remaining, show_progress, skills_table, stage_line, summary_table
+from siri.cli.show import (
+    Remaining,
+    header,
+    next_steps,
+    show_progress,
+    skills_table,
+    stage_line,
+    summary_table,
+    whereabouts,
+)
 from siri.doors import closed
-from siri.errors import ConfigError
+from siri.errors import ConfigError, SiriError
+from siri.progress import Bars
 
 if TYPE_CHECKING:
     from siri.curriculum import Iteration
-    from siri.runs import Recipe
+    from siri.runs import Recipe, RunDirectory
 
 
 @app.command()
@@ -54,6 +64,7 @@ def run(
     dry: Annotated[
         bool, typer.Option("--dry-run", help="Check settings, memory, data; train nothing.")
     ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No bars, no lines; the table at the end.")] = False,
     processes: Annotated[int, typer.Option(help="For --dry-run: how many there will be.", min=1)] = 1,
     profile: Annotated[bool, typer.Option("--profile", help="Trace the first iteration.")] = False,
     openai_base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint.")] = None,
@@ -94,7 +105,7 @@ def run(
         again = {name: value for name, value in now.items() if value == getattr(recipe, name)}
         recipe = recipe.named_again(**{name: again[name] for name in recipe.foreign & again.keys()})
         passed_over = _given(
-            context, besides=("out", "resume", "track", "profile", "dry", "processes", *again)
+            context, besides=("out", "resume", "track", "profile", "dry", "processes", "quiet", *again)
         )
         if passed_over:
             console.print(f"--resume keeps the settings of {out}; ignored: {', '.join(passed_over)}")
@@ -132,29 +143,39 @@ def run(
         return
     join_launcher(sys.argv[1:])
     job = start_processes()
-    console.quiet = not job.first
-    with job.first_goes_ahead():
-        suite = recipe.make_suite()
-    build.check_splits(suite, recipe.config)
-    agent = recipe.make_policy(suite)
-    weights = 0 if agent.model is None else sum(p.numel() for p in agent.model.parameters())
-    use_threads(recipe.config.threads, parameters=weights)
-    writer = recipe.make_miner(cache=directory.calls)
+    console.quiet = quiet or not job.first
     left = Remaining(recipe.config)
     with ExitStack() as held, Interrupts() as interrupts:
+        bars = held.enter_context(Bars(console, quiet=console.quiet))
+        bars.say("making the games")
+        with job.first_goes_ahead():
+            suite = recipe.make_suite()
+        build.check_splits(suite, recipe.config)
+        bars.say("loading the policy")
+        agent = recipe.make_policy(suite)
+        weights = 0 if agent.model is None else sum(p.numel() for p in agent.model.parameters())
+        use_threads(recipe.config.threads, parameters=weights)
+        writer = recipe.make_miner(cache=directory.calls)
         held.callback(closed, agent)
         held.enter_context(occupied(directory, recipe, resume=resume))
         trackers = Trackers(track if job.first else [], directory.path, recipe.config.model_dump())
         held.callback(trackers.close)
 
         def report(iteration: Iteration, seconds: float) -> None:
-            show_progress(iteration, seconds, left)
+            bound = left.text(iteration, seconds)
+            show_progress(iteration, seconds, bound)
+            bars.say(whereabouts(iteration, bound))
+            bars.whole(iteration.index + 1, iteration.remaining)
             times = {f"time/{name}": value for name, value in iteration.times.items()}
             trackers.log({**iteration.metrics, **times, "time/seconds": seconds}, iteration.index)
 
+        done = len(directory.read_metrics()) if resume else 0
+        named_preset = None if resume else preset
+        console.print(header(recipe, suite, directory, preset=named_preset, done=done))
+        bars.say("measuring the policy before training" if not done else "continuing")
         try:
             summary = execute(
-                recipe.compose(suite, agent, writer),
+                recipe.compose(suite, agent, writer, progress=bars),
                 directory,
                 resume=resume,
                 report=report,
@@ -167,12 +188,31 @@ def run(
             console.print(
                 f"stopped; what was done is kept. Continue with: siri run --resume --out {directory.path}"
             )
+            _report(directory, first=job.first)
             raise typer.Exit(130) from None
+    _report(directory, first=job.first)
+    console.quiet = not job.first
     console.print(summary_table(summary, title=str(directory.path)))
     if summary.skills:
         console.print(skills_table(summary.skills))
     else:
         console.print("no skills")
+    if not quiet:
+        for number, command in enumerate(next_steps(directory.path, mined=bool(summary.skills))):
+            console.print(f"{'next:' if not number else '     '} {command}", soft_wrap=True)
+
+
+def _report(directory: RunDirectory, *, first: bool) -> None:
+    """Write report.html. What cannot be shown costs no run."""
+    from siri.report import write_report
+    from siri.runs import Run
+
+    if not first:
+        return
+    try:
+        write_report([Run.open(directory.path)], directory.report)
+    except (SiriError, OSError) as error:
+        console.print(f"no report.html: {error}")
 
 
 def _name(recipe: Recipe) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -15,18 +17,22 @@ if TYPE_CHECKING:
     from siri.config import RunConfig
     from siri.curriculum import Iteration
     from siri.rollout.evaluation import Evaluation
-    from siri.runs import StageResult, Summary
+    from siri.rollout.suite import Suite
+    from siri.runs import Recipe, RunDirectory, StageResult, Summary
     from siri.runs.records import SkillRow
 
 __all__ = [
     "STAGES",
     "Remaining",
     "cell",
+    "header",
     "interval",
+    "next_steps",
     "show_progress",
     "skills_table",
     "stage_line",
     "summary_table",
+    "whereabouts",
 ]
 
 STAGES = {"base": "base", "warmup": "end of warm-up", "mining": "end of phase 1", "final": "final"}
@@ -37,32 +43,55 @@ STATUSES = ("active", "internalized", "candidate", "retired")
 
 
 class Remaining:
-    """An upper bound on the iterations that are left; phases may end earlier."""
+    """An upper bound on the time that is left; phases may end earlier."""
 
     def __init__(self, settings: RunConfig) -> None:
-        self.total = (
-            settings.warmup.max_iterations
-            + settings.mining.max_iterations
-            + settings.internalization.iterations
-        )
         self.settings, self.seconds = settings, 0.0
 
     def text(self, iteration: Iteration, seconds: float) -> str:
         """At most how long the run still takes."""
         self.seconds = seconds if not self.seconds else 0.7 * self.seconds + 0.3 * seconds
-        s, here = self.settings, iteration.index + 1
-        left = self.total - here
-        if iteration.phase.value == "mining":
-            left = s.mining.max_iterations + s.internalization.iterations
-        if iteration.phase.value == "internalization":
-            left = s.internalization.iterations
-        if s.max_env_steps is not None:
+        left, limit = iteration.remaining, self.settings.max_env_steps
+        if limit is not None:
             done = iteration.metrics["env/total_steps"]
-            left = min(left, max(0, round((s.max_env_steps - done) / max(1.0, done / here))))
-        return f"≤ {max(0, left) * self.seconds / 60:.0f} min left"
+            steps = max(0, math.ceil((limit - done) / max(1.0, done / (iteration.index + 1))))
+            left = steps if left is None else min(left, steps)
+        return "" if left is None else f"≤ {left * self.seconds / 60:.0f} min left"
 
 
-def show_progress(iteration: Iteration, seconds: float, left: Remaining) -> None:
+def header(recipe: Recipe, suite: Suite, directory: RunDirectory, *, preset: str | None, done: int) -> str:
+    """What is about to run: parts, limits of the phases, and where files go."""
+    c = recipe.config
+    lines = [
+        f"{suite.name}: {', '.join(f'{len(tasks)} {split}' for split, tasks in suite.tasks.items())} tasks",
+        f"policy {recipe.policy}, skills by {recipe.miner}, seed {c.seed}"
+        + ("" if preset is None else f", preset {preset}"),
+        f"{c.rollout.tasks} groups of {c.rollout.group_size} episodes an iteration; at most "
+        f"{c.warmup.max_iterations} iterations of warm-up, {c.mining.max_iterations} of mining, "
+        f"{c.internalization.iterations} of internalization"
+        + ("" if c.max_env_steps is None else f", {c.max_env_steps:,} environment steps"),
+        f"files in {directory.path}",
+    ]
+    return "\n".join([*lines, *([f"continues after iteration {done - 1}"] if done else [])])
+
+
+def whereabouts(iteration: Iteration, left: str) -> str:
+    """The line above the bars: phase and bank in words, and the time that is left at most."""
+    m = iteration.metrics
+    counts = [(int(m.get(f"bank/{name}", 0)), name) for name in STATUSES]
+    bank = ", ".join(f"{count} {name}" for count, name in counts if count) or "no skills yet"
+    return f"{iteration.phase.value}, iteration {iteration.index + 1} done; {bank}; {left}".rstrip("; ")
+
+
+def next_steps(path: Path, *, mined: bool) -> list[str]:
+    """Commands that fit a finished run."""
+    commands = [f"siri view {path}", f"siri eval {path}/model --seeds 3"]
+    if mined:
+        commands.insert(1, f"siri skills {path}")
+    return commands
+
+
+def show_progress(iteration: Iteration, seconds: float, left: str) -> None:
     m = iteration.metrics
     parts = [f"{iteration.index:3d} {iteration.phase.value:15s} plain {m.get('arm/plain/success', 0.0):.3f}"]
     if "arm/skill/success" in m:
@@ -81,7 +110,7 @@ def show_progress(iteration: Iteration, seconds: float, left: Remaining) -> None
     ]
     if m.get("int/gate_frac"):
         parts.append(f"gap {m['int/prompt_gap']:.3f}")
-    parts.append(f"{seconds:.1f} s, {left.text(iteration, seconds)}")
+    parts.append(", ".join(part for part in (f"{seconds:.1f} s", left) if part))
     console.print("  ".join(parts))
     for event in iteration.events:
         console.print(f"    {event}")

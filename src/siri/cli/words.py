@@ -22,6 +22,7 @@ _OPTIONS = {
     "objective": "--objective",
     "out": "--out",
     "policy": "--policy",
+    "port": "--port",
     "preset": "--preset",
     "recipe": "--recipe",
     "resume": "--resume",

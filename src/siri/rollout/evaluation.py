@@ -249,6 +249,7 @@ def repeat_evaluation(
     seeds: Sequence[int],
     slots: int = 128,
     skills: Chooser | None = None,
+    progress: Progress | None = None,
 ) -> Repeated:
     """``evaluate`` with each of ``seeds``.
 
@@ -259,7 +260,16 @@ def repeat_evaluation(
         raise ConfigError("got no seed, expected at least one; fix: e.g. seeds=[0]")
     return Repeated(
         tuple(
-            evaluate(suite, policy, split=split, sampling=sampling, seed=seed, slots=slots, skills=skills)
+            evaluate(
+                suite,
+                policy,
+                split=split,
+                sampling=sampling,
+                seed=seed,
+                slots=slots,
+                skills=skills,
+                progress=progress,
+            )
             for seed in seeds
         )
     )

@@ -117,7 +117,7 @@ class Rollout:
                 self._finish(episode)
                 done[episode.group].append(episode)
             if over:
-                self.progress.advance(part, len(over))
+                self.progress.advance(part, len(over), **_won(done))
             active = [e for e in active if e.stop is None]
 
     def _guarded(self, plan: GroupPlan) -> GroupPlan:
@@ -262,6 +262,13 @@ class Rollout:
         if episode.seat is not None:
             self._idle.append(episode.seat)
         self.policy.end(episode.session)
+
+
+def _won(done: Sequence[Sequence[Episode]]) -> dict[str, float]:
+    """Success so far, by arm."""
+    ended = [(e.arm, e.stop is StopReason.SUCCESS) for group in done for e in group]
+    rates = {arm: [won for own, won in ended if own == arm] for arm in ("plain", "skill")}
+    return {arm: sum(won) / len(won) for arm, won in rates.items() if won}
 
 
 def _unfit(completion: Completion) -> bool:

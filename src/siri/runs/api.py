@@ -9,11 +9,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rich.console import Console
+
 from siri import build, doors
 from siri.config import RunConfig, load_config
 from siri.config.presets import preset as named
 from siri.curriculum import Iteration
-from siri.protocols import Objective, SkillMiner, TrainablePolicy, Validator
+from siri.plaintext import clean
+from siri.progress import Bars
+from siri.protocols import Objective, Progress, SkillMiner, TrainablePolicy, Validator
 from siri.recipes import method
 from siri.rollout.suite import Suite
 from siri.runs.directory import RunDirectory
@@ -62,11 +66,12 @@ def train(
         advice: YAML file with words for the recipe's teacher by kind of task, in place of a miner's skills.
         resume: continue the run in ``out`` as it was started: its settings stay. Parts that were objects are
             to be given again. A finished run is returned as it is.
-        progress: write a line for every iteration to stderr.
+        progress: show bars on a terminal or in a notebook, and write a line for every iteration to stderr.
 
     Raises:
         ConfigError: an argument is wrong, or the folder is not free.
     """
+    bars = Bars(Console(stderr=True, markup=False, emoji=False, highlight=False), quiet=not progress)
     steps = stream(
         suite,
         policy=policy,
@@ -81,12 +86,19 @@ def train(
         recipe=recipe,
         advice=advice,
         resume=resume,
+        progress=bars,
     )
-    for iteration in steps:
-        if progress:
-            plain = iteration.metrics.get("arm/plain/success", 0.0)
-            said = "".join(f"\n    {event}" for event in iteration.events)
-            sys.stderr.write(f"{iteration.index:3d} {iteration.phase.value:15s} plain {plain:.3f}{said}\n")
+    with bars:
+        bars.say("making suite and policy")
+        for iteration in steps:
+            bars.say(f"{iteration.phase.value}, iteration {iteration.index + 1}")
+            bars.whole(iteration.index + 1, iteration.remaining)
+            if progress:
+                plain = iteration.metrics.get("arm/plain/success", 0.0)
+                said = "".join(f"\n    {clean(event)}" for event in iteration.events)
+                sys.stderr.write(
+                    f"{iteration.index:3d} {iteration.phase.value:15s} plain {plain:.3f}{said}\n"
+                )
     given = suite if isinstance(suite, Suite) else None
     return Run.open(out, suite=given)
 
@@ -106,10 +118,12 @@ def stream(
     recipe: str | None = None,
     advice: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    progress: Progress | None = None,
 ) -> Generator[Iteration, None, Summary]:
     """``train`` as an iterator: yields every iteration when it is written.
 
-    Leaving the loop early saves what was done; ``resume=True`` continues it.
+    Leaving the loop early saves what was done; ``resume=True`` continues it. ``progress`` is told how far
+    each part of an iteration has come.
     """
     directory = RunDirectory(Path(out))
     if resume:
@@ -137,7 +151,7 @@ def stream(
     )
     if given.suite is not None:
         build.check_splits(given.suite, made.config)
-    return _carried_out(directory, made, given, resume=resume)
+    return _carried_out(directory, made, given, resume=resume, progress=progress)
 
 
 class _Given(NamedTuple):
@@ -151,7 +165,7 @@ class _Given(NamedTuple):
 
 
 def _carried_out(
-    directory: RunDirectory, recipe: Recipe, given: _Given, *, resume: bool
+    directory: RunDirectory, recipe: Recipe, given: _Given, *, resume: bool, progress: Progress | None
 ) -> Generator[Iteration, None, Summary]:
     if resume and directory.summary.exists():
         return directory.results()
@@ -164,7 +178,14 @@ def _carried_out(
             policy = recipe.make_policy(suite)
             held.callback(doors.closed, policy)
         miner = given.miner or recipe.make_miner(policy=given.policy, cache=directory.calls)
-        run = recipe.compose(suite, policy, miner, objective=given.objective, validator=given.validator)
+        run = recipe.compose(
+            suite,
+            policy,
+            miner,
+            objective=given.objective,
+            validator=given.validator,
+            progress=progress,
+        )
         held.enter_context(occupied(directory, recipe, resume=resume))
         return (yield from iterations(run, directory, resume=resume))
 
@@ -190,3 +211,9 @@ def _settings(
 def _name(part: object) -> str:
     """What config.json calls a part: its name, or that of its class for an object."""
     return part if isinstance(part, str) else f"{IN_PYTHON}{doors.name_of(part)}"
+
+
+def _in_words(iteration: Iteration) -> str:
+    plain = iteration.metrics.get("arm/plain/success", 0.0)
+    said = "".join(f"    {clean(event)}\n" for event in iteration.events)
+    return f"{iteration.index:3d} {iteration.phase.value:15s} plain {plain:.3f}\n{said}"

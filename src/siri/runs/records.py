@@ -18,7 +18,7 @@ from siri.types import Trajectory
 
 if TYPE_CHECKING:
     from siri.curriculum import Curriculum
-    from siri.protocols import Objective, Policy, SkillMiner, TrainablePolicy, Validator
+    from siri.protocols import Objective, Policy, Progress, SkillMiner, TrainablePolicy, Validator
     from siri.rollout.suite import Suite
 
 __all__ = ["STAGES", "EpisodeRow", "Recipe", "SkillRow", "StageResult", "Summary"]
@@ -107,6 +107,7 @@ class Recipe:
         *,
         objective: Objective | None = None,
         validator: Validator | None = None,
+        progress: Progress | None = None,
     ) -> Curriculum:
         """The run, of these parts and those that the recipe names; an object takes the place of a name."""
         own = self.method is None
@@ -125,6 +126,7 @@ class Recipe:
             validator=validator,
             recipe=self.method,
             advice=self.advice,
+            progress=progress,
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -1,0 +1,73 @@
+"""The page of runs from a small server of this machine, made again for every visit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from siri.errors import ConfigError, SiriError
+from siri.report.page import page
+from siri.runs import Run
+
+__all__ = ["Server"]
+
+
+class Server(ThreadingHTTPServer):
+    """Serves the report of ``runs`` to this machine alone.
+
+    Args:
+        runs: run directories.
+        port: 0 is any free one.
+
+    Raises:
+        ConfigError: the port is taken.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, runs: Sequence[Path], *, port: int = 0) -> None:
+        self.runs = tuple(runs)
+        try:
+            super().__init__(("127.0.0.1", port), _Handler)
+        except OSError as error:
+            raise ConfigError(
+                f"got port {port}, which cannot be used ({error.strerror}), expected a free one; fix: port=0"
+            ) from error
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return f"http://127.0.0.1:{self.server_address[1]}/"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        """The page."""
+        host = self.headers.get("Host", "").rpartition(":")[0]
+        if host not in ("127.0.0.1", "localhost"):  # another site's name that points here
+            self._answer(403, "text/plain", "only 127.0.0.1 is served")
+        elif self.path.partition("?")[0] != "/":
+            self._answer(404, "text/plain", "there is one page, /")
+        else:
+            try:
+                text = page([Run.open(path) for path in self.server.runs], live=True)
+            except SiriError as error:
+                self._answer(503, "text/plain", str(error))
+            else:
+                self._answer(200, "text/html", text)
+
+    def _answer(self, status: int, kind: str, text: str) -> None:
+        body = text.encode("utf-8", "replace")
+        self.send_response(status)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: the terminal belongs to whoever started the server."""
