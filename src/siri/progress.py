@@ -74,6 +74,10 @@ class Bars:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take everything away; called again, it does nothing."""
         self._bars.stop()
 
     def say(self, words: str) -> None:

@@ -9,6 +9,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from siri.report import Server, page, write_report
 from siri.report.episodes import fitting
 from siri.runs import Run
+from siri.skills import SkillBank
 from tests.report.browser import chromium, opened
 from tests.runs.test_rollouts import CONFIG, carried_out
 from tests.smoke import siri
@@ -58,9 +60,11 @@ def hostile(finished: Run) -> Run:
                 turn |= {"observation": HOSTILE, "text": HOSTILE, "action": HOSTILE}
         rows.append(json.dumps(row))
     (path / "rollouts.jsonl").write_text("\n".join(rows) + "\n")
-    bank = (path / "skills.json").read_text()
-    words = json.dumps(HOSTILE)[1:-1]
-    (path / "skills.json").write_text(bank.replace("search the desk first", words))
+    bank = SkillBank()
+    bank.put(
+        replace(record, skill=replace(record.skill, strategy=HOSTILE)) for record in finished.skills.records()
+    )
+    bank.save(path / "skills.json")
     return Run.open(path)
 
 
@@ -113,12 +117,13 @@ def test_a_finished_run_in_a_browser(finished: Run, browser: Any, tmp_path: Path
     # the keyboard
     shown.fill("[name=words]", "")
     shown.select_option("[name=when]", "")
-    shown.locator("body").press("j")
     here = "location.hash"
+    shown.evaluate("document.activeElement.blur()")
+    shown.keyboard.press("j")
     assert shown.evaluate(here) == "#pair-0-0"
-    shown.locator("body").press("j")
+    shown.keyboard.press("j")
     assert shown.evaluate(here) == "#pair-0-1"
-    shown.locator("body").press("k")
+    shown.keyboard.press("k")
     assert shown.evaluate(here) == "#pair-0-0"
     # the other theme, by hand
     back = "getComputedStyle(document.body).backgroundColor"

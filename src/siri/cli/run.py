@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Collection
 from contextlib import ExitStack
@@ -86,6 +87,9 @@ def run(
     ] = None,
 ) -> None:
     """Train. Example: siri run --out runs/first --seed 0"""
+    # from the first second on: imports alone take several
+    bars = context.with_resource(Bars(console, quiet=quiet or os.environ.get("RANK", "0") != "0"))
+    bars.say("starting")
     from siri import build
     from siri.config import load_config
     from siri.config.presets import preset as named
@@ -146,7 +150,6 @@ def run(
     console.quiet = quiet or not job.first
     left = Remaining(recipe.config)
     with ExitStack() as held, Interrupts() as interrupts:
-        bars = held.enter_context(Bars(console, quiet=console.quiet))
         bars.say("making the games")
         with job.first_goes_ahead():
             suite = recipe.make_suite()
@@ -190,7 +193,9 @@ def run(
             )
             _report(directory, first=job.first)
             raise typer.Exit(130) from None
+    bars.say("writing report.html")
     _report(directory, first=job.first)
+    bars.close()
     console.quiet = not job.first
     console.print(summary_table(summary, title=str(directory.path)))
     if summary.skills:
