@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
@@ -27,8 +29,19 @@ console = PlainConsole()
 errors = PlainConsole(stderr=True)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        console.print(f"siri {metadata.version('siri-rl')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Say the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
     """SIRI: self-internalizing reinforcement learning with intrinsic skills."""
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STAGES",
+    "STATUSES",
     "Remaining",
     "cell",
     "header",
@@ -152,5 +153,5 @@ def cell(found: Evaluation | None) -> str:
     return "" if found is None else f"{found.rate:.3f} {interval(found.interval)} n={found.n}"
 
 
-def interval(interval: Sequence[float]) -> str:
-    return f"[{interval[0]:.3f}, {interval[1]:.3f}]"
+def interval(interval: Sequence[float], *, digits: int = 3) -> str:
+    return f"[{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"

@@ -11,7 +11,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from siri.cli.app import app, console
-from siri.cli.show import interval
+from siri.cli.show import STATUSES, interval
 from siri.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,14 +55,35 @@ def open_bank(source: Path) -> SkillBank:
 
 @group.command("list")
 def list_(run: Source) -> None:
-    """Show all skills, with their evidence and sources. Example: siri skills list runs/first"""
+    """Show all skills as one table; `show` has the whole of one. Example: siri skills list runs/first"""
     bank = open_bank(run)
     if not len(bank):
         console.print("no skills")
-    for record in sorted(bank.records(), key=lambda r: (r.status.value, r.skill.kind, -r.utility)):
-        _print_record(record)
-        if record.skill.sources:
-            console.print(f"  from {', '.join(record.skill.sources)}")
+        return
+    records = sorted(
+        bank.records(), key=lambda r: (STATUSES.index(r.status.value), r.skill.kind, -r.utility, r.skill.id)
+    )
+    short = _short([record.skill.id for record in records])
+    table = Table("id", "status", "kind", "when → do", "u", "95 % interval", "groups", "life")
+    for record in records:
+        s = record.skill
+        status = record.status.value + (f" ({record.reason})" if record.reason else "")
+        numbers = f"{record.utility:+.2f}", interval(record.interval, digits=2), str(record.uses)
+        table.add_row(short[s.id], status, s.kind, f"{s.condition} → {s.strategy}", *numbers, _life(record))
+    console.print(table)
+
+
+def _short(names: list[str]) -> dict[str, str]:
+    """The beginning of each id, just long enough to name it, of four characters at least."""
+    size = next(
+        n for n in range(4, max(map(len, names)) + 5) if len({name[:n] for name in names}) == len(set(names))
+    )
+    return {name: name[:size] for name in names}
+
+
+def _life(record: SkillRecord) -> str:
+    """Iterations in which it was born, proved and ended."""
+    return " ".join([f"born {record.skill.created}", *(f"{status.value} {k}" for status, k in record.since)])
 
 
 @group.command()
