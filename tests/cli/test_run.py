@@ -72,7 +72,7 @@ def test_same_seed_same_metrics_and_gigpo_beside_it(
 def test_skills_shows_the_bank(run: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     assert siri(monkeypatch, "skills", run) == 0
     shown = capsys.readouterr().out
-    assert "utility" in shown or "no skills" in shown
+    assert "interval" in shown or "no skills" in shown
 
 
 @pytest.fixture(scope="module")
