@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,25 @@ def test_groups_are_chosen_by_the_seed_alone() -> None:
     assert len({sampled(k, 16, keep=2, seed=0) for k in range(20)}) > 5
     assert sampled(0, 1, keep=5, seed=0) == (0,)
     assert sampled(0, 4, keep=0, seed=0) == ()
+
+
+def test_what_was_distilled_is_noted_token_by_token(tmp_path: Path) -> None:
+    """With a gate that takes every skill rollout: the tokens of each, in words, around the update."""
+    run = fresh(Writer(), CONFIG)
+    run.gate = replace(run.gate, chosen=lambda _, trajectory: trajectory.arm == "skill")
+    directory = RunDirectory(tmp_path / "run")
+    with occupied(directory, Recipe(CONFIG, miner="python:Writer")):
+        execute(run, directory)
+    opened = Run.open(tmp_path / "run")
+    phases = [phase.value for phase in opened.phases]
+    taught = [
+        (episode, turn) for episode in opened.episodes(arm="skill") for turn in episode.turns if turn.taught
+    ]
+    assert taught
+    for episode, turn in taught:
+        assert episode.iteration is not None
+        assert phases[episode.iteration] == "internalization"
+        assert turn.taught is not None
+        assert "".join(turn.taught.pieces).startswith(turn.text)
+        assert len(turn.taught.weights) == turn.tokens
+    assert any(turn.taught.before != turn.taught.after for _, turn in taught if turn.taught)
