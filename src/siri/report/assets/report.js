@@ -53,7 +53,7 @@
       series.push({
         label: line.label, stroke: edge ? "transparent" : colour(name), width: edge ? 0 : 2,
         dash: DASHES[line.dash % DASHES.length], spanGaps: true,
-        points: { show: line.points || line.x.length < 3, size: 7 },
+        points: { show: !edge && (line.points || line.x.length < 3), size: 7 },
         value: (_, v) => (v === null || v === undefined ? "–" : Number(v.toPrecision(4)).toString()),
       });
       if (edge === "high") bands.push({ series: [n + 1, n + 2], fill: colour(name) + "2e" });
@@ -136,7 +136,7 @@
   choices("kind", unique(every.map((p) => p.kind)));
 
   const arms = (pair) => Object.values(pair.arms);
-  const isTaught = (pair) => arms(pair).some((e) => e.turns.some((t) => t.w));
+  const isTaught = (pair) => arms(pair).some((e) => e.turns.some((t) => t.w && t.w.some((row) => row[1] > 0)));
   const outcomes = {
     won: (p) => arms(p).some((e) => e.success),
     lost: (p) => arms(p).some((e) => !e.success),
