@@ -70,6 +70,9 @@ def outcomes(groups: Sequence[Group]) -> dict[str, float]:
         "env/episodes": float(len(episodes)),
         **{f"env/{name}": value for name, value in conduct(episodes).items()},
     }
+    known = [{t.episode_return for t in group.trajectories} for group in groups if group.trajectories]
+    if known:
+        metrics["env/flat_groups"] = sum(len(returns) == 1 for returns in known) / len(known)
     paired = [group for group in groups if group.arm("plain") and group.arm("skill")]
     for arm, arms in (
         ("plain", [group.arm("plain") for group in groups]),
@@ -78,6 +81,9 @@ def outcomes(groups: Sequence[Group]) -> dict[str, float]:
         won = [t.success for part in arms for t in part]
         if won:
             metrics[f"arm/{arm}/success"] = sum(won) / len(won)
+        valid = [turn.valid for part in arms for t in part for turn in t.turns]
+        if valid:
+            metrics[f"arm/{arm}/valid"] = sum(valid) / len(valid)
         scores = [t.score for part in arms for t in part if t.score is not None]
         if scores:
             metrics[f"arm/{arm}/task_score"] = 100 * sum(scores) / len(scores)

@@ -66,8 +66,13 @@ CHARTS = (
     ),
     Chart(
         "How the policy behaved",
-        "Share of turns.",
-        (("env/valid", "valid action"), ("env/no_action", "no action"), ("env/cut_off", "cut off")),
+        "Share of turns; flat groups as a share of groups.",
+        (
+            ("env/valid", "valid action"),
+            ("env/flat_groups", "flat groups"),
+            ("env/no_action", "no action"),
+            ("env/cut_off", "cut off"),
+        ),
     ),
     Chart(
         "Time by part",
