@@ -114,7 +114,16 @@ def _header(path: Path) -> dict[str, Any]:
         header.pop("__metadata__", None)
         if not all(isinstance(e["dtype"], str) and isinstance(e["shape"], list) for e in header.values()):
             raise ValueError("entries without dtype and shape")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error, MemoryError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        struct.error,
+        MemoryError,
+        RecursionError,
+    ) as error:
         raise ConfigError(
             f"got {str(path)[-100:]} that is not a whole safetensors file ({str(error)[:80]}); fix: download "
             "it again"

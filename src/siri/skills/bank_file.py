@@ -95,11 +95,15 @@ def unseal(data: object) -> dict[str, Any]:
         raise CheckpointError(f"got a skill bank of schema {schema!r}, expected {SCHEMA}")
     body = {key: data.get(key) for key in _BODY[schema]}
     if data.get("checksum") != _checksum(body):
-        raise CheckpointError("got a skill bank whose checksum differs from its content: it was damaged")
+        raise CheckpointError(
+            "got a skill bank whose checksum differs from its content: it was damaged; fix: restore it"
+        )
     try:
         return body if schema == SCHEMA else _from_first(body)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"got a skill bank with a malformed row ({error!r})") from error
+        raise CheckpointError(
+            f"got a skill bank with a malformed row ({error!r:.80}); fix: restore it"
+        ) from error
 
 
 def write(path: str | os.PathLike[str], data: Mapping[str, Any]) -> None:
@@ -139,9 +143,13 @@ def _read(path: Path, parse: Callable[[object], Bank]) -> Bank:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise CheckpointError(f"got no readable skill bank at {path}: {error.strerror}") from error
+        raise CheckpointError(
+            f"got no readable skill bank at {path}: {error.strerror}; fix: its path or permissions"
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"got a skill bank at {path} that is no JSON; it was cut off") from error
+        raise CheckpointError(
+            f"got a skill bank at {path} that is no JSON; it was cut off; fix: restore it"
+        ) from error
     return parse(data)
 
 
