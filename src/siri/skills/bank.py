@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -12,6 +12,8 @@ from typing import Any
 from siri.errors import CheckpointError, ConfigError
 from siri.skills import bank_file, bank_page
 from siri.skills.evidence import Evidence, Observation, SkillRecord, UtilityEstimator, union
+from siri.skills.history import Family, History, Prefix, Shrunk
+from siri.skills.likeness import Likeness, jaccard, normalize, words
 from siri.types import Skill, SkillStatus
 
 __all__ = ["PROVEN", "SkillBank", "SkillRecord", "jaccard", "normalize", "skill_id", "words"]
@@ -21,22 +23,6 @@ LIVE = (SkillStatus.CANDIDATE, SkillStatus.ACTIVE)
 """Statuses that a task may be shown, and that take a place in the bank."""
 PROVEN = (SkillStatus.ACTIVE, SkillStatus.INTERNALIZED)
 """Statuses of skills that were proved to help, whether the policy still needs them or not."""
-
-
-def normalize(text: str) -> str:
-    """Lower case, letters and digits only, single spaces: texts equal under it say the same."""
-    return " ".join(re.findall(r"[^\W_]+", text.lower()))
-
-
-def words(text: str) -> frozenset[str]:
-    """The set of normalised words of a text."""
-    return frozenset(normalize(text).split())
-
-
-def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
-    """|a ∩ b| / |a ∪ b|, and 1 for two empty sets."""
-    union = len(a | b)
-    return len(a & b) / union if union else 1.0
 
 
 def skill_id(kind: str, text: str) -> str:
@@ -75,6 +61,8 @@ class SkillBank:
         self.writer = writer
         self._estimator = estimator or UtilityEstimator()
         self._records: dict[str, SkillRecord] = {}
+        self._kinds: dict[str, _Kind] = {}
+        self._histories: dict[str, History] = {}
 
     def __len__(self) -> int:
         return len(self._records)
@@ -111,14 +99,17 @@ class SkillBank:
 
     def get(self, skill_id: str) -> SkillRecord:
         """The record of a skill; ``KeyError`` when there is none."""
-        return self._records[skill_id]
+        return self._current(self._records[skill_id])
 
     def records(self, status: SkillStatus | None = None, kind: str | None = None) -> tuple[SkillRecord, ...]:
         """Records by (iteration of birth, id), optionally of one status or one kind."""
+        kinds = self._kinds if kind is None else [kind] if kind in self._kinds else []
         chosen = [
-            record
-            for record in self._records.values()
-            if (status is None or record.status is status) and (kind is None or record.skill.kind == kind)
+            self._current(self._records[key])
+            for name in kinds
+            for state, ids in self._kinds[name].by_status.items()
+            if status is None or state is status
+            for key in ids
         ]
         return tuple(sorted(chosen, key=lambda record: (record.skill.created, record.skill.id)))
 
@@ -128,7 +119,8 @@ class SkillBank:
 
     def counts(self) -> dict[str, int]:
         """Number of skills by status."""
-        return {status.value: len(self.records(status)) for status in SkillStatus}
+        counted = Counter(record.status for record in self._records.values())
+        return {status.value: counted[status] for status in SkillStatus}
 
     def add(self, skill: Skill, *, priority: float = 0.0) -> bool:
         """Add a candidate. False when an equal skill was there (then only its sources grow) or no room was.
@@ -143,36 +135,45 @@ class SkillBank:
                 sources=_joined(old.skill.sources, skill.sources),
                 prompts=_joined(old.skill.prompts, skill.prompts),
             )
-            self._records[twin] = replace(old, skill=joined)
+            self._store(replace(old, skill=joined))
             return False
         if skill.id in self._records:
             raise ConfigError(f"got a second skill with id {skill.id!r}, expected one text for each id")
         if not self._make_room(skill):
             return False
         ordered = replace(skill, sources=_joined(skill.sources), prompts=_joined(skill.prompts))
-        self._records[skill.id] = SkillRecord(ordered, priority=priority)
+        self._store(SkillRecord(ordered, priority=priority))
         return True
 
     def duplicate_of(self, skill: Skill) -> str | None:
         """Id of the skill of the same kind that says the same, if there is one."""
-        text, tokens = normalize(skill.text), words(skill.text)
-        same_kind = self.records(kind=skill.kind)
-        for record in same_kind:
-            if normalize(record.skill.text) == text:
-                return record.skill.id
-        scored = [(jaccard(words(record.skill.text), tokens), record.skill.id) for record in same_kind]
-        close = [(score, key) for score, key in scored if score > self.similarity]
+        if skill.kind not in self._kinds:
+            return None
+        likeness = self._kinds[skill.kind].likeness
+        same = [self._records[key].skill for key in likeness.equal(skill.text)]
+        if same:
+            return min((twin.created, twin.id) for twin in same)[1]
+        close = likeness.near(skill.text, self.similarity)
         return max(close)[1] if close else None
 
     def observe(self, skill_id: str, *, plain: float, skilled: float, iteration: int) -> SkillRecord:
         """Record the success rates of one group's arms."""
-        record = self.get(skill_id)
-        number = sum(o.writer == self.writer for o in record.evidence.observations)
+        record = self._records[skill_id]
+        history = self._histories.setdefault(skill_id, History(self._estimator))
+        number = history.written.get(self.writer, 0)
         observation = Observation(iteration, self.writer, number, plain, skilled)
-        grown = union(record.evidence.observations, [observation])
-        self._records[skill_id] = replace(record, evidence=replace(record.evidence, observations=grown))
-        self._measure([skill_id])
-        return self.get(skill_id)
+        if history.observations and observation.key < history.observations[-1].key:
+            # it comes before others, which other processes made or later iterations
+            grown = union(record.evidence.observations, [observation])
+            self._records[skill_id] = replace(record, evidence=Evidence(grown))
+            self._measure([skill_id])
+            return self.get(skill_id)
+        family = self._kinds[record.skill.kind].family
+        family.version += 1
+        history.append(observation, family.version)
+        family.add(record.skill.created, skill_id, history)
+        self._records[skill_id] = replace(record, evidence=self._evidence(skill_id, family))
+        return self._records[skill_id]
 
     def set_status(self, skill_id: str, status: SkillStatus, iteration: int, *, reason: str = "") -> None:
         """Move a skill on. A status is never taken back: ``ConfigError`` otherwise."""
@@ -189,20 +190,21 @@ class SkillBank:
             seen = record.evidence.observations
             proof = seen[-1].key if seen else (iteration, self.writer, -1)
         since = (*record.since, (status, iteration))
-        self._records[skill_id] = replace(record, status=status, since=since, proof=proof, reason=reason)
+        self._store(replace(record, status=status, since=since, proof=proof, reason=reason))
 
     def put(self, records: Iterable[SkillRecord]) -> None:
         """Put whole records in the place of those with their ids, or add them; their evidence is
         remeasured."""
         records = list(records)
         for record in records:
-            self._records[record.skill.id] = record
+            self._store(record)
         self._measure([record.skill.id for record in records])
 
     def adopt(self, other: SkillBank) -> None:
         """Become a copy of ``other``; the writer's name stays."""
         self.similarity, self.capacity, self._estimator = other._settings()
-        self._records = dict(other._records)
+        self._records, self._kinds, self._histories = {}, {}, {}
+        self.put(other.records())
 
     def merge(self, other: SkillBank) -> SkillBank:
         """All skills and all observations of both, in a new bank.
@@ -225,11 +227,11 @@ class SkillBank:
             estimator=self._estimator,
             writer=self.writer,
         )
-        merged._records = dict(self._records)
+        joined = dict(self._records)
         for key, record in other._records.items():
-            mine = merged._records.get(key)
-            merged._records[key] = record if mine is None else _join(mine, record)
-        merged._measure(merged._records)
+            mine = joined.get(key)
+            joined[key] = record if mine is None else _join(mine, record)
+        merged.put(joined.values())
         return merged
 
     def to_json(self) -> dict[str, Any]:
@@ -279,30 +281,83 @@ class SkillBank:
         return self.similarity, self.capacity, self._estimator
 
     def _make_room(self, newcomer: Skill) -> bool:
-        live = [r for r in self.records(kind=newcomer.kind) if r.status in LIVE]
-        if self.capacity is None or len(live) < self.capacity:
+        if self.capacity is None or newcomer.kind not in self._kinds:
             return True
-        weak = [r for r in live if r.status is SkillStatus.CANDIDATE and r.interval[1] < 1.0]
+        ids = self._kinds[newcomer.kind].by_status
+        if sum(len(ids[status]) for status in LIVE) < self.capacity:
+            return True
+        weak = [r for r in self.records(SkillStatus.CANDIDATE, newcomer.kind) if r.interval[1] < 1.0]
         if not weak:
             return False
         last = min(weak, key=lambda r: (r.interval[1], r.skill.created, r.skill.id))
         self.set_status(last.skill.id, SkillStatus.RETIRED, newcomer.created, reason="evicted")
         return True
 
+    def _store(self, record: SkillRecord) -> None:
+        """Put a record in the place of the one with its id, in every index."""
+        key, old = record.skill.id, self._records.get(record.skill.id)
+        if old is not None:
+            kind = self._kinds[old.skill.kind]
+            del kind.by_status[old.status][key]
+            if old.skill.kind != record.skill.kind:
+                kind.likeness.discard(key)
+                kind.family = kind.family.without(key)
+        self._records[key] = record
+        kind = self._kinds.setdefault(record.skill.kind, _Kind())
+        kind.by_status[record.status][key] = None
+        kind.likeness.add(key, record.skill.text)
+
     def _measure(self, changed: Iterable[str]) -> None:
-        """Summarise the observations of ``changed`` skills, and what leans on them."""
+        """Summarise the observations of ``changed`` skills again, and the families that lean on them."""
         ids = dict.fromkeys(changed)
-        for kind in {self._records[key].skill.kind for key in ids}:
-            family = self.records(kind=kind)
-            own = {r.skill.id: self._estimator.own(r.evidence.observations) for r in family if r.uses}
-            for record in family:
-                key = record.skill.id
-                if self._estimator.shrink == 0.0 and key not in ids:
-                    continue
-                peers = [value for other, value in own.items() if other != key]
-                history = self._estimator.history(record.evidence.observations, peers)
-                evidence = Evidence(record.evidence.observations, history, self._estimator.confidence)
-                self._records[key] = replace(record, evidence=evidence)
+        for key in ids:
+            self._histories[key] = History(self._estimator)
+        for name in {self._records[key].skill.kind for key in ids}:
+            kind = self._kinds[name]
+            family = Family()
+            family.version = kind.family.version + 1
+            # what was read before keeps the family that it was read from
+            kind.family = family
+            members = [key for status in kind.by_status.values() for key in status]
+            for key in members:
+                record, history = self._records[key], self._histories.get(key)
+                if history is not None and key in ids:
+                    for observation in record.evidence.observations:
+                        history.append(observation, family.version)
+                if history is not None and history.observations:
+                    family.add(record.skill.created, key, history)
+            for key in members:
+                if key in ids:
+                    self._records[key] = replace(self._records[key], evidence=self._evidence(key, family))
+
+    def _evidence(self, key: str, family: Family) -> Evidence:
+        """What is known now of a skill that has a history."""
+        history, estimator = self._histories[key], self._estimator
+        n = len(history.observations)
+        seen = Prefix(history.observations, n)
+        if estimator.shrink == 0.0:
+            return Evidence(seen, Prefix(history.own, n), estimator.confidence)
+        return Evidence(seen, Shrunk(estimator, key, history, n, family), estimator.confidence)
+
+    def _current(self, record: SkillRecord) -> SkillRecord:
+        """``record`` with utilities that lean on the family as it is now."""
+        if self._estimator.shrink == 0.0 or not record.uses:
+            return record
+        family, said = self._kinds[record.skill.kind].family, record.evidence.utilities
+        if isinstance(said, Shrunk) and said.version == family.version:
+            return record
+        record = replace(record, evidence=self._evidence(record.skill.id, family))
+        self._records[record.skill.id] = record
+        return record
+
+
+class _Kind:
+    """The skills of one kind: by status, by what they say, and those that were used."""
+
+    def __init__(self) -> None:
+        self.by_status: dict[SkillStatus, dict[str, None]] = {status: {} for status in SkillStatus}
+        self.likeness = Likeness()
+        self.family = Family()
 
 
 def _joined(*parts: tuple[str, ...]) -> tuple[str, ...]:

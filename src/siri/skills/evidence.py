@@ -7,13 +7,14 @@ order.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from siri.errors import ConfigError
-from siri.skills.stats import Interval, betting, shrink_toward, utilities
+from siri.skills.stats import Interval, betting, next_utility, shrink_toward
 from siri.types import Skill, SkillStatus
 
 __all__ = ["Evidence", "Key", "Observation", "SkillRecord", "UtilityEstimator", "union"]
@@ -51,9 +52,9 @@ class Observation:
 class Evidence:
     """What is known about a skill from its groups."""
 
-    observations: tuple[Observation, ...] = ()
+    observations: Sequence[Observation] = ()
     """In the order of their keys."""
-    utilities: tuple[float, ...] = ()
+    utilities: Sequence[float] = ()
     """u after each group, in [-1, 1]."""
     confidence: float = 0.95
     """Coverage of the interval, at all times at once."""
@@ -78,10 +79,10 @@ class Evidence:
         """Number of groups."""
         return len(self.observations)
 
-    def since(self, key: Key | None) -> tuple[tuple[Observation, ...], tuple[Observation, ...]]:
+    def since(self, key: Key | None) -> tuple[Sequence[Observation], Sequence[Observation]]:
         """(observations up to and with ``key``, those after it); everything is before None."""
-        before = tuple(o for o in self.observations if key is None or o.key <= key)
-        return before, self.observations[len(before) :]
+        count = self.uses if key is None else bisect_right(self.observations, key, key=lambda o: o.key)
+        return self.observations[:count], self.observations[count:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,20 +105,16 @@ class UtilityEstimator:
                 "expected n_eval >= 1, 0 < ema <= 1, shrink >= 0, 0 < confidence < 1"
             )
 
-    def own(self, observations: Sequence[Observation]) -> float:
-        """The skill's own utility, before shrinkage."""
-        history = utilities((o.delta for o in observations), n_eval=self.n_eval, ema=self.ema)
-        return history[-1] if history else 0.0
+    def after(self, before: float, observation: Observation, n: int) -> float:
+        """The skill's own utility after its ``n``-th observation, from that ``before`` it."""
+        return next_utility(before, observation.delta, n, n_eval=self.n_eval, ema=self.ema)
 
-    def history(self, observations: Sequence[Observation], peers: Sequence[float] = ()) -> tuple[float, ...]:
+    def shrunk(self, own: Sequence[float], peers: Sequence[float]) -> tuple[float, ...]:
         """Utility after each group, shrunk toward the mean of itself and ``peers`` (own utilities)."""
-        raw = utilities((o.delta for o in observations), n_eval=self.n_eval, ema=self.ema)
-        if self.shrink == 0.0:
-            return raw
         rest = sum(peers)
         return tuple(
             shrink_toward(u, n=n, target=(u + rest) / (1 + len(peers)), strength=self.shrink)
-            for n, u in enumerate(raw, start=1)
+            for n, u in enumerate(own, start=1)
         )
 
     def to_json(self) -> dict[str, float]:

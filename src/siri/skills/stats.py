@@ -19,6 +19,7 @@ __all__ = [
     "hoeffding",
     "log_capital",
     "newcombe",
+    "next_utility",
     "running_utility",
     "shrink_toward",
     "utilities",
@@ -87,10 +88,15 @@ def utilities(differences: Iterable[float], *, n_eval: int = 8, ema: float = 0.1
     """``running_utility`` after each difference."""
     utility, history = 0.0, []
     for n, delta in enumerate(differences, start=1):
-        weight = 1.0 / n if n <= n_eval else ema
-        utility = min(1.0, max(-1.0, (1.0 - weight) * utility + weight * delta))
+        utility = next_utility(utility, delta, n, n_eval=n_eval, ema=ema)
         history.append(utility)
     return tuple(history)
+
+
+def next_utility(utility: float, delta: float, n: int, *, n_eval: int = 8, ema: float = 0.1) -> float:
+    """u_n from u_{n-1} and Δ_n, see ``running_utility``."""
+    weight = 1.0 / n if n <= n_eval else ema
+    return min(1.0, max(-1.0, (1.0 - weight) * utility + weight * delta))
 
 
 def shrink_toward(value: float, *, n: int, target: float, strength: float) -> float:

@@ -187,7 +187,7 @@ class PairedValidator:
     def _harmful(self, record: SkillRecord) -> bool:
         if self.rule == "confidence":
             return self._rejects(_judged(record), "below")
-        last = record.evidence.utilities[self.n_eval - 1 :][-self.patience :]
+        last = record.evidence.utilities[max(self.n_eval - 1, record.uses - self.patience) :]
         return len(last) == self.patience and all(u < self.retire for u in last)
 
     def _absorbed(self, record: SkillRecord) -> bool:
@@ -274,7 +274,7 @@ class SequentialValidator(PairedValidator):
         return SkillStatus.CANDIDATE, ""
 
 
-def _judged(record: SkillRecord) -> tuple[Observation, ...]:
+def _judged(record: SkillRecord) -> Sequence[Observation]:
     """The groups that speak for or against a skill's status."""
     if record.status is SkillStatus.CANDIDATE:
         return record.evidence.observations
