@@ -11,7 +11,7 @@ from siri import build
 from siri.config import load_config
 from siri.config.presets import preset
 from siri.policies import HFPolicy
-from siri.policies.language import language_of
+from siri.policies.language import language_of, spoken_by
 from siri.policies.tiny import base_path
 from siri.runs.records import Recipe
 from siri.skills import ActionSummaryPrompt, ChatMiner, JsonSummaryPrompt, SelfMiner, WithRules
@@ -23,13 +23,13 @@ def test_the_embedded_ones_are_known_and_no_others(tmp_path: Path) -> None:
     assert language_of("tiny") == "actions"
     assert language_of("tiny", env="webshop") == "compact"
     assert language_of("tiny", env="tools") == language_of(base_path("tools")) == "calls"
-    assert language_of(base_path()) == language_of(HFPolicy.load(base_path())) == "actions"
+    assert language_of(base_path()) == spoken_by(HFPolicy.load(base_path())) == "actions"
     assert language_of(tmp_path / "model", env="webshop") == "compact"
     (tmp_path / "model" / "tokenizer.json").write_text("[]")
     assert language_of(tmp_path / "model") is None
     assert language_of("Qwen/Qwen2.5-7B-Instruct") is None
     assert language_of(tmp_path) is None
-    assert language_of(HFPolicy(tiny_model(), tiny_tokenizer())) is None
+    assert spoken_by(HFPolicy(tiny_model(), tiny_tokenizer())) is None
 
 
 @pytest.mark.parametrize("style", ["transcript", "window"])

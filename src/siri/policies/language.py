@@ -9,9 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
+from siri import doors
 from siri.protocols import Policy
 
-__all__ = ["Language", "language_of"]
+__all__ = ["Language", "language_of", "spoken_by"]
 
 Language = Literal["actions", "compact", "calls"]
 """``actions`` is that of ALFWorld's embedded policy, ``compact`` the shop's, ``calls``
@@ -23,19 +24,20 @@ _LARGEST = 1 << 20
 """Bytes of the tokenizer of an embedded policy, at most."""
 
 
-def language_of(policy: str | os.PathLike[str] | Policy, *, env: str = "alfworld") -> Language | None:
+def language_of(name: str | os.PathLike[str], *, env: str = "alfworld") -> Language | None:
     """The form in which an embedded policy writes skills; None for every other policy.
 
     Args:
-        policy: ``"tiny"``, a model folder (a run's ``model`` too), a name, or the policy itself.
+        name: ``"tiny"``, a model folder (a run's ``model`` too), or any other name of a policy.
         env: the benchmark, which says what ``"tiny"`` is.
     """
-    if policy == "tiny":
+    if name == "tiny":
         return _TINY.get(env, "actions")
-    if isinstance(policy, str | os.PathLike):
-        return _of_folder(Path(policy).expanduser())
-    from siri import doors
+    return _of_folder(Path(name).expanduser())
 
+
+def spoken_by(policy: Policy) -> Language | None:
+    """``language_of`` a policy that is there: ALFWorld's embedded policy is known by its tokenizer."""
     tokenizer = doors.policy(policy).tokenizer
     if tokenizer is None:
         return None

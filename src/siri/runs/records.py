@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from siri import build
 from siri.config import RunConfig, parse_config
 from siri.errors import ConfigError
-from siri.policies.language import language_of
+from siri.policies.language import language_of, spoken_by
 from siri.rollout.evaluation import Evaluation
 from siri.skills import SkillRecord
 from siri.types import Trajectory
@@ -82,7 +82,7 @@ class Recipe:
         return build.miner(
             self.miner,
             self.config,
-            embedded=language_of(self.policy if policy is None else policy, env=self.env),
+            embedded=language_of(self.policy, env=self.env) if policy is None else spoken_by(policy),
             base_url=self.openai_base_url,
             model=self.openai_model,
             skills=self.skills,
