@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+import siri
 from siri import build, config
 from siri.algos import SiriObjective, gigpo_advantages, internalization_weights
 from siri.config import RunConfig, load_config
 from siri.config.presets import preset
-from siri.errors import ConfigError
+from siri.errors import ConfigError, EnvironmentFault
 from siri.rollout import Rollout
 from siri.runs import RunDirectory, execute
 from siri.skills import ChatMiner, PairedValidator, Retriever, SelfMiner, SequentialValidator, SkillBank
+from siri.testing import ScriptedEnvironment, scripted_suite
 from siri.training.learner import Learner
 from siri.training.replay import Replay
 from siri.training.rows import build_rows
@@ -151,3 +153,27 @@ def test_defaults_of_settings_and_parts_agree(
             known = (section.__name__, part.__name__, name) in DIFFERENT
             assert agrees != known, f"{part.__name__}({name}=...)"
     assert compared
+
+
+def test_a_suite_with_other_splits_is_measured_on_its_own_unless_splits_were_chosen() -> None:
+    own = siri.Suite.of(ScriptedEnvironment, tasks=["open the door"] * 8)
+    assert build.fit_splits(own, preset("smoke")).evaluation.splits == ("valid",)
+    for chosen in (["foo"], []):
+        config = load_config(preset("smoke"), changes={"evaluation.splits": chosen})
+        assert build.fit_splits(own, config) is config
+    assert build.fit_splits(scripted_suite(), preset("smoke")) == preset("smoke")
+
+
+@pytest.mark.parametrize(("answer", "said"), [(None, "got None from .*reset"), (ValueError("boom"), "boom")])
+def test_an_environment_that_breaks_as_the_words_are_read_is_told_in_one_sentence(
+    answer: object, said: str
+) -> None:
+    class Broken(ScriptedEnvironment):
+        def reset(self, **given: object) -> object:  # type: ignore[override]
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    own = siri.Suite.of(Broken, tasks=["open the door"] * 8)
+    with pytest.raises(EnvironmentFault, match=said):
+        build.policy("tiny", preset("smoke"), env="own", suite=own)

@@ -137,6 +137,12 @@ def test_what_is_no_part_at_all_is_refused(door: str, what: str) -> None:
         getattr(doors, door)(7)
 
 
+def test_a_class_in_place_of_an_object_is_refused_with_the_call() -> None:
+    for door, given in ((doors.miner, SelfMiner), (doors.judge, PairedValidator)):
+        with pytest.raises(ConfigError, match=rf"fix: {given.__name__}\(\)"):
+            door(given)  # type: ignore[operator]
+
+
 def test_whatever_a_miner_raises_is_its_fault_by_name() -> None:
     class Broken:
         def mine(self, trajectories):

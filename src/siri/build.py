@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from siri.config.loading import load_config
+from siri.config.sections import EvaluationConfig
 from siri.errors import ConfigError, SiriError
 from siri.plugins import make_plugin
 from siri.worlds import make_suite
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_engine",
     "check_splits",
+    "fit_splits",
     "miner",
     "objective",
     "policy",
@@ -68,6 +71,20 @@ def check_splits(suite: Suite, config: RunConfig) -> None:
         raise ConfigError(
             f"got evaluation.splits={list(splits)}, expected some of {sorted(suite.tasks)}; fix: name one"
         )
+
+
+def fit_splits(suite: Suite, config: RunConfig) -> RunConfig:
+    """The configuration, measured on the suite's own validation splits where nothing else was chosen.
+
+    The default names those of ALFWorld, which an environment of one's own need not have. What differs from
+    the default was chosen, and stays.
+    """
+    splits = config.evaluation.splits
+    if splits != EvaluationConfig().splits or any(split in suite.tasks for split in splits):
+        return config
+    return load_config(
+        config, changes={"evaluation.splits": [split for split in suite.tasks if split != "train"]}
+    )
 
 
 def check_engine(engine: str) -> None:
@@ -370,13 +387,14 @@ def _ranking(config: RunConfig) -> Ranking:
 
 def _scenes(suite: Suite) -> list[Scene]:
     """How the first tasks of a suite begin."""
+    from siri import doors
     from siri.policies.words import Scene
 
-    found, env = [], suite.make_env()
+    found, env = [], doors.seat_of(suite.make_env)
     goals = tuple(dict.fromkeys(task.goal for tasks in suite.tasks.values() for task in tasks))
     for task in suite.split("train")[:_SCENES]:
         observation, info = env.reset(seed=0, options={"task": task})
-        prompt = suite.prompter.messages(task, [], observation, info["admissible"])
+        prompt = doors.prompted(suite.prompter, task, [], observation, info["admissible"])
         found.append(Scene(prompt, (*goals, observation), tuple(info["admissible"])))
     return found
 

@@ -130,16 +130,14 @@ def seat_of(make_env: Callable[[], Environment]) -> Seat:
 
 def miner(given: SkillMiner) -> BoundMiner:
     """A miner that can be bound and reports."""
-    if isinstance(given, BoundMiner):
-        return given
-    return _Unbound(_having(given, "mine", "a miner"))
+    own = _having(given, "mine", "a miner")
+    return own if isinstance(own, BoundMiner) else _Unbound(own)
 
 
 def judge(given: Validator) -> Judge:
     """A validator that keeps its evidence in the bank."""
-    if isinstance(given, Judge):
-        return given
-    return _Observing(_having(given, "observe", "a validator"))
+    own = _having(given, "observe", "a validator")
+    return own if isinstance(own, Judge) else _Observing(own)
 
 
 def objective(given: Objective) -> Term:
@@ -485,6 +483,10 @@ _TRAINABLE = (
 
 
 def _having(given: T, method: str, what: str) -> T:
+    if isinstance(given, type):
+        raise ConfigError(
+            f"got the class {given.__name__} as {what}, expected an object; fix: {given.__name__}()"
+        )
     if not callable(getattr(given, method, None)):
         raise ConfigError(
             f"got {given!r:.80} as {what}, expected an object with {method}(); fix: see siri.protocols"

@@ -242,3 +242,14 @@ def test_defaults_are_the_documented_ones() -> None:
                 if option.default is not inspect.Parameter.empty:
                     want = DEFAULTS.get(option.name)
                     assert option.default in (want if isinstance(want, tuple) else (want,)), (name, option)
+
+
+def test_a_list_in_place_of_a_tensor_is_refused_with_what_makes_one() -> None:
+    rewards, rows = (
+        torch.tensor([0.0, 1.0]),
+        {"group": algos.labels(["a", "a"]), "episode": algos.labels(["x", "y"])},
+    )
+    with pytest.raises(ShapeError, match=r"got rewards as list.*torch.as_tensor\(rewards\)"):
+        algos.grpo_advantages([0.0, 1.0], **rows)  # type: ignore[arg-type]
+    with pytest.raises(ShapeError, match=r"got group as list.*siri.labels\(group\)"):
+        algos.grpo_advantages(rewards, **{**rows, "group": ["a", "a"]})  # type: ignore[arg-type]

@@ -57,6 +57,10 @@ def require_dtype(kind: str, **tensors: Tensor) -> None:
 
 def require_rows(name: str, values: Tensor, **labels: Tensor) -> None:
     """Raise ShapeError unless ``values`` are finite float [N], N ≥ 1, and every label is int64 [N] ≥ 0."""
+    for called, given in {name: values, **labels}.items():
+        if not isinstance(given, Tensor):
+            fix = f"torch.as_tensor({called})" if called == name else f"siri.labels({called})"
+            raise ShapeError(f"got {called} as {type(given).__name__}, expected a tensor; fix: {fix}")
     require_rank(1, **{name: values})
     require_dtype("float", **{name: values})
     require_same_shape(**{name: values}, **labels)

@@ -67,8 +67,8 @@ def evaluate_(
     else:
         recipe = Recipe(named(preset, env or "alfworld"), env=env or "alfworld", data=data)
     recipe = replace(recipe, config=load_config(recipe.config, assignments=set_))
-    settings = recipe.config
     suite = recipe.make_suite()
+    settings = build.fit_splits(suite, recipe.config)
     if run is not None and run.path == Path(model):
         agent = run.policy()
     else:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Collection
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -153,6 +154,7 @@ def run(
         bars.say("making the games")
         with job.first_goes_ahead():
             suite = recipe.make_suite()
+        recipe = replace(recipe, config=build.fit_splits(suite, recipe.config))
         build.check_splits(suite, recipe.config)
         bars.say("loading the policy")
         agent = recipe.make_policy(suite)

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,6 +151,7 @@ def stream(
         objective=None if isinstance(objective, str) else objective,
     )
     if given.suite is not None:
+        made = replace(made, config=build.fit_splits(given.suite, made.config))
         build.check_splits(given.suite, made.config)
     return _carried_out(directory, made, given, resume=resume, progress=progress)
 
@@ -171,6 +173,7 @@ def _carried_out(
         return directory.results()
     with start_processes().first_goes_ahead():
         suite = given.suite or recipe.make_suite()
+    recipe = replace(recipe, config=build.fit_splits(suite, recipe.config))
     build.check_splits(suite, recipe.config)
     with ExitStack() as held:
         policy = given.policy
@@ -193,18 +196,12 @@ def _carried_out(
 def _settings(
     suite: Suite | str, preset: str, config: RunConfig | Mapping[str, Any] | None, recipe: str | None
 ) -> RunConfig:
-    """The preset, the recipe's changes, and the caller's; a suite of one's own is measured on the validation
-    splits that it has."""
+    """The preset, the recipe's changes, and the caller's; a whole configuration stays as it is."""
     if isinstance(config, RunConfig):
         return config
     base = named(preset, suite) if isinstance(suite, str) else named(preset)
     if recipe is not None:
         base = load_config(base, changes=method(recipe).settings)
-    if isinstance(suite, str):
-        return load_config(base, changes=config)
-    if not any(split in suite.tasks for split in base.evaluation.splits):
-        splits = [split for split in suite.tasks if split != "train"]
-        base = load_config(base, changes={"evaluation.splits": splits})
     return load_config(base, changes=config)
 
 
