@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from examples import gigpo_loop, own_environment, own_parts, read_run, rl_loop
+from examples import gigpo_loop, own_environment, own_miner, own_parts, read_run, rl_loop
 
 from siri.algos import SiriObjective
 from siri.config import RunConfig
@@ -91,3 +91,12 @@ def test_a_run_is_read(
     assert again.metrics["policy/loss"] == first.metrics["policy/loss"]
     # the same words, but for where the run came from
     assert capsys.readouterr().out == said
+
+
+def test_a_model_of_ones_own_writes_the_skills(tmp_path: Path) -> None:
+    run = own_miner.main(str(tmp_path / "run"))
+    written = run.skills.records()
+    assert {record.skill.origin for record in written} == {"my-llm"}
+    assert {record.skill.kind for record in written} <= {task.kind for task in run.suite.split("train")}
+    assert all(record.skill.sources and record.skill.prompts for record in written)
+    assert sum(record.uses for record in written) > 0

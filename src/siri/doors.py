@@ -72,6 +72,7 @@ __all__ = [
     "objective",
     "parsed",
     "policy",
+    "probed",
     "prompted",
     "seat",
     "seat_of",
@@ -195,6 +196,16 @@ def mined(
             "miner"
         ) from error
     return answers.mined(found, who)
+
+
+def probed(miner: SkillMiner) -> str:
+    """What a miner says of itself when it is tried out; "" where it cannot be.
+
+    Raises:
+        MinerFault: it does not work.
+    """
+    probe: Callable[[], str] | None = getattr(miner, "probe", None)
+    return "" if probe is None else str(_asked(MinerFault, f"miner {name_of(miner)}: ", probe))
 
 
 def judged(

@@ -364,3 +364,24 @@ def test_a_dry_run_says_what_it_needs_and_writes_nothing(
         assert siri(monkeypatch, "run", "--dry-run", "--preset", "smoke", "--miner", *words) == 2
         assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_asks_a_hosted_writer_once_where_it_is_told_to(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.skills.server import Answer, completion, server
+
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    words = ("run", "--dry-run", "--preset", "smoke", "--miner", "openai", "--openai-model", "m")
+    with server(completion('{"skills": []}')) as (url, seen):
+        assert siri(monkeypatch, *words, "--openai-base-url", url) == 0
+        assert seen == []
+        assert siri(monkeypatch, *words, "--openai-base-url", url, "--probe") == 0
+        assert len(seen) == 1
+        assert "model 'm' answered in" in " ".join(capsys.readouterr().out.split())
+    with server(Answer(401, "{}")) as (url, seen):
+        assert siri(monkeypatch, *words, "--openai-base-url", url, "--probe") == 2
+        assert "http_401" in capsys.readouterr().err
+    assert siri(monkeypatch, "run", "--probe", "--preset", "smoke") == 2
+    assert siri(monkeypatch, "run", "--dry-run", "--probe", "--preset", "smoke") == 0
+    assert "nothing to ask" in capsys.readouterr().out

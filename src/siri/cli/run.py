@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from siri import doors
 from siri.cli.app import app, console, use_threads
 from siri.cli.dry import dry_run
 from siri.cli.interrupts import Interrupts
@@ -67,6 +68,9 @@ def run(
         bool, typer.Option("--dry-run", help="Check settings, memory, data; train nothing.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No bars, no lines; the table at the end.")] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="With --dry-run: ask the hosted writer once (it may cost money).")
+    ] = False,
     processes: Annotated[int, typer.Option(help="For --dry-run: how many there will be.", min=1)] = 1,
     profile: Annotated[bool, typer.Option("--profile", help="Trace the first iteration.")] = False,
     openai_base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint.")] = None,
@@ -110,7 +114,8 @@ def run(
         again = {name: value for name, value in now.items() if value == getattr(recipe, name)}
         recipe = recipe.named_again(**{name: again[name] for name in recipe.foreign & again.keys()})
         passed_over = _given(
-            context, besides=("out", "resume", "track", "profile", "dry", "processes", "quiet", *again)
+            context,
+            besides=("out", "resume", "track", "profile", "dry", "probe", "processes", "quiet", *again),
         )
         if passed_over:
             console.print(f"--resume keeps the settings of {out}; ignored: {', '.join(passed_over)}")
@@ -142,9 +147,14 @@ def run(
             advice=None if advice is None else str(advice),
         )
         directory = RunDirectory(out or Path("runs") / _name(recipe))
+    if probe and not dry:
+        raise ConfigError("got --probe without --dry-run, expected both; fix: siri run --dry-run --probe …")
     if dry:
-        recipe.make_miner()
+        writer = recipe.make_miner()
         dry_run(recipe, processes)
+        if probe:
+            said = "" if writer is None else doors.probed(writer)
+            console.print(said or f"nothing to ask: miner {recipe.miner} has no endpoint")
         return
     join_launcher(sys.argv[1:])
     job = start_processes()

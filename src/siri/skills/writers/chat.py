@@ -106,6 +106,29 @@ class ChatMiner(Miner):
         """Counts since construction, of calls, attempts, retries and causes."""
         return self.hosted.ledger.events
 
+    def probe(self) -> str:
+        """Ask the endpoint once, with the settings of a mining, and say in one sentence what it answered.
+
+        The call counts towards the budget.
+
+        Raises:
+            MinerFault: it gave no completion.
+        """
+        asked: list[Message] = [
+            {"role": "system", "content": "You answer with JSON and nothing else."},
+            {"role": "user", "content": 'Answer with {"skills": []}.'},
+        ]
+        [answer] = self._complete([asked], [self.seed])
+        call = self.hosted.ledger.calls[-1]
+        if answer.failure is not None:
+            raise MinerFault(f"got no completion of model {self.hosted.model!r}: {answer.failure}")
+        tokens = call.prompt_tokens + call.completion_tokens
+        said = "refused" if answer.rejection else "was cut off" if answer.cut_off else "answered"
+        without = self.hosted.conceded()
+        more = f", without {', '.join(without)}" if without else ""
+        again = f" at attempt {call.attempts}" if call.attempts > 1 else ""
+        return f"model {self.hosted.model!r} {said} in {call.seconds:.1f} s{again} with {tokens} tokens{more}"
+
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know: the budget spent."""
         return self.hosted.ledger.state_dict()

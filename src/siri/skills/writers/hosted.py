@@ -97,6 +97,10 @@ class HostedModel:
                     done.append(result)
         return done
 
+    def conceded(self) -> list[str]:
+        """What the server turned out not to take."""
+        return sorted(self._concessions.start())
+
     def close(self) -> None:
         """Close the connections."""
         self._endpoint.close()
