@@ -97,6 +97,6 @@ def test_a_model_of_ones_own_writes_the_skills(tmp_path: Path) -> None:
     run = own_miner.main(str(tmp_path / "run"))
     written = run.skills.records()
     assert {record.skill.origin for record in written} == {"my-llm"}
-    assert {record.skill.kind for record in written} <= {task.kind for task in run.suite.split("train")}
+    assert {record.skill.kind for record in written} <= {task.kind for task in run.suite().split("train")}
     assert all(record.skill.sources and record.skill.prompts for record in written)
     assert sum(record.uses for record in written) > 0
