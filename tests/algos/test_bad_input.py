@@ -182,6 +182,7 @@ def test_the_table_is_complete() -> None:
     assert functions == {
         *ALL,
         "labels",
+        "needs_reference",
         "spread",
         "token_entropy",
         "linear_warmup",

@@ -104,6 +104,6 @@ def test_the_shipped_checkpoint_shops(tokenizer: Any) -> None:
     assert shipped.decode(reply, skip_special_tokens=True).startswith("search area rugs")
 
 
-def test_there_is_a_base_for_two_benchmarks() -> None:
-    with pytest.raises(ConfigError, match="env 'chess'"):
+def test_a_benchmark_without_a_base_is_refused() -> None:
+    with pytest.raises(ConfigError, match="env='chess'"):
         base_path("chess")

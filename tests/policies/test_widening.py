@@ -87,7 +87,7 @@ def test_what_cannot_be_widened_is_refused() -> None:
     with pytest.raises(ConfigError, match="heads of 16"):
         WideHeads(model.config, 40)
     scaled = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}
-    with pytest.raises(ConfigError, match="--engine hf"):
+    with pytest.raises(ConfigError, match="engine='hf'"):
         WideHeads(narrow_model("llama", 4, 4, 0, rope_parameters=scaled).config, 32)
     model.config.model_type = "phi"
     with pytest.raises(ConfigError, match="phi"):
