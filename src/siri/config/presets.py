@@ -81,7 +81,7 @@ _SHOP_PAPER: dict[str, Any] = {
     **_PAPER,
     "env": {"max_steps": 15, "style": "window", "history": 2},
     "advantage": {"normalize": "mean"},
-    "optimizer": {"batch_turns": 64},
+    "optimizer": {"batch_turns": 64, "minibatches": 8},
     "validation": {"top_k": 1},
     "evaluation": {"splits": ("valid",)},
 }
