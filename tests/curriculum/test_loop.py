@@ -119,7 +119,7 @@ def test_an_interrupted_run_with_other_rules_goes_on_to_the_same_end(rule: str, 
     assert rest.bank.capacity == 2
 
 
-REPLAY = ["internalization={replay: 3, iterations: 3, warmup: 1}", "rollout.tasks=8"]
+REPLAY = ["internalization={iterations: 3, warmup: 1}", "rollout.tasks=8"]
 
 
 def test_wins_of_past_iterations_are_distilled_again_and_of_the_mining_phase_too() -> None:
@@ -140,7 +140,7 @@ def test_wins_of_past_iterations_are_distilled_again_and_of_the_mining_phase_too
 
 
 def test_an_interrupted_run_with_replay_goes_on_to_the_same_end(tmp_path: Path) -> None:
-    config = load_config(SMOKE, assignments=REPLAY)
+    config = load_config(SMOKE, assignments=[*REPLAY, "internalization.replay=3"])
     whole = fresh(Writer(), config)
     expected = record(whole)
     part = fresh(Writer(), config)
