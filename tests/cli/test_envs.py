@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -180,3 +181,36 @@ def test_what_is_named_again_is_imported(strangers: Path, monkeypatch: pytest.Mo
     with pytest.raises(SystemExit):
         recipe.named_again(env="trap:make").make_suite()
     assert (strangers / "sprung").exists()
+
+
+WORLD = """
+import siri
+
+class Lamp:
+    def reset(self, *, seed=None, options=None):
+        return "A dark room.", siri.info(anchor="dark")
+
+    def step(self, action):
+        return "Light.", 10.0, True, False, siri.info(success=True)
+
+def make(config):
+    return siri.Suite.of(Lamp, tasks=["light the lamp"] * 8, max_steps=2)
+"""
+
+
+@pytest.mark.slow
+def test_an_unfinished_run_is_measured_when_its_environment_is_named_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lamps.py").write_text(WORLD)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    changes = ["max_env_steps=1", "rollout.tasks=2", "rollout.group_size=2"]
+    words = ["run", "--env", "lamps:make", "--preset", "smoke", "--miner", "none", "--out", "run"]
+    words += [word for change in changes for word in ("--set", change)]
+    assert runner.invoke(app, words, catch_exceptions=False).exit_code == 0
+    shutil.rmtree(tmp_path / "run" / "model")
+    (tmp_path / "run" / "summary.json").unlink()
+    found = runner.invoke(app, ["eval", "run", "--env", "lamps:make"], catch_exceptions=False)
+    assert found.exit_code == 0
+    assert "1.000" in found.output

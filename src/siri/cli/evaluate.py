@@ -70,7 +70,8 @@ def evaluate_(
     suite = recipe.make_suite()
     settings = build.fit_splits(suite, recipe.config)
     if run is not None and run.path == Path(model):
-        agent = run.policy()
+        # opened again with the suite, which a folder may not name by itself
+        agent = Run.open(run.path, suite=suite).policy()
     else:
         agent = build.policy(model, settings, env=recipe.env)
     weights = 0 if agent.model is None else sum(p.numel() for p in agent.model.parameters())
