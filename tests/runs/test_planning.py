@@ -87,3 +87,9 @@ def test_the_shipped_configurations_fit_80_gb(file: Path) -> None:
 
 def test_there_are_four() -> None:
     assert len(CONFIGS) == 4
+
+
+def test_checkpoints_of_the_shipped_7b_configuration_fit_disks_and_hosts() -> None:
+    config = load_config(preset("paper"), file=CONFIGS[0].with_name("alfworld-qwen2.5-7b.yaml"))
+    found = plan(config, SHAPES["Qwen2.5-7B"], processes=8).checkpoints
+    assert [round(value, 1) for value in found.values()] == [91.4, 274.2, 11.4]

@@ -45,6 +45,8 @@ def dry_run(recipe: Recipe, processes: int) -> None:
     batches = Table("batches", "", title=f"{processes} processes")
     for name, count in found.batches.items():
         batches.add_row(name, f"{count:,.0f}")
+    for name, gigabytes in found.checkpoints.items():
+        batches.add_row(name, f"{gigabytes:,.1f}")
     if settings.rollout.tasks % processes:
         batches.caption = f"{settings.rollout.tasks} groups do not divide by {processes}: some processes wait"
     console.print(batches)

@@ -77,6 +77,8 @@ class Plan:
     memory: Mapping[str, float]
     """GiB by what it is for, at its largest."""
     batches: Mapping[str, float]
+    checkpoints: Mapping[str, float]
+    """In GB: one, all that stay with the one being written, and a process's copy of its part."""
 
     @property
     def total(self) -> float:
@@ -146,7 +148,14 @@ def plan(config: RunConfig, shape: Shape, *, processes: int = 1, env: str = "alf
         "optimizer steps an iteration": _steps(config) * o.epochs,
         "most tokens a pass": tokens,
     }
-    return Plan(processes, size, {k: v / _GIB for k, v in memory.items() if v}, batches)
+    # weights and AdamW's two moments, written by the processes in equal parts, each from a copy of its own
+    whole = 3 * trained * _FLOAT / 1e9
+    saved = {
+        "a checkpoint, GB": whole,
+        "all checkpoints on the disk, GB": whole * (config.checkpoint.keep + config.checkpoint.best + 1),
+        "copy on the host while one is written, GB": whole / processes,
+    }
+    return Plan(processes, size, {k: v / _GIB for k, v in memory.items() if v}, batches, saved)
 
 
 def _steps(config: RunConfig) -> int:
