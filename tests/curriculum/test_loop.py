@@ -159,7 +159,7 @@ def test_no_retrieval_is_no_skill_arm() -> None:
     assert not any(t for i in record(run) for g in i.groups for t in g.arm("skill"))
 
 
-@pytest.mark.parametrize(("share", "skilled"), [(0.5, 2), (0.25, 1), (0.0, 1), (0.7, 2), (1.0, 3)])
+@pytest.mark.parametrize(("share", "skilled"), [(0.5, 2), (0.25, 1), (0.0, 1), (0.7, 2), (1.0, 4)])
 def test_the_share_of_a_group_that_sees_the_skill(share: float, skilled: int) -> None:
     config = load_config(
         SMOKE, assignments=[f"rollout.skill_share={share}", "warmup={successes: 0, max_iterations: 1}"]

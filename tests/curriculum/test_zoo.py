@@ -79,8 +79,8 @@ def through_three_phases(name: str, style: str, adapter: str, folder: Path) -> N
         if style == "transcript":
             assert metrics["env/valid"] > 0.5
         else:
-            # random weights write no tags
-            assert metrics["env/no_action"] == 1.0
+            # random weights hardly ever write a tag
+            assert metrics["env/no_action"] > 0.9
     assert miner.report.requests > 0
     assert not miner.report.failed
 

@@ -181,6 +181,7 @@ def test_the_command_line_reads_them_too(
     shown = " ".join(capsys.readouterr().out.split())
     assert "interrupted" in shown
     assert "settings that differ" in shown
+    monkeypatch.setenv("COLUMNS", "200")
     assert siri(monkeypatch, "skills", interrupted) == 0
     assert "search the desk first" in " ".join(capsys.readouterr().out.split())
     assert siri(monkeypatch, "eval", interrupted, "--split", "valid_seen", "--seeds", "2", "--json") == 0

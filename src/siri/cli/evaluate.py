@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from siri.cli.app import app, console, errors, use_threads
 from siri.cli.show import STAGES, interval
@@ -135,8 +135,9 @@ def _as_json(arms: Mapping[str, Repeated]) -> dict[str, Any]:
 
 
 def _table(found: Mapping[str, Repeated], title: str) -> Table:
+    first = Column("split", no_wrap=True)
     table = Table(
-        "split", "plain success", "95 % interval", "n", "valid", "turns", "no action", "cut off", title=title
+        first, "plain success", "95 % interval", "n", "valid", "turns", "no action", "cut off", title=title
     )
     for name, row in found.items():
         how = row.conduct

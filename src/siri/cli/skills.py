@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.box import SIMPLE_HEAD
+from rich.table import Column, Table
 from rich.text import Text
 from typer.core import TyperGroup
 
@@ -64,12 +65,14 @@ def list_(run: Source) -> None:
         bank.records(), key=lambda r: (STATUSES.index(r.status.value), r.skill.kind, -r.utility, r.skill.id)
     )
     short = _short([record.skill.id for record in records])
-    table = Table("id", "status", "kind", "when → do", "u", "95 % interval", "groups", "life")
+    text = Column("kind: when → do", min_width=30, ratio=1)
+    table = Table("id", "status", text, "u", "groups", "life", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for record in records:
         s = record.skill
         status = record.status.value + (f" ({record.reason})" if record.reason else "")
-        numbers = f"{record.utility:+.2f}", interval(record.interval, digits=2), str(record.uses)
-        table.add_row(short[s.id], status, s.kind, f"{s.condition} → {s.strategy}", *numbers, _life(record))
+        utility = f"{record.utility:+.2f} {interval(record.interval, digits=2)}"
+        words = f"{s.kind}: {s.condition} → {s.strategy}"
+        table.add_row(short[s.id], status, words, utility, str(record.uses), _life(record))
     console.print(table)
 
 
