@@ -66,7 +66,8 @@ def list_(run: Source) -> None:
     )
     short = _short([record.skill.id for record in records])
     text = Column("kind: when → do", min_width=30, ratio=1)
-    table = Table("id", "status", text, "u", "groups", "life", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    columns = ("id", "status", text, "u, 95 % interval", "groups", "life")
+    table = Table(*columns, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for record in records:
         s = record.skill
         status = record.status.value + (f" ({record.reason})" if record.reason else "")
