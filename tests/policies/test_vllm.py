@@ -105,7 +105,7 @@ def test_sleep_says_what_it_cannot_and_the_next_rollout_wakes(policy) -> None:
 def test_two_iterations_of_a_run_with_pushes(tmp_path: Path) -> None:
     """A default policy is trained and saved by one run, and goes on with vLLM in the next."""
     small = ["env={train_games: 6, valid_games: 2, max_steps: 6}", "rollout={tasks: 2, sleep: false}"]
-    small += ["warmup={successes: 0, max_iterations: 1}", "evaluation.splits=[]"]
+    small += ["warmup={successes: 0}", "evaluation.splits=[]"]
     ends = ["mining={min_active: 0, min_iterations: 0, max_iterations: 0}", "internalization.iterations=0"]
 
     def run(out: Path, *more: str) -> list[dict]:
