@@ -112,9 +112,9 @@ def show_progress(iteration: Iteration, seconds: float, left: str) -> None:
     if m.get("int/gate_frac"):
         parts.append(f"gap {m['int/prompt_gap']:.3f}")
     parts.append(", ".join(part for part in (f"{seconds:.1f} s", left) if part))
-    console.print("  ".join(parts))
+    console.print("  ".join(parts), soft_wrap=True)
     for event in iteration.events:
-        console.print(f"    {event}")
+        console.print(f"    {event}", soft_wrap=True)
 
 
 def stage_line(name: str, result: StageResult) -> Text:
