@@ -29,10 +29,12 @@ class Transcript:
 
     Args:
         rules: what stands above the first observation; ``""`` for a policy that knows the world.
+        banner: beginning of the first observation that is left out.
     """
 
-    def __init__(self, rules: str = "") -> None:
+    def __init__(self, rules: str = "", *, banner: str = "") -> None:
         self.rules = rules
+        self.banner = banner
 
     def messages(
         self,
@@ -44,7 +46,8 @@ class Transcript:
     ) -> list[Message]:
         """The conversation that asks for the next command."""
         seen = [turn.observation for turn in turns] + [observation]
-        opening = f"{self.rules}\n\n{seen[0]}" if self.rules else seen[0]
+        first = seen[0].removeprefix(self.banner)
+        opening = f"{self.rules}\n\n{first}" if self.rules else first
         chat: list[Message] = [{"role": "user", "content": opening + self.block(skills)}]
         for turn, after in zip(turns, seen[1:], strict=True):
             chat.append({"role": "assistant", "content": turn.text})

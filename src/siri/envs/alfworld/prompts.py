@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
+from siri.envs.prompts import Transcript, skill_block
 from siri.errors import ConfigError
 from siri.types import Message, Shown, Task, Turn
 
@@ -23,44 +24,11 @@ _ASK = (
 )
 
 
-def skill_block(skills: Sequence[Shown]) -> str:
-    """The text that ``skills`` add to a plain prompt; ``""`` without skills."""
-    return "".join(f"\n\nSkill: {skill.text}" for skill in skills)
+class TranscriptPrompter(Transcript):
+    """ALFWorld as a conversation, without TextWorld's banner. Used by the embedded policy."""
 
-
-class TranscriptPrompter:
-    """The episode as a conversation: observations by the user, bare commands by the assistant.
-
-    Each prompt extends the one before, so an engine can keep its KV cache for the whole episode. The skill
-    block stands at the end of the first message. Used by the embedded policy.
-    """
-
-    def messages(
-        self,
-        task: Task,  # noqa: ARG002 (the first observation names the task)
-        turns: Sequence[Turn],
-        observation: str,
-        admissible: Sequence[str],  # noqa: ARG002 (not shown in this style)
-        skills: Sequence[Shown] = (),
-    ) -> list[Message]:
-        """The conversation that asks for the next command."""
-        seen = [turn.observation for turn in turns] + [observation]
-        chat: list[Message] = [
-            {"role": "user", "content": seen[0].removeprefix(_BANNER) + self.block(skills)}
-        ]
-        for turn, after in zip(turns, seen[1:], strict=True):
-            chat.append({"role": "assistant", "content": turn.text})
-            chat.append({"role": "user", "content": after})
-        return chat
-
-    def block(self, skills: Sequence[Shown]) -> str:
-        """The exact text that ``skills`` add."""
-        return skill_block(skills)
-
-    def parse(self, text: str) -> tuple[str, bool, tuple[int, int]]:
-        """The whole reply is the command."""
-        action = text.strip()
-        return action, bool(action), (0, len(text))
+    def __init__(self) -> None:
+        super().__init__(banner=_BANNER)
 
 
 class WindowPrompter:
