@@ -23,7 +23,7 @@ WORKER = """
 import hashlib, json, sys
 import torch
 from siri.config import load_config
-from siri.training.learner import start_processes
+from siri.training.job import start_processes
 from tests.smoke import SMOKE, Writer, fresh, record, suite
 
 processes = start_processes()

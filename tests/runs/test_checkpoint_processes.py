@@ -22,7 +22,7 @@ WORKER = """
 import json, sys
 from pathlib import Path
 from siri.runs import checkpoint
-from siri.training.learner import start_processes
+from siri.training.job import start_processes
 from tests.runs.test_checkpoint_processes import CONFIG
 from tests.smoke import Writer, fresh, record, suite
 

@@ -101,7 +101,7 @@ def run(
     from siri.recipes import method as find_method
     from siri.runs import Recipe, RunDirectory, execute, occupied
     from siri.runs.tracking import Trackers, check_trackers
-    from siri.training.learner import start_processes
+    from siri.training.job import start_processes
 
     check_trackers(track)
     if resume:

@@ -30,7 +30,8 @@ from siri.skills import (
     SequentialValidator,
     SkillRetriever,
 )
-from siri.training.learner import Learner, start_processes
+from siri.training.job import start_processes
+from siri.training.learner import Learner
 from siri.types import Sampling, Skill, Task
 
 __all__ = [

@@ -25,7 +25,7 @@ from siri.runs.directory import RunDirectory
 from siri.runs.execute import iterations, occupied
 from siri.runs.records import IN_PYTHON, Recipe, Summary
 from siri.runs.run import Run
-from siri.training.learner import start_processes
+from siri.training.job import start_processes
 
 __all__ = ["stream", "train"]
 

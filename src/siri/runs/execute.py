@@ -20,7 +20,7 @@ from siri.runs.keeping import Keeper
 from siri.runs.records import Recipe, StageResult, Summary, skill_row
 from siri.skills import PROVEN
 from siri.storage import write_atomic
-from siri.training.learner import start_processes
+from siri.training.job import start_processes
 from siri.types import Group, Sampling
 
 __all__ = ["execute", "iterations", "occupied"]

@@ -1,17 +1,16 @@
-"""Optimizer steps on rows of tokens. Beside trackers and launcher, the only file that knows accelerate."""
+"""Optimizer steps on rows of tokens."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from accelerate import Accelerator, PartialState  # type: ignore[import-untyped]
+from accelerate import Accelerator  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from siri import doors
@@ -19,10 +18,11 @@ from siri.algos.objectives import TokenBatch, TokenScores
 from siri.errors import ConfigError
 from siri.models.adapters import has_adapter
 from siri.models.dropout import remove_dropout
-from siri.processes import Processes, started
+from siri.processes import Processes
 from siri.progress import Silent, during
 from siri.protocols import Objective, Progress
 from siri.training.batches import Totals, collate, micro_batches, minibatches
+from siri.training.job import on_cpu
 from siri.training.passes import Scorer, mode, reference_logprobs
 from siri.training.rows import Row
 from siri.training.sharding import shard as spread
@@ -31,7 +31,7 @@ from siri.training.shards import Piece, Shards
 from siri.training.state import optimizer_settings, pieces, restore, trained
 from siri.training.trial import try_objective
 
-__all__ = ["Learner", "start_processes"]
+__all__ = ["Learner"]
 
 
 class Learner:
@@ -112,7 +112,7 @@ class Learner:
         self.epochs = epochs
         self.pad_id = pad_id
         self.recompute = recompute
-        self._accelerator = accelerator or Accelerator(cpu=_on_cpu())
+        self._accelerator = accelerator or Accelerator(cpu=on_cpu())
         self.model = model
         self.sharded = shard and self._accelerator.num_processes > 1
         remove_dropout(model)
@@ -368,19 +368,6 @@ class Learner:
             torch.tensor([value], dtype=dtype, device=self._accelerator.device)
         )
         return gathered
-
-
-def start_processes() -> Processes:
-    """Join the other processes of the job, where accelerate or torchrun started several."""
-    PartialState(cpu=_on_cpu())
-    return Processes.current()
-
-
-def _on_cpu() -> bool | None:
-    """True for several processes without accelerators, which accelerate does not join by itself."""
-    several = started() > 1
-    asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
-    return True if several and (asked or not torch.accelerator.is_available()) else None
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

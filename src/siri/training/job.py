@@ -1,0 +1,44 @@
+"""How this process joins the others of its job, and how it parts from them."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+
+import torch
+import torch.distributed as dist
+from accelerate import PartialState  # type: ignore[import-untyped]
+
+from siri.processes import Processes, started
+
+__all__ = ["on_cpu", "start_processes"]
+
+
+def start_processes() -> Processes:
+    """Join the other processes of the job, where accelerate or torchrun started several, until the exit."""
+    PartialState(cpu=on_cpu())
+    processes = Processes.current()
+    if processes.size > 1 and dist.get_backend() == dist.Backend.GLOO:
+        atexit.unregister(_leave_gloo)  # once, however often it is asked
+        atexit.register(_leave_gloo)
+    return processes
+
+
+def _leave_gloo() -> None:
+    """Part from the other processes while the interpreter still stands.
+
+    A thread of gloo that drops the last reference to a tensor after the interpreter has gone down aborts a
+    process that has done all its work (pytorch#179291). A model that is still alive keeps the threads alive,
+    so they get a moment to let go of it.
+    """
+    if dist.is_initialized():
+        dist.destroy_process_group()
+        time.sleep(0.2)
+
+
+def on_cpu() -> bool | None:
+    """True for several processes without accelerators, which accelerate does not join by itself."""
+    several = started() > 1
+    asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    return True if several and (asked or not torch.accelerator.is_available()) else None
