@@ -1,0 +1,57 @@
+"""Doors: where a user's object becomes a complete part of a run, once.
+
+An object that has the full form of its protocol comes through as it is; one that has the small form comes
+out in a wrapper that adds what is missing. Every other room works with full forms, so this is the only one,
+next to ``siri.testing``, that asks an object what it can do. Its code is called in one place too, where its
+answers are checked.
+"""
+
+from siri.doors.calls import (
+    benefit,
+    closed,
+    generated,
+    judged,
+    mined,
+    parsed,
+    probed,
+    prompted,
+    selected,
+    valued,
+)
+from siri.doors.complete import (
+    encoder,
+    faults,
+    judge,
+    lacks,
+    miner,
+    objective,
+    policy,
+    seat,
+    seat_of,
+    stateful,
+)
+from siri.doors.names import name_of
+
+__all__ = [
+    "benefit",
+    "closed",
+    "encoder",
+    "faults",
+    "generated",
+    "judge",
+    "judged",
+    "lacks",
+    "mined",
+    "miner",
+    "name_of",
+    "objective",
+    "parsed",
+    "policy",
+    "probed",
+    "prompted",
+    "seat",
+    "seat_of",
+    "selected",
+    "stateful",
+    "valued",
+]

@@ -1,0 +1,215 @@
+"""Calls of a user's code: what it returns is checked, and whatever it raises is a fault that names it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from siri import answers
+from siri.deadline import within
+from siri.doors.names import name_of
+from siri.errors import EnvironmentFault, MinerFault, PartFault, PolicyFault, SiriError
+from siri.processes import users_interrupt
+from siri.protocols import (
+    BoundMiner,
+    Objective,
+    Prompter,
+    SkillMiner,
+    TrainablePolicy,
+    Validator,
+)
+from siri.types import (
+    Completion,
+    Message,
+    Request,
+    Sampling,
+    Skill,
+    SkillStatus,
+    Task,
+    Trajectory,
+)
+
+if TYPE_CHECKING:
+    from siri.algos.objectives import Loss, TokenBatch, TokenScores
+    from siri.skills.bank import SkillBank
+    from siri.skills.retrieval import SkillRetriever
+    from siri.types import Shown, Turn
+
+__all__ = [
+    "asked",
+    "benefit",
+    "generated",
+    "judged",
+    "mined",
+    "of_environment",
+    "parsed",
+    "probed",
+    "prompted",
+    "selected",
+    "valued",
+]
+
+
+def mined(
+    miner: BoundMiner, trajectories: Sequence[Trajectory], *, timeout: float | None = None
+) -> tuple[tuple[Skill, ...], int]:
+    """What a miner writes, and how many things among it are no skills and were left out.
+
+    Args:
+        miner: it.
+        trajectories: what it reads.
+        timeout: seconds that it may take; None waits for ever.
+
+    Raises:
+        MinerFault: it could not, took too long, raised anything at all, or returned something else than
+            skills.
+    """
+    who = f"miner {name_of(miner)}"
+    try:
+        found = within(timeout, lambda: asked(MinerFault, f"{who}: ", miner.mine, trajectories))
+    except TimeoutError as error:
+        raise MinerFault(
+            f"got no skills from {who} within {timeout:g} s, expected an answer; fix: mining.timeout, or the "
+            "miner"
+        ) from error
+    return answers.mined(found, who)
+
+
+def probed(miner: SkillMiner) -> str:
+    """What a miner says of itself when it is tried out; "" where it cannot be.
+
+    Raises:
+        MinerFault: it does not work.
+    """
+    probe: Callable[[], str] | None = getattr(miner, "probe", None)
+    return "" if probe is None else str(asked(MinerFault, f"miner {name_of(miner)}: ", probe))
+
+
+def judged(
+    validator: Validator, skill_id: str, plain: Sequence[bool], skilled: Sequence[bool]
+) -> SkillStatus:
+    """A validator's verdict on a skill after one more group.
+
+    Raises:
+        ConfigError: it is no status.
+        PartFault: it raised anything at all.
+    """
+    name = name_of(validator)
+    found = asked(PartFault, f"{name}.observe: ", validator.observe, skill_id, plain, skilled)
+    return answers.status(found, name)
+
+
+def selected(retriever: SkillRetriever, bank: SkillBank, task: Task, seed: int) -> tuple[Skill, ...]:
+    """The skills that a retriever chose for a group.
+
+    Raises:
+        PartFault: it raised anything at all, or chose something else than skills of the bank.
+    """
+    name = name_of(retriever)
+    found = answers.selected(asked(PartFault, f"{name}.select: ", retriever.select, bank, task, seed), name)
+    for skill in found:
+        if skill.id not in bank:
+            raise PartFault(f"got the skill {skill.id[:40]!r} from {name}.select, expected one of the bank")
+    return found
+
+
+def benefit(gate: Callable[[Any, Trajectory], bool], group: Any, trajectory: Trajectory) -> float:
+    """What a gate says of a rollout: a truth value, or a weight of at least 0.
+
+    Raises:
+        PartFault: it raised anything at all, or said something else.
+    """
+    name = f"gate {name_of(gate)}"
+    return answers.finite(asked(PartFault, f"{name}: ", gate, group, trajectory), name, "True or False")
+
+
+def valued(objective: Objective, batch: TokenBatch, scores: TokenScores) -> Loss:
+    """An objective's loss.
+
+    Raises:
+        PartFault: it raised anything at all, or returned something else than a ``Loss`` of one number.
+    """
+    name = f"objective {name_of(objective)}"
+    loss: Any = asked(PartFault, f"{name}: ", objective, batch, scores)
+    tensor = getattr(loss, "value", None)
+    if not isinstance(getattr(loss, "metrics", None), Mapping) or getattr(tensor, "shape", None) != ():
+        raise PartFault(
+            f"got {type(loss).__name__} from {name}, expected a siri.algos.Loss whose value has no dimension"
+        )
+    found: Loss = loss
+    return found
+
+
+def prompted(
+    prompter: Prompter,
+    task: Task,
+    turns: Sequence[Turn],
+    observation: str,
+    admissible: Sequence[str],
+    skills: Sequence[Shown] = (),
+) -> list[Message]:
+    """A prompter's messages.
+
+    Raises:
+        PartFault: it raised anything at all, or returned something else.
+    """
+    name, given = name_of(prompter), (task, turns, observation, admissible, skills)
+    return answers.messages(asked(PartFault, f"{name}.messages: ", prompter.messages, *given), name)
+
+
+def parsed(prompter: Prompter, text: str) -> tuple[str, bool, tuple[int, int]]:
+    """What a prompter reads in a reply.
+
+    Raises:
+        PartFault: it raised anything at all, or returned something else.
+    """
+    name = name_of(prompter)
+    return answers.parsed(asked(PartFault, f"{name}.parse: ", prompter.parse, text), text, name)
+
+
+def generated(
+    policy: TrainablePolicy, requests: Sequence[Request], sampling: Sampling
+) -> tuple[list[Completion], int]:
+    """What a policy answers, one completion for each request; and how many log-probs were rounded to 0.
+
+    Raises:
+        PolicyFault: it raised anything at all, or returned something else.
+    """
+    name = name_of(policy)
+    found = asked(PolicyFault, f"{name}: ", policy.generate, requests, sampling)
+    model = policy.model
+    size = getattr(getattr(model, "config", None), "vocab_size", None)
+    return answers.completions(
+        found,
+        len(requests),
+        name,
+        vocabulary=size if isinstance(size, int) and size > 0 else None,
+        trains=model is not None,
+    )
+
+
+def closed(given: object) -> None:
+    """Close what can be closed."""
+    close = getattr(given, "close", None)
+    if callable(close):
+        close()
+
+
+def asked(fault: type[SiriError], who: str, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """Call somebody else's code; whatever it raises besides siri's own errors is ``fault``."""
+    try:
+        return function(*given, **named)
+    except SiriError:
+        raise
+    except Exception as error:
+        raise fault(f"{who}{answers.raised(error)}") from error
+
+
+def of_environment(who: str, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """Call an environment's code: an exit or an interrupt that it raises is its fault too."""
+    try:
+        return asked(EnvironmentFault, who, function, *given, **named)
+    except (SystemExit, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt) and users_interrupt():
+            raise
+        raise EnvironmentFault(f"{who}{answers.raised(error)}") from error

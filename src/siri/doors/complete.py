@@ -1,0 +1,165 @@
+"""An object of the full form comes through as it is; one of the small form comes out in a wrapper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from siri import answers
+from siri.doors.calls import of_environment
+from siri.doors.names import inside, name_of
+from siri.doors.wrappers import Here, Observing, Plain, Playing, Told, Unbound
+from siri.errors import ConfigError, EnvironmentFault
+from siri.protocols import (
+    BoundMiner,
+    Environment,
+    FaultPolicy,
+    Judge,
+    Objective,
+    Policy,
+    PromptEncoder,
+    Seat,
+    SkillMiner,
+    Stateful,
+    Term,
+    TrainablePolicy,
+    Validator,
+)
+from siri.types import Task
+
+__all__ = [
+    "encoder",
+    "faults",
+    "judge",
+    "lacks",
+    "miner",
+    "objective",
+    "policy",
+    "seat",
+    "seat_of",
+    "stateful",
+]
+
+
+T = TypeVar("T")
+
+
+def policy(given: Policy) -> TrainablePolicy:
+    """A policy for rollouts and learning; one without weights plays, and learns nothing.
+
+    Raises:
+        ConfigError: it cannot generate.
+    """
+    if isinstance(given, TrainablePolicy):
+        return given
+    return Playing(_having(given, "generate", "a policy"))
+
+
+def encoder(given: object, what: str) -> PromptEncoder:
+    """A policy that shows how it reads prompts, which ``what`` needs.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    own = inside(given)
+    if isinstance(own, PromptEncoder):
+        return own
+    raise ConfigError(
+        f"got {name_of(own)} without encode() and max_context, which {what} needs to prompt again; "
+        "fix: HFPolicy, or see siri.protocols.PromptEncoder"
+    )
+
+
+def seat(given: Environment) -> Seat:
+    """An environment at a place in a rollout."""
+    if isinstance(given, Seat):
+        return given
+    for name in ("reset", "step"):
+        if not callable(getattr(given, name, None)):
+            raise EnvironmentFault(f"got {name_of(given)} without {name}, expected an Environment")
+    return Here(given)
+
+
+def seat_of(make_env: Callable[[], Environment]) -> Seat:
+    """A new environment.
+
+    Raises:
+        EnvironmentFault: making it raised anything at all.
+    """
+    return seat(of_environment("", make_env))
+
+
+def miner(given: SkillMiner) -> BoundMiner:
+    """A miner that can be bound and reports."""
+    own = _having(given, "mine", "a miner")
+    return own if isinstance(own, BoundMiner) else Unbound(own)
+
+
+def judge(given: Validator) -> Judge:
+    """A validator that keeps its evidence in the bank."""
+    own = _having(given, "observe", "a validator")
+    return own if isinstance(own, Judge) else Observing(own)
+
+
+def objective(given: Objective) -> Term:
+    """A loss that says whether it needs a reference; one that does not say needs none."""
+    if isinstance(given, Term):
+        return given
+    if not callable(given):
+        raise ConfigError(
+            f"got {name_of(given)} as an objective, expected a function of (batch, scores); fix: see "
+            "siri.protocols.Objective"
+        )
+    return Plain(given)
+
+
+def faults(given: FaultPolicy | Callable[[EnvironmentFault, Task], None]) -> FaultPolicy:
+    """What happens when an environment breaks; a function is told of every fault."""
+    return given if isinstance(given, FaultPolicy) else Told(given)
+
+
+def stateful(parts: Mapping[str, object]) -> dict[str, Stateful]:
+    """Those of ``parts`` whose state travels with checkpoints.
+
+    Raises:
+        ConfigError: a state is not plain data. Better now than when the first checkpoint is due.
+    """
+    found: dict[str, Stateful] = {}
+    for name, part in parts.items():
+        own = inside(part)
+        if isinstance(own, Stateful):
+            answers.state(own.state_dict(), f"the {name}")
+            found[name] = own
+    return found
+
+
+def lacks(given: object) -> list[str]:
+    """What a policy lacks of the full form that learning needs."""
+    own = inside(given)
+    return [name for name in _TRAINABLE if not hasattr(own, name)]
+
+
+_TRAINABLE = (
+    "model",
+    "tokenizer",
+    "elsewhere",
+    "decode",
+    "end",
+    "snapshot",
+    "adapt",
+    "make_room",
+    "sync",
+    "save",
+)
+
+
+def _having(given: T, method: str, what: str) -> T:
+    if isinstance(given, type):
+        raise ConfigError(
+            f"got the class {given.__name__} as {what}, expected an object; fix: {given.__name__}()"
+        )
+    if not callable(getattr(given, method, None)):
+        raise ConfigError(
+            f"got {given!r:.80} as {what}, expected an object with {method}(); fix: see siri.protocols"
+        )
+    return given

@@ -1,0 +1,190 @@
+"""What the small form of a protocol lacks, added around a user's object."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from siri import answers
+from siri.doors.calls import closed, judged, of_environment
+from siri.doors.names import Wrapper, name_of
+from siri.errors import ConfigError, EnvironmentFault
+from siri.protocols import (
+    Environment,
+    Objective,
+    Policy,
+    SkillMiner,
+    Tokenizer,
+    Validator,
+    WeightSource,
+)
+from siri.types import (
+    Completion,
+    FaultCounts,
+    Info,
+    MiningReport,
+    Request,
+    Sampling,
+    Skill,
+    SkillStatus,
+    Task,
+    Trajectory,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from siri.algos.objectives import Loss, TokenBatch, TokenScores
+    from siri.config import LoRAConfig
+    from siri.skills.bank import SkillBank
+    from siri.skills.evidence import SkillRecord
+
+__all__ = ["Here", "Observing", "Plain", "Playing", "Told", "Unbound"]
+
+
+class Here(Wrapper[Environment]):
+    """An environment in this process: a call is carried out when it is waited for."""
+
+    def __init__(self, given: Environment) -> None:
+        self.given = given
+
+    def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[str, Info]:
+        answer: tuple[str, Info] = self.begin("reset", seed=seed, options=options)()
+        return answer
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, Info]:
+        answer: tuple[str, float, bool, bool, Info] = self.begin("step", action)()
+        return answer
+
+    def begin(self, name: str, *arguments: Any, **named: Any) -> Callable[[], Any]:
+        call = self.given.reset if name == "reset" else self.given.step
+        check = answers.reset if name == "reset" else answers.step
+        who = type(getattr(self.given, "given", self.given)).__name__
+
+        def wait() -> Any:
+            return check(of_environment(f"{who}.{name}: ", call, *arguments, **named), who)
+
+        return wait
+
+    def close(self) -> None:
+        closed(self.given)
+
+
+class Playing(Wrapper[Policy]):
+    """A policy without weights of its own; whatever else it has is used."""
+
+    model: nn.Module | None = None
+    elsewhere: bool = False
+
+    def __init__(self, given: Policy) -> None:
+        self.given = given
+        self.tokenizer: Tokenizer | None = getattr(given, "tokenizer", None)
+        self._decode: Callable[[Sequence[int]], str | None] = getattr(given, "decode", lambda _: None)
+        self._end: Callable[[str], None] = getattr(given, "end", lambda _: None)
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+        return self.given.generate(requests, sampling)
+
+    def decode(self, ids: Sequence[int]) -> str | None:
+        return self._decode(ids)
+
+    def end(self, session: str) -> None:
+        self._end(session)
+
+    def snapshot(self) -> Policy:
+        return self.given
+
+    def adapt(self, lora: LoRAConfig, *, seed: int) -> bool:  # noqa: ARG002
+        if lora.rank:
+            raise ConfigError(
+                f"got lora.rank={lora.rank} with {name_of(self)}, expected a policy with weights; fix: rank 0"
+            )
+        return False
+
+    def make_room(self, *, sleep: bool) -> None:
+        pass
+
+    def sync(self, source: WeightSource) -> None:
+        pass
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        raise ConfigError(
+            f"got {name_of(self)} to save in {os.fspath(folder)}, expected one with weights; fix: HFPolicy"
+        )
+
+
+class Unbound(Wrapper[SkillMiner]):
+    """A miner that need not know for whom it works."""
+
+    def __init__(self, given: SkillMiner) -> None:
+        self.given = given
+        self._bind: Callable[..., object] = getattr(given, "bind", lambda *_, **__: None)
+
+    @property
+    def report(self) -> MiningReport:
+        found = getattr(self.given, "report", None)
+        return found if isinstance(found, MiningReport) else MiningReport()
+
+    def bind(self, policy: Policy, *, iteration: int) -> object:
+        return self._bind(policy, iteration=iteration)
+
+    def mine(self, trajectories: Sequence[Trajectory]) -> list[Skill]:
+        return self.given.mine(trajectories)
+
+
+class Observing(Wrapper[Validator]):
+    """A validator that knows no bank: the outcomes it is told, and its verdicts, are written there for it."""
+
+    def __init__(self, given: Validator) -> None:
+        self.given = given
+        self._bank: SkillBank | None = None
+        self._iteration = 0
+
+    @property
+    def priority(self) -> Callable[[SkillRecord], float | None] | None:
+        found: Callable[[SkillRecord], float | None] | None = getattr(self.given, "priority", None)
+        return found
+
+    def begin(self, iteration: int, bank: SkillBank) -> Sequence[str]:
+        self._iteration, self._bank = iteration, bank
+        return ()
+
+    def observe(self, skill_id: str, plain: Sequence[bool], skilled: Sequence[bool]) -> SkillStatus:
+        status = judged(self.given, skill_id, plain, skilled)
+        if self._bank is not None:
+            rates = {"plain": sum(plain) / len(plain), "skilled": sum(skilled) / len(skilled)}
+            self._bank.observe(skill_id, **rates, iteration=self._iteration)
+            self._bank.set_status(skill_id, status, self._iteration)
+        return status
+
+
+class Plain(Wrapper[Objective]):
+    """A loss that says nothing of a reference, and gets none."""
+
+    needs_reference = False
+
+    def __init__(self, given: Objective) -> None:
+        self.given = given
+
+    def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
+        return self.given(batch, scores)
+
+    def __repr__(self) -> str:
+        return name_of(self)
+
+
+class Told(Wrapper[Callable[[EnvironmentFault, Task], None]]):
+    """A function that is told of every fault, and raises or returns."""
+
+    def __init__(self, given: Callable[[EnvironmentFault, Task], None]) -> None:
+        self.given = given
+
+    def failed(self, fault: EnvironmentFault, task: Task) -> None:
+        self.given(fault, task)
+
+    def played(self, episodes: int, lost: int) -> None:
+        pass
+
+    def take(self) -> FaultCounts | None:
+        return None
