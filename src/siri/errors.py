@@ -115,6 +115,12 @@ class MissingExtra(SiriError, ImportError):
         )
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, in a line of at most 100 characters after its kind."""
+    said = (str(error).splitlines() or [""])[0][:100]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
 def revived(kind: str, message: str) -> SiriError:
     """The error of class ``kind`` with exactly this message, as another process raised it."""
     found = globals().get(kind, SiriError)

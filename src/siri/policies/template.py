@@ -14,7 +14,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from siri.errors import ConfigError
+from siri.errors import ConfigError, first_line
 from siri.types import Message
 
 __all__ = ["ChatTemplate", "TemplateReport", "after_reply"]
@@ -161,7 +161,7 @@ class ChatTemplate:
         except _FAILS as error:
             roles = sorted({" ".join(m["role"][0] for m in c) for c in conversations})[:3]
             raise ConfigError(
-                f"got a chat template that refuses a conversation ({_first_line(error)}; roles "
+                f"got a chat template that refuses a conversation ({first_line(error)}; roles "
                 f"{', '.join(roles)}), expected a prompt; fix: tokenizer.chat_template"
             ) from error
 
@@ -238,7 +238,7 @@ class ChatTemplate:
         talk = self._try(("user", _ASKED), ("assistant", _SAID), ("user", _NEXT))
         if isinstance(talk, Exception):
             raise ConfigError(
-                f"got a chat template that fails on a second turn ({_first_line(talk)}), expected one for "
+                f"got a chat template that fails on a second turn ({first_line(talk)}), expected one for "
                 "conversations; fix: tokenizer.chat_template"
             )
         places = [talk.find(text) for text in (_ASKED, _SAID, _NEXT)]
@@ -297,7 +297,7 @@ class ChatTemplate:
                 "tokenizer.chat_template"
             )
         raise ConfigError(
-            f"got a chat template that fails on one user message ({_first_line(shown)}), expected a prompt; "
+            f"got a chat template that fails on one user message ({first_line(shown)}), expected a prompt; "
             "fix: tokenizer.chat_template, or rollout.chat_template_kwargs for what it asks for"
         )
 
@@ -388,8 +388,3 @@ def _any_of(texts: Collection[str]) -> re.Pattern[str] | None:
     """Matches any of them, the longest first; None for none."""
     long = sorted((text for text in texts if len(text) > 1), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, long))) if long else None
-
-
-def _first_line(error: Exception) -> str:
-    said = (str(error).splitlines() or [""])[0][:100]
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
