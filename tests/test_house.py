@@ -1,4 +1,4 @@
-"""The house of docs/architecture.md: which room may import which, and no circle between files."""
+"""The house of docs/explanation/architecture.md: which room may import which, and no circle between files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "siri"
-PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
 
 
 def floors() -> list[list[str]]:

@@ -233,7 +233,7 @@ DEFAULTS = {
     "peak": 0.1,
     "end": 0.0,
 }
-"""The documented defaults (docs/algorithms.md); None everywhere else."""
+"""The documented defaults (docs/reference/algorithms.md); None everywhere else."""
 
 
 def test_defaults_are_the_documented_ones() -> None:

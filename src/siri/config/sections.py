@@ -1,7 +1,7 @@
 """Every setting of a run, one model per concern. Frozen; unknown keys and impossible values are refused.
 
 Defaults are the paper's scale (ALFWorld, Qwen2.5-7B); ``siri.config.presets`` has those of a laptop.
-Where a default comes from is in docs/method.md.
+Where a default comes from is in docs/explanation/method.md.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class RolloutConfig(_Section):
     """vLLM gives its GPU memory to the trainer while it learns; the next rollout takes it back."""
     chat_template_kwargs: dict[str, object] = {}
     """Variables of the policy's chat template, such as ``{enable_thinking: false}``: in training, evaluation
-    and mining (docs/models.md)."""
+    and mining (docs/how-to/own-model.md)."""
 
 
 class AdvantageConfig(_Section):
@@ -275,7 +275,7 @@ class ValidationConfig(_Section):
     """How a skill is proved, and which skills a group is shown."""
 
     rule: Literal["threshold", "confidence", "sequential"] = "threshold"
-    """threshold is the paper's; the other two hold their error at any time (docs/skills.md)."""
+    """threshold is the paper's; the other two hold their error at any time (docs/explanation/skills.md)."""
     confidence: Annotated[Real, Field(gt=0, lt=1)] = 0.95
     """Coverage of the intervals, at every moment at once."""
     min_effect: Annotated[Real, Field(gt=0, lt=1)] = 0.1
@@ -355,7 +355,7 @@ class CheckpointConfig(_Section):
 
 
 class EpisodesConfig(_Section):
-    """Which episodes a run keeps in rollouts.jsonl (docs/files.md)."""
+    """Which episodes a run keeps in rollouts.jsonl (docs/reference/files.md)."""
 
     groups: Whole = 2
     """Groups of each iteration, chosen at random and kept whole: both arms, failures too; 0 keeps none."""

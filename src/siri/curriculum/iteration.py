@@ -42,7 +42,7 @@ class Iteration:
     mined: tuple[Trajectory, ...] = ()
     """Episodes that skills came from, as far as this is the first iteration to name them."""
     times: Mapping[str, float] = field(default_factory=dict)
-    """Seconds and rates of this process (docs/metrics.md); the only numbers that the seed does not fix."""
+    """Seconds and rates of this process, which the seed does not fix (docs/reference/metrics.md)."""
     remaining: int | None = None
     """The most iterations that follow; None where only environment steps end the run."""
     kept: tuple[KeptGroup, ...] = ()

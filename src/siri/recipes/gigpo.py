@@ -1,7 +1,7 @@
 """GiGPO (arXiv 2505.10978): group-relative advantages of episodes, and of turns in equal states.
 
-Deviations: docs/method.md; of verl-agent's code, `advantage.failed_groups=verl-agent` is left out by
-default.
+Deviations: docs/explanation/method.md; of verl-agent's code, `advantage.failed_groups=verl-agent` is left
+out by default.
 """
 
 from __future__ import annotations

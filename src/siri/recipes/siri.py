@@ -2,7 +2,7 @@
 
 Skills of one's own, proved by paired rollouts, distilled into the plain prompt.
 
-Deviations: docs/method.md says what the paper leaves open. The authors' code was not published.
+Deviations: docs/explanation/method.md says what the paper leaves open. The authors' code was not published.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Everything of a run, saved at once and restored to the same continuation.
 
 A checkpoint is a sealed folder (``siri.storage``) of safetensors and JSON; nothing in it is code. Each
-process of the job writes what it holds, and nothing is gathered. docs/checkpoints.md lists the files.
+process of the job writes what it holds, and nothing is gathered. The files are listed in
+docs/reference/checkpoints.md.
 """
 
 from __future__ import annotations

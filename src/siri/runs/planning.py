@@ -17,7 +17,7 @@ __all__ = ["SHAPES", "Plan", "Shape", "plan", "shape_of"]
 _FLOAT = 4
 """Bytes of a weight: training keeps float32, whatever the forward pass computes in."""
 _PROMPT = {"alfworld": 2304, "webshop": 4288}
-"""Longest prompts, skill block included (docs/method.md)."""
+"""Longest prompts, skill block included (docs/explanation/method.md)."""
 _GIB = 2**30
 
 
@@ -115,7 +115,7 @@ def shape_of(policy: str) -> Shape:
 
 
 def plan(config: RunConfig, shape: Shape, *, processes: int = 1, env: str = "alfworld") -> Plan:
-    """Estimate what each of ``processes`` needs; docs/scaling.md has the arithmetic."""
+    """Estimate what each of ``processes`` needs; docs/how-to/scaling.md has the arithmetic."""
     r, o, size = config.rollout, config.optimizer, shape.parameters
     rank = config.lora.rank
     trained = shape.adapter(rank, config.lora.targets) if rank else size

@@ -135,7 +135,7 @@ class Run:
 
     @property
     def metrics(self) -> Columns:
-        """What metrics.jsonl holds, as columns (docs/metrics.md); ``"time/…"`` among them."""
+        """What metrics.jsonl holds, as columns (docs/reference/metrics.md); ``"time/…"`` among them."""
         return Columns([_flat(row) for row in self.directory.read_metrics()])
 
     @property

@@ -35,7 +35,7 @@ def check_advantages(
 
     ``shape``, ``purity``, ``finite``, ``constant``, ``permutation``, ``relabelling``,
     ``group_independence``, ``equal_returns``, ``singleton``, ``order``, ``shift``, ``scale``, ``zero_mean``,
-    ``dtype``: docs/testing.md says each in a sentence. Needs the ``testing`` extra.
+    ``dtype``: docs/how-to/property-test.md says each in a sentence. Needs the ``testing`` extra.
 
     Args:
         function: what to check; bind its options with ``functools.partial``.

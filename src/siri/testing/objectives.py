@@ -31,9 +31,9 @@ def check_objective(objective: Objective, *, examples: int = 50, without: Collec
     """Raise ``ContractBroken`` unless ``objective`` keeps the contract of ``Objective``.
 
     ``loss``, ``finite``, ``purity``, ``empty``, ``masked_tokens``, ``padding``, ``permutation``,
-    ``micro_batch``, ``constants``, ``direction``, ``off_policy``, ``reference``, ``dtype``: docs/testing.md
-    says each in a sentence. The
-    smallest batch that breaks a law is in the message. Needs the ``testing`` extra.
+    ``micro_batch``, ``constants``, ``direction``, ``off_policy``, ``reference``, ``dtype``; each is told in a
+    sentence in docs/how-to/property-test.md. The smallest batch that breaks a law is in the message. Needs
+    the ``testing`` extra.
 
     Args:
         objective: what to check.
