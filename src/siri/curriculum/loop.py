@@ -7,11 +7,10 @@ internalization   the same, plus λ(k) · L_int on the skill arm's beneficial, s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from siri import doors
-from siri.algos import linear_warmup
 from siri.config import RunConfig
 from siri.curriculum import parts
 from siri.curriculum.hooks import Hooks
@@ -23,12 +22,10 @@ from siri.curriculum.iteration import (
     outcomes,
     remember,
     rounding,
-    skips,
-    standing_of,
     unplayed,
 )
-from siri.curriculum.notes import KeptGroup, Watch, sampled
 from siri.curriculum.phases import Phase, Schedule, State, refuse_barren, remaining, strike, transition
+from siri.curriculum.teaching import Teaching
 from siri.errors import MinerFault, PolicyFault
 from siri.processes import Processes, peak_memory
 from siri.progress import Silent, during
@@ -37,13 +34,9 @@ from siri.rollout.episodes import GroupPlan
 from siri.rollout.suite import Suite, in_processes
 from siri.seeds import derive_seed
 from siri.skills import ContinueWithout, Proposal, Screen, SkillBank, SkillRetriever, admit, propose
-from siri.training.credit import Advantages, advantages
 from siri.training.learner import Learner
-from siri.training.lessons import Gate, Internalize, Standing
+from siri.training.lessons import Gate, Internalize
 from siri.training.no_learner import NoLearner
-from siri.training.privileged import Advised
-from siri.training.replay import Replay
-from siri.training.rows import Row, build_rows
 from siri.types import Group, Skill, Task, Trajectory
 
 __all__ = ["Curriculum"]
@@ -94,8 +87,8 @@ class Curriculum:
         progress: Progress | None = None,
     ) -> None:
         r, i = config.rollout, config.internalization
-        self.config, self.screen, self.hooks = config, screen, hooks or Hooks()
-        self.gate = Gate(i.level, i.scope, i.max_weight, chosen=gate)
+        self.config, self.screen = config, screen
+        hooks = hooks or Hooks()
         self.suite = in_processes(suite, timeout=r.timeout) if r.processes else suite
         self.policy = doors.policy(policy)
         self.miner = None if miner is None else doors.miner(miner)
@@ -108,7 +101,7 @@ class Curriculum:
                 self.policy,
                 objective,
                 config,
-                taught=self.hooks.advise is not None,
+                taught=hooks.advise is not None,
                 progress=self.progress,
             )
         self.learner = learner or NoLearner()
@@ -122,9 +115,18 @@ class Curriculum:
         self.schedule = Schedule.of(config, mines=miner is not None)
         self.pool: dict[str, list[Trajectory]] = {}
         """Successful plain episodes by kind, oldest first: what is mined."""
-        self.replay = Replay(config.internalization.replay)
+        self.teaching = Teaching(
+            self.suite,
+            self.policy,
+            self.learner,
+            rollout=self.rollout,
+            bank=self.bank,
+            gate=Gate(i.level, i.scope, i.max_weight, chosen=gate),
+            hooks=hooks,
+            config=config,
+        )
         own = {"validator": self.validator, "miner": self.miner, "retriever": self.retriever}
-        self.stateful = doors.stateful({**own, "replay": self.replay})
+        self.stateful = doors.stateful({**own, "replay": self.teaching.replay})
         """Parts whose state travels with checkpoints."""
 
     def __iter__(self) -> Iterator[Iteration]:
@@ -156,9 +158,9 @@ class Curriculum:
         self.rollout.rounded = 0
         state.successes += remember(groups, self.pool, keep=self.config.mining.keep)
         events += [*said, *rounding(rounded), *observe(groups, self.validator, self.bank)]
-        learned, said, kept = self._learn(groups, k)
-        events += said
-        metrics = {**outcomes(groups), **faults, **learned}
+        learned = self.teaching.learn(groups, state)
+        events += learned.events
+        metrics = {**outcomes(groups), **faults, **learned.metrics}
         metrics |= {f"bank/{name}": float(count) for name, count in self.bank.counts().items()}
         metrics, said = finite(metrics)
         events += said
@@ -169,7 +171,7 @@ class Curriculum:
         events += self._advance()
         times = clock.take() | {"peak_memory": peak_memory()}
         left = remaining(state, self.schedule)
-        return Iteration(k, phase, metrics, tuple(groups), tuple(events), mined, times, left, kept)
+        return Iteration(k, phase, metrics, tuple(groups), tuple(events), mined, times, left, learned.kept)
 
     def tasks(self, k: int) -> list[Task]:
         """The tasks of iteration ``k``: epochs over the train split, each in an order of its own."""
@@ -221,80 +223,6 @@ class Curriculum:
         event = admit(proposal, self.bank, iteration=k, guard=self.rollout.guard)[1]
         new = self.bank.sources() - known
         return tuple(t for t in pool if t.id in new), event
-
-    def _rows(
-        self, groups: Sequence[Group], standing: Standing, advised: Advised | None
-    ) -> tuple[list[Row], Advantages, Mapping[str, float], str | None]:
-        """RL rows; and rows of L_int, where they are of use, of what helped whatever its skill's status."""
-        credit = advantages(groups, self.config.advantage, max_return=self.suite.max_return)
-        hooked = self.hooks.apply(
-            groups,
-            credit,
-            advised,
-            learner=self.learner,
-            policy=self.policy,
-            suite=self.suite,
-            shown=lambda names: self.rollout.guard([self.bank.get(name).skill for name in names]),
-            config=self.config,
-            iteration=self.state.index,
-            phase=self.state.phase.value,
-            seed=derive_seed("hooks", self.config.seed, self.state.index),
-        )
-        lessons = hooked.lessons
-        if lessons is None:
-            wanted = self.config.internalization.replay or self.state.phase is Phase.INTERNALIZATION
-            lessons = self.gate.lessons(groups, credit, standing) if wanted else []
-        rows = build_rows(groups, hooked.advantages, lessons, teacher=hooked.teacher, prompts=hooked.prompts)
-        return rows, hooked.advantages, hooked.figures or {}, credit.warning
-
-    def _learn(
-        self, groups: Sequence[Group], k: int
-    ) -> tuple[dict[str, float], list[str], tuple[KeptGroup, ...]]:
-        """One update on what was played, what helped now and what helped before; then the policy follows.
-
-        Returns:
-            Metrics, what was wrong with the advice or the rewards, and some groups with their notes.
-        """
-        scale, i, clock = 0.0, self.config.internalization, self.rollout.clock
-        figures: dict[str, float] = {}
-        standing = standing_of(self.bank)
-        advised, said = self.hooks.advised(groups, self.bank, self.rollout.guard)
-        self.policy.make_room(sleep=self.config.rollout.sleep)
-        rows, worth, found, warning = self._rows(groups, standing, advised)
-        chosen = [row for row in rows if row.kind == "rl"]
-        internalizes = self.state.phase is Phase.INTERNALIZATION
-        fresh = list[Row]()
-        if self.hooks.schedule is not None:
-            scale = self.hooks.schedule(k)
-        elif internalizes:
-            scale = linear_warmup(k, start=self.state.since, length=i.warmup, peak=i.peak)
-        if internalizes or scale:
-            # lessons of a hook are chosen already
-            own = self.hooks.teach is not None
-            fresh = [row for row in rows if row.kind == "int" and (own or standing.teaches(row.skills))]
-            figures["int/prompt_gap"] = self.learner.gap(fresh)
-            chosen += fresh + self.replay.rows(standing.proven)
-        # a skill is proved by the groups it wins in: what it won before is kept, and taken once it is proven
-        self.replay.add(k, rows)
-        with clock.part("keep"):
-            watch = Watch(
-                groups,
-                sampled(k, len(groups), keep=self.config.episodes.groups, seed=self.config.seed),
-                values=worth.by_turn(groups),
-                rows=fresh if scale else (),
-                learner=self.learner,
-            )
-        with clock.part("learn"):
-            seed = derive_seed("learn", self.config.seed, k)
-            metrics = self.learner.update(chosen, int_scale=scale, seed=seed)
-        if self.policy.elsewhere and "learn/logprob_gap" in metrics:
-            figures["engine/logprob_gap"] = metrics["learn/logprob_gap"]
-        with clock.part("sync"):
-            self.policy.sync(self.learner)
-        with clock.part("keep"):
-            kept = watch.kept()
-        said = said + ([warning] if warning else []) + skips(metrics, self.learner.trouble)
-        return {**metrics, **figures, **found, "int/scale": scale}, said, kept
 
     def _advance(self) -> list[str]:
         """Enter the next phase where its condition holds; say which condition it was."""

@@ -18,7 +18,7 @@ from siri.models.weights import copy_weights
 from siri.policies.checkpoints import save_checkpoint
 from siri.policies.encoding import Encoder, Transcript
 from siri.policies.serving import embedded, stop_ids, usable_context
-from siri.policies.template import TemplateReport
+from siri.policies.template_report import TemplateReport
 from siri.processes import started
 from siri.protocols import WeightSource
 from siri.types import Completion, Request, Sampling

@@ -21,7 +21,7 @@ from siri.policies.encoding import Encoder, Prompt, Transcript
 from siri.policies.serving import embedded, evaluating, slot_context, stop_ids, unserved, usable_context
 from siri.policies.slot_check import slot_fault
 from siri.policies.slots import Held, SlotRow, Slots
-from siri.policies.template import TemplateReport
+from siri.policies.template_report import TemplateReport
 from siri.policies.uncached import generate_plain
 from siri.protocols import WeightSource
 from siri.types import Completion, Request, Sampling

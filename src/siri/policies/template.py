@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import TemplateError
 
 from siri.errors import ConfigError, first_line
+from siri.policies.template_report import TemplateReport
 from siri.types import Message
 
-__all__ = ["ChatTemplate", "TemplateReport", "after_reply"]
+__all__ = ["ChatTemplate", "after_reply"]
 
 _RULES, _ASKED, _SAID, _NEXT = "Probe rules.", "First question?", "First reply.", "Second question?"
 _FAILS = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
@@ -32,59 +32,6 @@ _THOUGHT = re.compile(r"</?(?:think|thinking|thought|reasoning)>|\[/?THINK\]|◁
 _OPEN_THOUGHT = re.compile(rf"(?:(?:{_THOUGHT.pattern})\s*)+$")
 _MARKER = re.compile(r"<\|[^|<>\s]{1,60}\|>|</?[A-Za-z_]{1,40}>|<</?[A-Z]{2,20}>>|\[/?[A-Z_]{2,30}\]")
 """What looks like a piece of a template's scaffolding, whether or not it is a token."""
-
-
-@dataclass(frozen=True, slots=True)
-class TemplateReport:
-    """What the probe found; ``siri run --dry-run`` shows it."""
-
-    system: str
-    """``own`` role, or ``folded`` into the first user turn where the template refuses or drops it."""
-    content: str
-    """``text``, or ``parts`` where the template reads a list of parts."""
-    opened: str
-    """What the prompt itself writes of the assistant's reply, such as the opening tag of a thought."""
-    closing: str | None
-    """The token that closes an assistant's turn; None where no single token does."""
-    continues: bool
-    """Whether the prompt of the next turn begins with this turn's prompt and reply."""
-    keeps_thoughts: bool
-    """The same for a reply that holds a thought."""
-    appended: str = ""
-    """What is written after the prompt, because the template does not open the assistant's turn."""
-    written: str = ""
-    """Control tokens before a past reply which the prompt lacks: the model has to write them itself."""
-    dated: bool = False
-    """Whether prompts hold today's date."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a user should know, one sentence each."""
-        found = []
-        if self.system == "folded":
-            found.append("the template takes no system role: rules go into the first user turn")
-        if self.appended:
-            found.append(
-                f"the template does not open the assistant's turn: {self.appended!r} is appended to prompts"
-            )
-        if self.opened:
-            found.append(f"prompts open the reply with {self.opened!r}, which counts as part of it")
-        if self.closing is None:
-            found.append("no single token closes a turn: replies end at the end-of-text token")
-        if self.written:
-            found.append(
-                f"past replies are shown after {self.written!r}, which the model has to write itself"
-            )
-        if not self.continues:
-            found.append("past turns are rewritten: every prompt of a conversation is computed in full")
-        elif not self.keeps_thoughts:
-            found.append("past thoughts are removed: prompts after one are computed in full")
-        if self.dated:
-            found.append(
-                "prompts hold today's date: equal seeds repeat a run on the same day only; fix: "
-                "rollout.chat_template_kwargs={strftime_now: '26 Jul 2024'}"
-            )
-        return tuple(found)
 
 
 class ChatTemplate:

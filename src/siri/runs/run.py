@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from siri import build
 from siri.build import shown_skills
@@ -19,6 +18,7 @@ from siri.protocols import Policy, TrainablePolicy
 from siri.rollout.evaluation import Repeated, repeat_evaluation
 from siri.rollout.suite import Suite
 from siri.runs import checkpoint
+from siri.runs.columns import Columns, Curve
 from siri.runs.directory import RunDirectory
 from siri.runs.keeping import read_rollouts
 from siri.runs.records import EpisodeRow, Recipe, StageResult, Summary, skill_row
@@ -29,40 +29,6 @@ from siri.types import Arm, Sampling, SkillStatus
 __all__ = ["Columns", "Curve", "Run"]
 
 State = Literal["finished", "running", "interrupted"]
-
-
-class Curve(NamedTuple):
-    """One metric over the run: ``plt.plot(*run.curve("arm/plain/success"))``."""
-
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-
-
-class Columns(Mapping[str, tuple[float, ...]]):
-    """The metrics of a run by name, one number an iteration; NaN where an iteration has none."""
-
-    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        names: dict[str, None] = {}
-        for row in rows:
-            names |= {name: None for name, value in row.items() if isinstance(value, (int, float))}
-        self._columns = {name: tuple(float(row.get(name, math.nan)) for row in rows) for name in names}
-
-    def __getitem__(self, name: str) -> tuple[float, ...]:
-        if name not in self._columns:
-            near = difflib.get_close_matches(name, self._columns, n=3)
-            hint = f"one like {', '.join(near)}" if near else f"one of {len(self._columns)} names"
-            raise KeyError(f"got metric {name!r}, expected {hint}; fix: sorted(run.metrics)")
-        return self._columns[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._columns)
-
-    def __len__(self) -> int:
-        return len(self._columns)
-
-    def __repr__(self) -> str:
-        rows = len(next(iter(self._columns.values()), ()))
-        return f"Columns({len(self)} metrics of {rows} iterations)"
 
 
 class Run:

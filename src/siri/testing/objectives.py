@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,16 +14,12 @@ from siri.errors import ConfigError
 from siri.protocols import Objective
 from siri.testing.laws import Law, name_of, prove, select
 from siri.testing.purity import untouched_generators
+from siri.testing.results import CONSTANTS, MASKS, Case, Result, changed, differ, padded, tensors, touched
 
 __all__ = ["check_objective", "describe_batch", "objective_laws"]
 
-Case: TypeAlias = tuple[TokenBatch, TokenScores]
-CONSTANTS = ("old_logprobs", "reference_logprobs", "advantages", "weights")
-MASKS = ("rl_mask", "int_mask")
 MOVED = 0.6931
 """How far a token has moved, in nats: by a factor of 2, beyond the usual clips and within dual ones."""
-JUNK = 37.0
-"""A finite number that no mask lets through. NaN would be stricter than the contract."""
 
 
 def check_objective(objective: Objective, *, examples: int = 50, without: Collection[str] = ()) -> None:
@@ -117,16 +112,6 @@ def objective_laws(objective: Objective) -> list[Law[Case]]:
     ]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Result:
-    value: Tensor
-    logprobs: Tensor
-    """Gradient by the log-probs."""
-    entropy: Tensor
-    """Gradient by the entropy."""
-    metrics: Mapping[str, float]
-
-
 class _Laws:
     """Each method returns what goes wrong on a case, or None."""
 
@@ -149,10 +134,10 @@ class _Laws:
 
     def purity(self, case: Case) -> str | None:
         batch, scores = case
-        before = [t.clone() for t in _tensors(batch, scores)]
+        before = [t.clone() for t in tensors(batch, scores)]
         with untouched_generators(self.subject):
             first, second = self.run(batch, scores), self.run(batch, scores)
-        for old, new in zip(before, _tensors(batch, scores), strict=True):
+        for old, new in zip(before, tensors(batch, scores), strict=True):
             if not torch.equal(old, new):
                 return "it changed a tensor that it was given"
         if (
@@ -166,7 +151,7 @@ class _Laws:
         batch, scores = case
         for factor in (1.0, 300.0):
             wide = {name: factor * getattr(batch, name) for name in ("old_logprobs", "reference_logprobs")}
-            got = self.run(_with(batch, **wide), TokenScores(scores.logprobs, scores.entropy))
+            got = self.run(changed(batch, **wide), TokenScores(scores.logprobs, scores.entropy))
             numbers = {"value": got.value, "gradient": got.logprobs, "entropy gradient": got.entropy}
             for name, number in numbers.items():
                 if not number.isfinite().all():
@@ -182,10 +167,10 @@ class _Laws:
         batch, scores = case
         nothing = {name: torch.zeros_like(getattr(batch, name)) for name in MASKS}
         counts = dict.fromkeys(("rl_tokens", "int_tokens"), 0.0)
-        got = self.run(_with(batch, **nothing, **counts), scores)
+        got = self.run(changed(batch, **nothing, **counts), scores)
         if got.value == 0 and not got.logprobs.any() and not got.entropy.any():
             return None
-        return f"without a token that counts, its value is {got.value:.6g} and {_touched(got)}"
+        return f"without a token that counts, its value is {got.value:.6g} and {touched(got)}"
 
     def masked_tokens(self, case: Case) -> str | None:
         batch, scores = case
@@ -202,8 +187,8 @@ class _Laws:
         want = self.run(batch, scores)
         rows, width = batch.rl_mask.shape
         for what, below, right in (("columns", 0, 2), ("rows", 2, 0)):
-            got = self.run(*_pad(batch, scores, below, right))
-            if trouble := _differ(want, got, slice(0, rows), slice(0, width)):
+            got = self.run(*padded(batch, scores, below, right))
+            if trouble := differ(want, got, slice(0, rows), slice(0, width)):
                 return f"two padded {what} changed {trouble}"
         return None
 
@@ -213,7 +198,7 @@ class _Laws:
         order = torch.arange(len(batch.rl_mask)).flip(0)
         got = self.run(batch.rows(order), TokenScores(scores.logprobs[order], scores.entropy[order]))
         back = replace(got, logprobs=got.logprobs[order], entropy=got.entropy[order])
-        trouble = _differ(want, back)
+        trouble = differ(want, back)
         return trouble and f"reversing the rows changed {trouble}"
 
     def micro_batch(self, case: Case) -> str | None:
@@ -225,20 +210,20 @@ class _Laws:
                 self.run(batch.rows([row]), TokenScores(scores.logprobs[[row]], scores.entropy[[row]]))
             )
         names = list(want.metrics)
-        total = _Result(
+        total = Result(
             sum((part.value for part in parts), torch.zeros(())),
             torch.cat([part.logprobs for part in parts]),
             torch.cat([part.entropy for part in parts]),
             {name: sum(part.metrics[name] for part in parts) for name in names},
         )
-        trouble = _differ(want, total)
+        trouble = differ(want, total)
         return trouble and f"splitting the mini-batch into its {len(parts)} rows changed {trouble}"
 
     def constants(self, case: Case) -> str | None:
         batch, scores = case
         leaves = {name: getattr(batch, name).clone().requires_grad_() for name in CONSTANTS}
         logprobs = scores.logprobs.clone().requires_grad_()
-        loss = self.objective(_with(batch, **leaves), TokenScores(logprobs, scores.entropy.clone()))
+        loss = self.objective(changed(batch, **leaves), TokenScores(logprobs, scores.entropy.clone()))
         if not loss.value.requires_grad:
             return None
         gradients = torch.autograd.grad(loss.value, list(leaves.values()), allow_unused=True)
@@ -251,7 +236,7 @@ class _Laws:
     def direction(self, case: Case) -> str | None:
         batch, scores = case
         # Both policies at the current one: no clip is active.
-        level = _with(
+        level = changed(
             batch,
             **{
                 name: torch.where(batch.rl_mask, scores.logprobs, getattr(batch, name))
@@ -266,7 +251,7 @@ class _Laws:
         ):
             mask = getattr(batch, where)
             raised = torch.where(mask, getattr(level, name) + 0.5, getattr(level, name))
-            after = self.run(_with(level, **{name: raised}), scores).logprobs
+            after = self.run(changed(level, **{name: raised}), scores).logprobs
             if (wrong := (after > before + 1e-5) & mask).any():
                 row, column = wrong.nonzero()[0].tolist()
                 old, new = before[row, column], after[row, column]
@@ -286,8 +271,8 @@ class _Laws:
         pulls = []
         for shift in (torch.zeros_like(moved), moved):
             placed = {"old_logprobs": (scores.logprobs + shift).detach()}
-            signed = self.run(_with(batch, **placed, advantages=torch.where(good, size, -size)), scores)
-            flat = self.run(_with(batch, **placed, advantages=torch.zeros_like(size)), scores)
+            signed = self.run(changed(batch, **placed, advantages=torch.where(good, size, -size)), scores)
+            flat = self.run(changed(batch, **placed, advantages=torch.zeros_like(size)), scores)
             pulls.append(signed.logprobs - flat.logprobs)
         here, there = pulls
         counts = batch.rl_mask & (here.abs() > 1e-6)
@@ -306,26 +291,26 @@ class _Laws:
             return None
         want = self.run(batch, scores)
         try:
-            got = self.run(_with(batch, reference_logprobs=None), scores)
+            got = self.run(changed(batch, reference_logprobs=None), scores)
         except (AttributeError, ConfigError, TypeError) as error:
             return f"without reference log-probs it raised {type(error).__name__}"
-        trouble = _differ(want, got)
+        trouble = differ(want, got)
         return trouble and f"taking the reference log-probs away changed {trouble}"
 
     def dtype(self, case: Case) -> str | None:
         batch, scores = case
         half = {name: getattr(batch, name).bfloat16() for name in CONSTANTS}
         low = self.run(
-            _with(batch, **half), TokenScores(scores.logprobs.bfloat16(), scores.entropy.bfloat16())
+            changed(batch, **half), TokenScores(scores.logprobs.bfloat16(), scores.entropy.bfloat16())
         )
         same = {name: value.float() for name, value in half.items()}
         wide = TokenScores(scores.logprobs.bfloat16().float(), scores.entropy.bfloat16().float())
-        high = self.run(_with(batch, **same), wide)
+        high = self.run(changed(batch, **same), wide)
         if (low.value.float() - high.value.float()).abs() <= 0.02 * (1 + high.value.abs()):
             return None
         return f"the value is {high.value:.6g}, and {low.value:.6g} when the same numbers come in bfloat16"
 
-    def run(self, batch: TokenBatch, scores: TokenScores) -> _Result:
+    def run(self, batch: TokenBatch, scores: TokenScores) -> Result:
         logprobs = scores.logprobs.detach().clone().requires_grad_()
         entropy = scores.entropy.detach().clone().requires_grad_()
         loss = self.objective(batch, TokenScores(logprobs, entropy))
@@ -336,48 +321,4 @@ class _Laws:
             torch.zeros_like(leaf) if gradient is None else gradient
             for gradient, leaf in zip(found, (logprobs, entropy), strict=True)
         )
-        return _Result(loss.value.detach(), by_logprobs, by_entropy, dict(loss.metrics))
-
-
-def _with(batch: TokenBatch, **changes: Any) -> TokenBatch:
-    return replace(batch, **changes)
-
-
-def _tensors(batch: TokenBatch, scores: TokenScores) -> list[Tensor]:
-    return [getattr(batch, name) for name in (*CONSTANTS, *MASKS)] + [scores.logprobs, scores.entropy]
-
-
-def _pad(batch: TokenBatch, scores: TokenScores, below: int, right: int) -> Case:
-    def wider(tensor: Tensor, fill: float) -> Tensor:
-        return torch.nn.functional.pad(tensor, (0, right, 0, below), value=fill)
-
-    junk = {name: wider(getattr(batch, name), JUNK) for name in CONSTANTS}
-    masks = {name: wider(getattr(batch, name), 0) for name in (*MASKS, "attention_mask", "input_ids")}
-    padded = _with(batch, **junk, **masks)
-    return padded, TokenScores(wider(scores.logprobs, -JUNK), wider(scores.entropy, JUNK))
-
-
-def _differ(
-    want: _Result, got: _Result, rows: slice = slice(None), columns: slice = slice(None)
-) -> str | None:
-    """What of two results differs, in words."""
-    if not torch.allclose(want.value, got.value, atol=1e-5, rtol=1e-4):
-        return f"the value from {want.value:.6g} to {got.value:.6g}"
-    for name in ("logprobs", "entropy"):
-        a, b = getattr(want, name), getattr(got, name)[rows, columns]
-        far = ~torch.isclose(a, b, atol=1e-5, rtol=1e-4)
-        if far.any():
-            row, column = far.nonzero()[0].tolist()
-            return (
-                f"the gradient by {name}[{row}, {column}] from {a[row, column]:.6g} to {b[row, column]:.6g}"
-            )
-    for name, number in want.metrics.items():
-        other = got.metrics.get(name, float("nan"))
-        if not abs(number - other) <= 1e-5 + 1e-4 * abs(number):
-            return f"the metric {name!r} from {number:.6g} to {other:.6g}"
-    return None
-
-
-def _touched(result: _Result) -> str:
-    touched = [name for name in ("logprobs", "entropy") if getattr(result, name).any()]
-    return f"the gradient by {' and '.join(touched)} is not 0" if touched else "the gradient is 0"
+        return Result(loss.value.detach(), by_logprobs, by_entropy, dict(loss.metrics))

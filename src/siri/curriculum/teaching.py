@@ -1,0 +1,138 @@
+"""What an iteration teaches: rows of what was played, and of what helped; one update; the policy follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from siri.algos import linear_warmup
+from siri.config import RunConfig
+from siri.curriculum.hooks import Hooks
+from siri.curriculum.iteration import skips, standing_of
+from siri.curriculum.notes import KeptGroup, Watch, sampled
+from siri.curriculum.phases import Phase, State
+from siri.protocols import TrainablePolicy
+from siri.rollout.play import Rollout
+from siri.rollout.suite import Suite
+from siri.seeds import derive_seed
+from siri.skills import SkillBank
+from siri.training.credit import Advantages, advantages
+from siri.training.learner import Learner
+from siri.training.lessons import Gate, Standing
+from siri.training.no_learner import NoLearner
+from siri.training.privileged import Advised
+from siri.training.replay import Replay
+from siri.training.rows import Row, build_rows
+from siri.types import Group
+
+__all__ = ["Learned", "Teaching"]
+
+
+class Learned(NamedTuple):
+    """What an update gave."""
+
+    metrics: Mapping[str, float]
+    events: list[str]
+    """What was wrong with the advice, the rewards or the steps."""
+    kept: tuple[KeptGroup, ...]
+    """Some groups, with what training made of their turns."""
+
+
+class Teaching:
+    """The learning half of an iteration.
+
+    Args:
+        suite: what is played.
+        policy: what follows the weights.
+        learner: takes the steps.
+        rollout: its clock and its guard of shown skills.
+        bank: which skills stand now.
+        gate: picks the rollouts that may be distilled.
+        hooks: of another method.
+        config: of the run.
+    """
+
+    def __init__(
+        self,
+        suite: Suite,
+        policy: TrainablePolicy,
+        learner: Learner | NoLearner,
+        *,
+        rollout: Rollout,
+        bank: SkillBank,
+        gate: Gate,
+        hooks: Hooks,
+        config: RunConfig,
+    ) -> None:
+        self.suite, self.policy, self.learner = suite, policy, learner
+        self.rollout, self.bank, self.gate, self.hooks, self.config = rollout, bank, gate, hooks, config
+        self.replay = Replay(config.internalization.replay)
+
+    def learn(self, groups: Sequence[Group], state: State) -> Learned:
+        """One update on what was played, what helped now and what helped before; then the policy follows."""
+        k = state.index
+        scale, i, clock = 0.0, self.config.internalization, self.rollout.clock
+        figures: dict[str, float] = {}
+        standing = standing_of(self.bank)
+        advised, said = self.hooks.advised(groups, self.bank, self.rollout.guard)
+        self.policy.make_room(sleep=self.config.rollout.sleep)
+        rows, worth, found, warning = self._rows(groups, standing, advised, state)
+        chosen = [row for row in rows if row.kind == "rl"]
+        internalizes = state.phase is Phase.INTERNALIZATION
+        fresh = list[Row]()
+        if self.hooks.schedule is not None:
+            scale = self.hooks.schedule(k)
+        elif internalizes:
+            scale = linear_warmup(k, start=state.since, length=i.warmup, peak=i.peak)
+        if internalizes or scale:
+            # lessons of a hook are chosen already
+            own = self.hooks.teach is not None
+            fresh = [row for row in rows if row.kind == "int" and (own or standing.teaches(row.skills))]
+            figures["int/prompt_gap"] = self.learner.gap(fresh)
+            chosen += fresh + self.replay.rows(standing.proven)
+        # a skill is proved by the groups it wins in: what it won before is kept, and taken once it is proven
+        self.replay.add(k, rows)
+        with clock.part("keep"):
+            watch = Watch(
+                groups,
+                sampled(k, len(groups), keep=self.config.episodes.groups, seed=self.config.seed),
+                values=worth.by_turn(groups),
+                rows=fresh if scale else (),
+                learner=self.learner,
+            )
+        with clock.part("learn"):
+            seed = derive_seed("learn", self.config.seed, k)
+            metrics = self.learner.update(chosen, int_scale=scale, seed=seed)
+        if self.policy.elsewhere and "learn/logprob_gap" in metrics:
+            figures["engine/logprob_gap"] = metrics["learn/logprob_gap"]
+        with clock.part("sync"):
+            self.policy.sync(self.learner)
+        with clock.part("keep"):
+            kept = watch.kept()
+        said = said + ([warning] if warning else []) + skips(metrics, self.learner.trouble)
+        return Learned({**metrics, **figures, **found, "int/scale": scale}, said, kept)
+
+    def _rows(
+        self, groups: Sequence[Group], standing: Standing, advised: Advised | None, state: State
+    ) -> tuple[list[Row], Advantages, Mapping[str, float], str | None]:
+        """RL rows; and rows of L_int, where they are of use, of what helped whatever its skill's status."""
+        credit = advantages(groups, self.config.advantage, max_return=self.suite.max_return)
+        hooked = self.hooks.apply(
+            groups,
+            credit,
+            advised,
+            learner=self.learner,
+            policy=self.policy,
+            suite=self.suite,
+            shown=lambda names: self.rollout.guard([self.bank.get(name).skill for name in names]),
+            config=self.config,
+            iteration=state.index,
+            phase=state.phase.value,
+            seed=derive_seed("hooks", self.config.seed, state.index),
+        )
+        lessons = hooked.lessons
+        if lessons is None:
+            wanted = self.config.internalization.replay or state.phase is Phase.INTERNALIZATION
+            lessons = self.gate.lessons(groups, credit, standing) if wanted else []
+        rows = build_rows(groups, hooked.advantages, lessons, teacher=hooked.teacher, prompts=hooked.prompts)
+        return rows, hooked.advantages, hooked.figures or {}, credit.warning
