@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
-from siri.config.loading import load_config
-from siri.config.sections import EvaluationConfig
-from siri.errors import ConfigError, SiriError
+from siri.errors import ConfigError
 from siri.plugins import make_plugin
-from siri.worlds import make_suite
 
 if TYPE_CHECKING:
-    from siri.algos import SiriObjective
     from siri.config import RunConfig
-    from siri.curriculum import Curriculum
     from siri.policies.language import Language
-    from siri.policies.words import Scene
-    from siri.protocols import Objective, Policy, Progress, SkillMiner, TrainablePolicy, Validator
-    from siri.rollout.suite import Suite
+    from siri.protocols import SkillMiner, Validator
     from siri.skills import Ranking, SkillBank, SkillRetriever, SummaryPrompt
     from siri.types import Skill, SkillStatus, Task
 

@@ -1,0 +1,24 @@
+"""The parts of a run, made by name and configuration: one door for Python, the command line and the study.
+
+A suite, miner, validator or objective of one's own is named as ``siri.plugins`` says.
+"""
+
+from siri.build.losses import objective
+from siri.build.policies import check_engine, policy
+from siri.build.runs import run
+from siri.build.skills import miner, retriever, shown_skills, validator
+from siri.build.worlds import check_splits, fit_splits, suite
+
+__all__ = [
+    "check_engine",
+    "check_splits",
+    "fit_splits",
+    "miner",
+    "objective",
+    "policy",
+    "retriever",
+    "run",
+    "shown_skills",
+    "suite",
+    "validator",
+]

@@ -1,0 +1,106 @@
+"""A policy, by the name of its weights and of the engine that samples it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from siri.errors import ConfigError, SiriError, first_line
+
+if TYPE_CHECKING:
+    from siri.config import RunConfig
+    from siri.policies.words import Scene
+    from siri.protocols import TrainablePolicy
+    from siri.rollout.suite import Suite
+
+__all__ = ["check_engine", "policy"]
+
+
+_SCENES = 32
+"""Tasks whose first observation the embedded policy reads in a world of its own."""
+
+
+def check_engine(engine: str) -> None:
+    """Refuse what is neither hf, vllm nor the address of a vLLM server."""
+    if engine not in ("hf", "vllm") and not engine.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"got engine={engine!r}, expected 'hf', 'vllm' or the address of a vLLM server; fix: choose one"
+        )
+
+
+def policy(
+    name: str,
+    config: RunConfig,
+    *,
+    env: str = "alfworld",
+    engine: str = "hf",
+    suite: Suite | None = None,
+) -> TrainablePolicy:
+    """The policy ``name``, sampled by ``engine``.
+
+    Args:
+        name: ``"tiny"`` (the embedded policy of ``env``), ``"smollm2"``, a model folder, a GGUF file, or a
+            name on the hub.
+        config: of the run: ``rollout.slots``, ``rollout.sleep`` and ``rollout.chat_template_kwargs``.
+        env: the benchmark.
+        engine: ``"hf"``, ``"vllm"``, or the address of a vLLM server.
+        suite: of a world of one's own, in which ``"tiny"`` is made at home (``siri.policies.words``).
+
+    Raises:
+        ConfigError: it cannot be loaded, or the engine cannot do what the configuration asks for.
+    """
+    from safetensors import SafetensorError
+
+    from siri.policies import HFPolicy
+    from siri.policies.checkpoints import located
+    from siri.policies.quiet import quiet_transformers
+    from siri.policies.tiny import EMBEDDED, base_path
+
+    foreign = name == "tiny" and env not in EMBEDDED
+    check_engine(engine)
+    sleep = config.rollout.sleep
+    more: dict[str, Any] = {
+        "slots": config.rollout.slots,
+        "chat_template_kwargs": config.rollout.chat_template_kwargs,
+    }
+    if sleep and engine == "hf":
+        raise ConfigError(
+            "got rollout.sleep with engine='hf', expected an engine that sleeps; fix: engine='vllm'"
+        )
+    try:
+        with quiet_transformers():
+            home = "alfworld" if foreign else env
+            path = str(base_path(home)) if name == "tiny" else located(name)
+            if engine == "vllm":
+                from siri.policies.vllm import VLLMPolicy
+
+                return VLLMPolicy.load(path, sleep=sleep, **more)
+            if engine != "hf":
+                from siri.policies.vllm_server import VLLMServerPolicy
+
+                return VLLMServerPolicy.load(path, url=engine, **more)
+            loaded = HFPolicy.load(path, **more)
+    except SiriError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ConfigError(
+            f"got policy {name!r} that cannot be loaded ({first_line(error)}); fix: its path"
+        ) from error
+    if foreign and suite is not None:
+        from siri.policies.words import at_home_in
+
+        return at_home_in(_scenes(suite), loaded, seed=config.seed)
+    return loaded
+
+
+def _scenes(suite: Suite) -> list[Scene]:
+    """How the first tasks of a suite begin."""
+    from siri import doors
+    from siri.policies.words import Scene
+
+    found, env = [], doors.seat_of(suite.make_env)
+    goals = tuple(dict.fromkeys(task.goal for tasks in suite.tasks.values() for task in tasks))
+    for task in suite.split("train")[:_SCENES]:
+        observation, info = env.reset(seed=0, options={"task": task})
+        prompt = doors.prompted(suite.prompter, task, [], observation, info["admissible"])
+        found.append(Scene(prompt, (*goals, observation), tuple(info["admissible"])))
+    return found

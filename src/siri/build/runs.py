@@ -1,0 +1,95 @@
+"""All parts of a run, put together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from siri.build.losses import objective as configured
+from siri.build.worlds import check_splits
+from siri.errors import ConfigError, first_line
+
+if TYPE_CHECKING:
+    from siri.config import RunConfig
+    from siri.curriculum import Curriculum
+    from siri.protocols import Objective, Policy, Progress, SkillMiner, Validator
+    from siri.rollout.suite import Suite
+
+__all__ = ["run"]
+
+
+def run(
+    suite: Suite,
+    policy: Policy,
+    miner: SkillMiner | None,
+    config: RunConfig,
+    *,
+    objective: Objective | None = None,
+    validator: Validator | None = None,
+    recipe: str | None = None,
+    advice: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Curriculum:
+    """The parts of a run, put together as configured.
+
+    Args:
+        suite: the benchmark.
+        policy: what is trained.
+        miner: who writes skills; None is GiGPO alone.
+        config: of the run.
+        objective: None makes the configured one.
+        validator: None makes the configured one.
+        recipe: a method of ``siri.recipes``, whose parts stand in for those that are None; its settings
+            are those of ``config`` already.
+        advice: YAML file with words for the recipe's teacher by kind of task, ``"*"`` for all others. The
+            run then needs no miner, and has none.
+        progress: told how far each part has come.
+
+    Raises:
+        ConfigError: none of the splits to evaluate is the suite's, two parts do not fit together, or the
+            recipe does not get the words or skills that it needs.
+    """
+    from siri.curriculum import Curriculum
+    from siri.recipes import Parts, method
+    from siri.skills import StopAfter
+
+    check_splits(suite, config)
+    found = Parts()
+    if recipe is not None:
+        made = method(recipe)
+        words = None if advice is None else _advice(Path(advice))
+        found = made.parts(config, miner=miner is not None, advice=words)
+        miner = miner if made.mines and words is None else found.miner
+    elif advice is not None:
+        raise ConfigError("got advice=... without a recipe, expected one with a teacher; fix: recipe='sdar'")
+    limit = config.mining.max_failures
+    return Curriculum(
+        suite,
+        policy,
+        miner=miner,
+        objective=objective or found.objective or configured(config),
+        validator=validator or found.validator,
+        config=config,
+        retriever=found.retriever,
+        gate=found.gate,
+        hooks=found.hooks,
+        on_miner_fault=None if limit is None else StopAfter(limit),
+        progress=progress,
+    )
+
+
+def _advice(path: Path) -> dict[str, str]:
+    """Words by kind of task."""
+    from siri.strict_yaml import StrictYAMLError, load_strict
+
+    try:
+        found = load_strict(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, StrictYAMLError) as error:
+        raise ConfigError(
+            f"got advice {str(path)[-100:]} that cannot be read ({first_line(error)}); fix: its path or YAML"
+        ) from error
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise ConfigError(
+            f"got advice {str(path)[-100:]} that is no mapping of texts, expected kind: words; fix: its YAML"
+        )
+    return {str(kind): text for kind, text in found.items()}
