@@ -72,12 +72,13 @@ def test_a_miner_s_skills_are_normalised() -> None:
     assert (skill.created, len(skill.strategy), skill.sources, skill.prompts, odd) == (0, 2000, ("a",), (), 0)
 
 
-def test_exits_of_a_miner_s_thread_are_raised_where_it_is_waited_for() -> None:
+@pytest.mark.parametrize("timeout", [None, 5.0])
+def test_an_exit_of_a_miner_is_a_mining_that_failed(timeout: float | None) -> None:
     def leave():
         raise SystemExit(3)
 
-    with pytest.raises(SystemExit):
-        doors.mined(doors.miner(Miner(leave)), [], timeout=5)
+    with pytest.raises(MinerFault, match="miner Miner: SystemExit: 3"):
+        doors.mined(doors.miner(Miner(leave)), [], timeout=timeout)
 
 
 def select(answer):

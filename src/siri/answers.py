@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import numbers
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,8 @@ __all__ = [
 
 ROUNDING = 1e-3
 """A log-prob may be this far above 0, as half precision rounds; it is then taken as 0."""
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+"""Where an object lies in memory: the seed does not fix it, and it tells nobody anything."""
 _INFO = ("admissible", "success", "anchor", "valid")
 _LENGTH = 2_000
 """Characters of a skill's condition or strategy; prompts show far less (``siri.skills.SkillGuard``)."""
@@ -238,7 +241,7 @@ def words(error: BaseException) -> str:
         said = str(error)
     except Exception as second:  # noqa: BLE001 (an exception of somebody's own may do anything)
         said = f"and {type(second).__name__} when asked what it says"
-    line = " ".join(said.split())
+    line = " ".join(_ADDRESS.sub("", said).split())
     return line if len(line) <= 120 else f"{line[:120]}…"
 
 
@@ -276,7 +279,7 @@ def _info(found: object, name: str) -> Info:
         )
     try:
         hash(anchor)
-    except TypeError:
+    except Exception:  # noqa: BLE001 (an object of somebody's own may do anything)
         raise EnvironmentFault(
             f"got info['anchor']={_short(anchor)} from {name}, expected something hashable; fix: a tuple"
         ) from None
@@ -314,10 +317,11 @@ def _plain(found: object) -> object:
     """A scalar of numpy or torch as Python's own; anything else as it is."""
     if isinstance(found, bool | int | float | str) or found is None:
         return found
-    item = getattr(found, "item", None)
-    if not callable(item) or getattr(found, "ndim", None) != 0:
+    try:
+        item = getattr(found, "item", None)
+        return item() if callable(item) and getattr(found, "ndim", None) == 0 else None
+    except Exception:  # noqa: BLE001 (an object of somebody's own may do anything)
         return None
-    return item()
 
 
 def _encodes(text: str) -> bool:
@@ -336,4 +340,5 @@ def _short(value: object) -> str:
         text = repr(value)
     except Exception:  # noqa: BLE001 (an object of somebody's own may do anything)
         text = f"a {type(value).__name__}"
+    text = _ADDRESS.sub("", text)
     return text if len(text) <= 80 else f"{text[:80]}…"

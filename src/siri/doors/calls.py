@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from siri import answers
 from siri.deadline import within
 from siri.doors.names import name_of
-from siri.errors import EnvironmentFault, MinerFault, PartFault, PolicyFault, SiriError
+from siri.errors import MinerFault, PartFault, PolicyFault, SiriError
 from siri.processes import users_interrupt
 from siri.protocols import (
     BoundMiner,
@@ -41,7 +41,6 @@ __all__ = [
     "generated",
     "judged",
     "mined",
-    "of_environment",
     "parsed",
     "probed",
     "prompted",
@@ -196,20 +195,16 @@ def closed(given: object) -> None:
 
 
 def asked(fault: type[SiriError], who: str, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
-    """Call somebody else's code; whatever it raises besides siri's own errors is ``fault``."""
+    """Call somebody else's code; whatever it raises besides siri's own errors is ``fault``.
+
+    So is an exit, an interrupt that is not the user's, and what libraries raise past ``Exception`` (a panic
+    of a library in Rust, a cancelled task of asyncio).
+    """
     try:
         return function(*given, **named)
     except SiriError:
         raise
-    except Exception as error:
-        raise fault(f"{who}{answers.raised(error)}") from error
-
-
-def of_environment(who: str, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
-    """Call an environment's code: an exit or an interrupt that it raises is its fault too."""
-    try:
-        return asked(EnvironmentFault, who, function, *given, **named)
-    except (SystemExit, KeyboardInterrupt) as error:
+    except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and users_interrupt():
             raise
-        raise EnvironmentFault(f"{who}{answers.raised(error)}") from error
+        raise fault(f"{who}{answers.raised(error)}") from error

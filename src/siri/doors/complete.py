@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from siri import answers
-from siri.doors.calls import of_environment
+from siri.doors.calls import asked
 from siri.doors.names import inside, name_of
 from siri.doors.wrappers import Here, Observing, Plain, Playing, Told, Unbound
 from siri.errors import ConfigError, EnvironmentFault
@@ -86,7 +86,7 @@ def seat_of(make_env: Callable[[], Environment]) -> Seat:
     Raises:
         EnvironmentFault: making it raised anything at all.
     """
-    return seat(of_environment("", make_env))
+    return seat(asked(EnvironmentFault, "", make_env))
 
 
 def miner(given: SkillMiner) -> BoundMiner:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from siri import answers
-from siri.doors.calls import closed, judged, of_environment
+from siri.doors.calls import asked, closed, judged
 from siri.doors.names import Wrapper, name_of
 from siri.errors import ConfigError, EnvironmentFault
 from siri.protocols import (
@@ -63,7 +63,10 @@ class Here(Wrapper[Environment]):
         who = type(getattr(self.given, "given", self.given)).__name__
 
         def wait() -> Any:
-            return check(of_environment(f"{who}.{name}: ", call, *arguments, **named), who)
+            said = f"{who}.{name}: "
+            found = asked(EnvironmentFault, said, call, *arguments, **named)
+            # an object of somebody's own may raise at any touch
+            return asked(EnvironmentFault, said, check, found, who)
 
         return wait
 

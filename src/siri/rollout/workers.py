@@ -12,11 +12,12 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 
-from siri import doors
+from siri import answers, doors
 from siri.errors import ConfigError, EnvironmentFault, EnvironmentTimeout, SiriError, revived
 from siri.protocols import Environment, Seat
 from siri.types import Info
@@ -50,10 +51,15 @@ class ProcessEnvironment:
         context.set_forkserver_preload(
             ["siri.rollout.workers", *(["gymnasium"] if "gymnasium" in sys.modules else [])]
         )
+        try:
+            made = cloudpickle.dumps(make_env)
+        except Exception as error:
+            raise ConfigError(
+                f"got an environment that cannot travel to a process ({answers.raised(error)}), expected "
+                "one that cloudpickle takes; fix: make it inside make_env, or rollout.processes=false"
+            ) from error
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(
-            target=_serve, args=(theirs, cloudpickle.dumps(make_env)), daemon=True
-        )
+        self._process = context.Process(target=_serve, args=(theirs, made), daemon=True)
         self._process.start()
         theirs.close()
         self._allowance = _START
@@ -76,9 +82,16 @@ class ProcessEnvironment:
 
     def begin(self, name: str, *arguments: Any, **named: Any) -> Callable[[], Any]:
         """Send the call ``name(*arguments, **named)``; what is returned waits for its result."""
+        try:
+            data = ForkingPickler.dumps((name, arguments, named))
+        except Exception as error:
+            raise EnvironmentFault(
+                f"got a task that cannot travel to its process ({answers.raised(error)}), expected plain "
+                "data; fix: Task.source, or rollout.processes=false"
+            ) from error
         # a process that has ended is found out by the wait
         with contextlib.suppress(OSError):
-            self._pipe.send((name, arguments, named))
+            self._pipe.send_bytes(data)
         deadline = time.monotonic() + self.timeout + self._allowance
         return lambda: self._receive(name, deadline)
 
@@ -94,7 +107,7 @@ class ProcessEnvironment:
                     f"got no answer to {name} within {self.timeout:g} s, expected one; fix: the environment, "
                     "or rollout.timeout"
                 )
-            kind, value = self._pipe.recv()
+            data = self._pipe.recv_bytes()
         except (EOFError, OSError) as error:
             self._process.join(1.0)
             code = self._process.exitcode
@@ -107,6 +120,13 @@ class ProcessEnvironment:
                 ) from None
             raise EnvironmentFault(f"got an environment whose process ended (exit code {code})") from error
         self._allowance = 0.0
+        try:
+            kind, value = ForkingPickler.loads(data)
+        except Exception as error:
+            raise EnvironmentFault(
+                f"got an answer to {name} that cannot be read from its process ({answers.raised(error)}), "
+                "expected plain data; fix: info of text and numbers"
+            ) from error
         if kind == "result":
             return value
         raise revived(kind, value)
@@ -139,7 +159,17 @@ def _serve(pipe: Connection, make_env: bytes) -> None:
             answer = "result", seat.begin(name, *arguments, **named)()
         except SiriError as error:
             answer = type(error).__name__, str(error)
-        pipe.send(answer)
+        _send(pipe, answer)
+
+
+def _send(pipe: Connection, answer: tuple[str, Any]) -> None:
+    """Send an answer, or say that it cannot travel: the world lives on."""
+    try:
+        data = ForkingPickler.dumps(answer)
+    except Exception as error:  # noqa: BLE001 (objects of somebody's own may do anything)
+        said = f"got an answer that cannot leave its process ({answers.raised(error)}), expected plain data"
+        data = ForkingPickler.dumps((EnvironmentFault.__name__, f"{said}; fix: info of text and numbers"))
+    pipe.send_bytes(data)
 
 
 def _end_with_parent() -> None:
