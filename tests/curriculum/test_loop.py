@@ -128,7 +128,7 @@ def test_wins_of_past_iterations_are_distilled_again_and_of_the_mining_phase_too
         run = fresh(Writer(), load_config(SMOKE, assignments=[*REPLAY, f"internalization.replay={replay}"]))
         for i in run:
             rl = sum(len(g.trajectories) for g in i.groups)
-            yield i.phase, len(run.replay.rows({"right"})), int(i.metrics["learn/rows"]) - rl
+            yield i.phase, len(run.teaching.replay.rows({"right"})), int(i.metrics["learn/rows"]) - rl
 
     phases, kept, learned = zip(*played(100), strict=True)
     start = phases.index(Phase.INTERNALIZATION)
@@ -145,7 +145,7 @@ def test_an_interrupted_run_with_replay_goes_on_to_the_same_end(tmp_path: Path) 
     expected = record(whole)
     part = fresh(Writer(), config)
     record(part, len(expected) - 2)
-    assert part.replay.rows({"right"})
+    assert part.teaching.replay.rows({"right"})
     checkpoint.save(part, tmp_path)
     rest = fresh(Writer(), config)
     checkpoint.restore(rest, checkpoint.latest(tmp_path))

@@ -18,10 +18,10 @@ from siri.algos.objectives import TokenBatch, TokenScores
 from siri.errors import ConfigError
 from siri.models.adapters import has_adapter
 from siri.models.dropout import remove_dropout
-from siri.processes import Processes
 from siri.progress import Silent, during
 from siri.protocols import Objective, Progress
 from siri.training.batches import Totals, collate, micro_batches, minibatches
+from siri.training.forward import Forward
 from siri.training.job import on_cpu
 from siri.training.passes import Scorer, mode, reference_logprobs
 from siri.training.rows import Row
@@ -125,6 +125,9 @@ class Learner:
             self._scorer = self._accelerator.prepare(self._scorer)
         optimizer = torch.optim.AdamW(_parameter_groups(model, weight_decay), lr=lr, betas=betas)
         self._optimizer = self._accelerator.prepare(optimizer)
+        self._forward = Forward(
+            self._scorer, self._accelerator, max_tokens=max_tokens_per_micro_batch, pad_id=pad_id
+        )
         self.trouble = ""
         """Why steps of the last update were skipped; empty when none was."""
         self._reference = reference
@@ -151,7 +154,7 @@ class Learner:
         taken, self.trouble = 0, ""
         with mode(self._scorer, training=False):
             if self.recompute and steps:
-                rows, gap = self._recomputed(rows)
+                rows, gap = self._forward.recomputed(rows)
                 sums["learn/logprob_gap"] = gap
         epochs = self.epochs if steps else 0
         with mode(self._scorer, training=True), during(self.progress, "learning", epochs * steps):
@@ -190,26 +193,21 @@ class Learner:
         device: torch.device = self._accelerator.device
         return device
 
-    @torch.no_grad()
     def gap(self, rows: Sequence[Row]) -> float:
         """Mean of log π(old) − log π(now) over the internalised tokens of ``rows``, under the plain prompts.
 
         Of fresh rows before an update, this is what distillation has to close. The number that the objective
         reports is of replayed rows too, in the middle of its steps. A collective; 0 without such tokens.
         """
-        total, tokens = 0.0, 0
-        parts = micro_batches(Processes.current().share(rows), max_tokens=self.max_tokens)
-        filler = micro_batches(rows[:1], max_tokens=self.max_tokens)
-        with mode(self._scorer, training=False):
-            for number in range(self._most(len(parts))):
-                part = parts[number] if number < len(parts) else filler[0]
-                batch = collate(part, pad_id=self.pad_id).to(self.device)
-                now: Tensor = self._scorer(batch, entropy=False)[0]
-                if number < len(parts):
-                    total += float((batch.old_logprobs - now)[batch.int_mask].sum())
-                    tokens += int(batch.int_mask.sum())
-        shares = Processes.current().gather([(total, tokens)])
-        return sum(share[0] for share in shares) / max(sum(share[1] for share in shares), 1)
+        return self._forward.gap(rows)
+
+    def score(self, rows: Sequence[Row]) -> list[tuple[tuple[float, ...], ...]]:
+        """Log-probs of the sampled tokens of every row, by span, under the weights as they are now.
+
+        A collective: every process is given all rows, computes its share, and gets all numbers. Neither the
+        weights nor a generator nor the mode of the model changes.
+        """
+        return self._forward.score(rows)
 
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
         """Parameters and persistent buffers by name, tied ones once; with an adapter, its own alone.
@@ -245,12 +243,12 @@ class Learner:
         totals = replace(totals, teaches=totals.teaches or self.taught)
         metrics: defaultdict[str, float] = defaultdict(float)
         # apart, as rows of L_int need no pass of the reference model
-        own = self._share(rows)
+        own = self._forward.share(rows)
         kinds = [[row for row in own if row.kind == kind] for kind in ("rl", "int")]
         parts = [part for some in kinds for part in micro_batches(some, max_tokens=self.max_tokens)]
         filler = parts[:1] or micro_batches(rows[:1], max_tokens=self.max_tokens)
         # Every process must run equally many passes: the shorter ones repeat a part with nothing to learn.
-        idle = self._most(len(parts)) - len(parts)
+        idle = self._forward.most(len(parts)) - len(parts)
         live = [True] * len(parts) + [False] * idle
         for number, (part, counts) in enumerate(zip(parts + filler * idle, live, strict=True)):
             batch = self._batch(part, totals, int_scale, counts)
@@ -266,7 +264,7 @@ class Learner:
             if measure_gap:
                 gap = (scores.logprobs.detach() - batch.old_logprobs).abs()[batch.rl_mask].sum()
                 metrics["learn/logprob_gap"] += float(gap) / max(totals.rl_tokens, 1.0)
-        reduced = {name: self._total(value) for name, value in metrics.items()}
+        reduced = {name: self._forward.total(value) for name, value in metrics.items()}
         norm = float(whole(self._accelerator.clip_grad_norm_(self._scorer.parameters(), self.grad_clip)))
         usable = math.isfinite(norm) and math.isfinite(reduced.get("learn/loss", 0.0))
         if usable:
@@ -301,74 +299,6 @@ class Learner:
         with self._accelerator.autocast():
             return replace(batch, reference_logprobs=reference_logprobs(self._reference, batch))
 
-    def score(self, rows: Sequence[Row]) -> list[tuple[tuple[float, ...], ...]]:
-        """Log-probs of the sampled tokens of every row, by span, under the weights as they are now.
-
-        A collective: every process is given all rows, computes its share, and gets all numbers. Neither the
-        weights nor a generator nor the mode of the model changes.
-        """
-        found: list[tuple[int, tuple[tuple[float, ...], ...]]] = []
-        places = {id(row): place for place, row in enumerate(rows)}
-        with mode(self._scorer, training=False):
-            for part, _, logprobs in self._passes(rows):
-                for row, values in zip(part, logprobs.tolist(), strict=True):
-                    found.append((places[id(row)], _of_spans(row, values)))
-        everybody = sorted(Processes.current().gather(found), key=lambda pair: pair[0])
-        return [spans for _, spans in everybody]
-
-    def _recomputed(self, rows: Sequence[Row]) -> tuple[list[Row], float]:
-        """RL rows with the model's own log-probs, and the mean distance to the stored ones."""
-        sampled = [row for row in rows if row.kind == "rl"]
-        fresh: list[tuple[int, Row]] = []
-        distance = 0.0
-        places = {id(row): place for place, row in enumerate(sampled)}
-        for part, batch, logprobs in self._passes(sampled):
-            distance += float((logprobs - batch.old_logprobs).abs()[batch.rl_mask].sum())
-            for row, values in zip(part, logprobs.tolist(), strict=True):
-                spans = tuple(
-                    replace(span, logprobs=own, rollout=span.rollout or span.logprobs)
-                    for span, own in zip(row.spans, _of_spans(row, values), strict=True)
-                )
-                fresh.append((places[id(row)], replace(row, spans=spans)))
-        gap = self._total(distance) / max(Totals.of(sampled).rl_tokens, 1.0)
-        everybody = sorted(Processes.current().gather(fresh), key=lambda pair: pair[0])
-        return [row for _, row in everybody] + [row for row in rows if row.kind == "int"], gap
-
-    @torch.no_grad()
-    def _passes(self, rows: Sequence[Row]) -> Iterator[tuple[list[Row], TokenBatch, Tensor]]:
-        """This process's share of ``rows`` in parts, each with its batch and log-probs.
-
-        Every process runs equally many forward passes; what a shorter share runs in addition is not returned.
-        """
-        totals = Totals.of(rows)
-        parts = micro_batches(self._share(rows), max_tokens=self.max_tokens)
-        filler = micro_batches(rows[:1], max_tokens=self.max_tokens)
-        for number in range(self._most(len(parts))):
-            part = parts[number] if number < len(parts) else filler[0]
-            batch = collate(part, pad_id=self.pad_id, totals=totals).to(self._accelerator.device)
-            logprobs: Tensor = self._scorer(batch, entropy=False)[0]
-            if number < len(parts):
-                yield part, batch, logprobs
-
-    def _share(self, rows: Sequence[Row]) -> list[Row]:
-        """This process's rows: every n-th by length, so that all have about as much to do."""
-        return Processes.current().share(sorted(rows, key=lambda row: len(row.ids), reverse=True))
-
-    def _total(self, value: float) -> float:
-        if self._accelerator.num_processes == 1:
-            return float(value)
-        return float(self._gathered(value).sum())
-
-    def _most(self, value: int) -> int:
-        return value if self._accelerator.num_processes == 1 else int(self._gathered(value).max())
-
-    def _gathered(self, value: float) -> Tensor:
-        dtype = torch.float32 if self._accelerator.device.type == "mps" else torch.float64
-        gathered: Tensor = self._accelerator.gather(
-            torch.tensor([value], dtype=dtype, device=self._accelerator.device)
-        )
-        return gathered
-
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -376,11 +306,6 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, A
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
-
-
-def _of_spans(row: Row, values: Sequence[float]) -> tuple[tuple[float, ...], ...]:
-    """The values at the tokens of each span of a row."""
-    return tuple(tuple(values[s.start : s.start + len(s.logprobs)]) for s in row.spans)
 
 
 def _count(rows: Sequence[Row], kind: str) -> int:

@@ -1,0 +1,130 @@
+"""Log-probs of many rows without gradients, the work shared by the processes of the job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from accelerate import Accelerator  # type: ignore[import-untyped]
+from torch import Tensor
+
+from siri.algos.objectives import TokenBatch
+from siri.processes import Processes
+from siri.training.batches import Totals, collate, micro_batches
+from siri.training.passes import mode
+from siri.training.rows import Row
+
+__all__ = ["Forward"]
+
+
+class Forward:
+    """Forward passes over rows; every method is a collective, and every process is given all rows.
+
+    Args:
+        scorer: the model, as ``siri.training.passes.Scorer`` or a wrapper around one.
+        accelerator: of the job.
+        max_tokens: padded tokens of one pass.
+        pad_id: any token id of the model.
+    """
+
+    def __init__(self, scorer: Any, accelerator: Accelerator, *, max_tokens: int, pad_id: int) -> None:
+        self.scorer, self.accelerator = scorer, accelerator
+        self.max_tokens, self.pad_id = max_tokens, pad_id
+
+    def score(self, rows: Sequence[Row]) -> list[tuple[tuple[float, ...], ...]]:
+        """Log-probs of the sampled tokens of every row, by span, under the weights as they are now.
+
+        A collective: every process is given all rows, computes its share, and gets all numbers. Neither the
+        weights nor a generator nor the mode of the model changes.
+        """
+        found: list[tuple[int, tuple[tuple[float, ...], ...]]] = []
+        places = {id(row): place for place, row in enumerate(rows)}
+        with mode(self.scorer, training=False):
+            for part, _, logprobs in self.passes(rows):
+                for row, values in zip(part, logprobs.tolist(), strict=True):
+                    found.append((places[id(row)], _of_spans(row, values)))
+        everybody = sorted(Processes.current().gather(found), key=lambda pair: pair[0])
+        return [spans for _, spans in everybody]
+
+    @torch.no_grad()
+    def gap(self, rows: Sequence[Row]) -> float:
+        """Mean of log π(old) − log π(now) over the internalised tokens of ``rows``, under the plain prompts.
+
+        Of fresh rows before an update, this is what distillation has to close. The number that the objective
+        reports is of replayed rows too, in the middle of its steps. A collective; 0 without such tokens.
+        """
+        total, tokens = 0.0, 0
+        parts = micro_batches(Processes.current().share(rows), max_tokens=self.max_tokens)
+        filler = micro_batches(rows[:1], max_tokens=self.max_tokens)
+        with mode(self.scorer, training=False):
+            for number in range(self.most(len(parts))):
+                part = parts[number] if number < len(parts) else filler[0]
+                batch = collate(part, pad_id=self.pad_id).to(self.accelerator.device)
+                now: Tensor = self.scorer(batch, entropy=False)[0]
+                if number < len(parts):
+                    total += float((batch.old_logprobs - now)[batch.int_mask].sum())
+                    tokens += int(batch.int_mask.sum())
+        shares = Processes.current().gather([(total, tokens)])
+        return sum(share[0] for share in shares) / max(sum(share[1] for share in shares), 1)
+
+    def recomputed(self, rows: Sequence[Row]) -> tuple[list[Row], float]:
+        """RL rows with the model's own log-probs, and the mean distance to the stored ones."""
+        sampled = [row for row in rows if row.kind == "rl"]
+        fresh: list[tuple[int, Row]] = []
+        distance = 0.0
+        places = {id(row): place for place, row in enumerate(sampled)}
+        for part, batch, logprobs in self.passes(sampled):
+            distance += float((logprobs - batch.old_logprobs).abs()[batch.rl_mask].sum())
+            for row, values in zip(part, logprobs.tolist(), strict=True):
+                spans = tuple(
+                    replace(span, logprobs=own, rollout=span.rollout or span.logprobs)
+                    for span, own in zip(row.spans, _of_spans(row, values), strict=True)
+                )
+                fresh.append((places[id(row)], replace(row, spans=spans)))
+        gap = self.total(distance) / max(Totals.of(sampled).rl_tokens, 1.0)
+        everybody = sorted(Processes.current().gather(fresh), key=lambda pair: pair[0])
+        return [row for _, row in everybody] + [row for row in rows if row.kind == "int"], gap
+
+    @torch.no_grad()
+    def passes(self, rows: Sequence[Row]) -> Iterator[tuple[list[Row], TokenBatch, Tensor]]:
+        """This process's share of ``rows`` in parts, each with its batch and log-probs.
+
+        Every process runs equally many forward passes; what a shorter share runs in addition is not returned.
+        """
+        totals = Totals.of(rows)
+        parts = micro_batches(self.share(rows), max_tokens=self.max_tokens)
+        filler = micro_batches(rows[:1], max_tokens=self.max_tokens)
+        for number in range(self.most(len(parts))):
+            part = parts[number] if number < len(parts) else filler[0]
+            batch = collate(part, pad_id=self.pad_id, totals=totals).to(self.accelerator.device)
+            logprobs: Tensor = self.scorer(batch, entropy=False)[0]
+            if number < len(parts):
+                yield part, batch, logprobs
+
+    def share(self, rows: Sequence[Row]) -> list[Row]:
+        """This process's rows: every n-th by length, so that all have about as much to do."""
+        return Processes.current().share(sorted(rows, key=lambda row: len(row.ids), reverse=True))
+
+    def total(self, value: float) -> float:
+        """The sum of the processes' values."""
+        if self.accelerator.num_processes == 1:
+            return float(value)
+        return float(self._gathered(value).sum())
+
+    def most(self, value: int) -> int:
+        """The largest of the processes' values."""
+        return value if self.accelerator.num_processes == 1 else int(self._gathered(value).max())
+
+    def _gathered(self, value: float) -> Tensor:
+        dtype = torch.float32 if self.accelerator.device.type == "mps" else torch.float64
+        gathered: Tensor = self.accelerator.gather(
+            torch.tensor([value], dtype=dtype, device=self.accelerator.device)
+        )
+        return gathered
+
+
+def _of_spans(row: Row, values: Sequence[float]) -> tuple[tuple[float, ...], ...]:
+    """The values at the tokens of each span of a row."""
+    return tuple(tuple(values[s.start : s.start + len(s.logprobs)]) for s in row.spans)
