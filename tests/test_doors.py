@@ -48,7 +48,7 @@ class Helpful:
 
 
 def test_the_fakes_run_all_phases_without_a_model() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     run = Curriculum(
         scripted_suite(),
         ScriptedPolicy(reply),
@@ -63,7 +63,7 @@ def test_the_fakes_run_all_phases_without_a_model() -> None:
     assert run.bank.get("skill").uses > 0
     assert all("learn/loss" not in i.metrics for i in iterations)
     assert iterations[-1].metrics["arm/skill/success"] == 1.0
-    assert time.monotonic() - began < 10  # two seconds on a machine of one's own
+    assert time.process_time() - began < 2  # of this process: a busy machine does not count
 
 
 def test_a_policy_without_weights_cannot_be_trained() -> None:

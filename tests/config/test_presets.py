@@ -34,3 +34,9 @@ def test_presets_survive_json(name: str) -> None:
 def test_unknown_preset() -> None:
     with pytest.raises(ConfigError, match="got preset 'big'"):
         preset("big")
+
+
+def test_a_mistyped_preset_is_told_its_neighbour_in_a_short_sentence() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'embedded'") as caught:
+        preset("embeded", "webshop")
+    assert len(str(caught.value)) <= 300

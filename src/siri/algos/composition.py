@@ -12,7 +12,7 @@ from torch import Tensor
 from siri.algos.records import Loss, TokenBatch, TokenScores
 from siri.errors import ConfigError
 
-__all__ = ["LossFunction", "Scaled", "Sum", "Term", "needs_reference", "report"]
+__all__ = ["LossFunction", "Scaled", "Sum", "Term", "needs_reference", "report", "terms"]
 
 LossFunction: TypeAlias = Callable[[TokenBatch, TokenScores], Loss]
 Function = TypeVar("Function", bound=LossFunction)
@@ -51,10 +51,10 @@ class Term:
         return False
 
     def __add__(self, other: LossFunction) -> Sum:
-        return Sum((*_parts(self), *_parts(other)))
+        return Sum((*terms(self), *terms(other)))
 
     def __radd__(self, other: LossFunction | int) -> Sum:
-        return Sum((*(() if other == 0 else _parts(other)), *_parts(self)))  # type: ignore[arg-type]
+        return Sum((*(() if other == 0 else terms(other)), *terms(self)))  # type: ignore[arg-type]
 
     def __sub__(self, other: LossFunction) -> Sum:
         return self + Scaled(other, -1.0)
@@ -122,5 +122,6 @@ def report(value: Tensor, metrics: Mapping[str, Tensor]) -> Loss:
     return Loss(value, dict(zip(metrics, numbers, strict=True)))
 
 
-def _parts(term: LossFunction) -> tuple[LossFunction, ...]:
-    return term.terms if isinstance(term, Sum) else (term,)
+def terms(loss: LossFunction) -> tuple[LossFunction, ...]:
+    """What a sum adds up; any other loss alone."""
+    return loss.terms if isinstance(loss, Sum) else (loss,)

@@ -4,6 +4,7 @@ seconds, ``paper`` the papers' scale.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -148,5 +149,8 @@ def preset(name: str, env: str = "alfworld") -> RunConfig:
     if name in PRESETS and other != env and f"{env}-{rest}" in PRESETS:
         raise ConfigError(f"got preset {name!r} for {env}, expected {env}-{rest}; fix: it, or env={other!r}")
     if name not in PRESETS:
-        raise ConfigError(f"got preset {name!r}, expected one of {sorted(PRESETS)}; fix: choose one")
+        known = [key.removeprefix(f"{env}-") for key in PRESETS if key.startswith(f"{env}-")] or list(PRESETS)
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "choose one"
+        raise ConfigError(f"got preset {name[:60]!r} for {env}, expected one of {known}; fix: {hint}")
     return PRESETS[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from siri.algos.composition import terms
 from siri.algos.objectives import Loss, TokenBatch, TokenScores
 from siri.doors import name_of
 from siri.errors import ConfigError
@@ -21,7 +22,8 @@ def try_objective(objective: Objective, *, reference: bool, taught: bool = False
         taught: whether they will have those of a teacher.
 
     Raises:
-        ConfigError: it reads what batches will not have, or returns something else than a ``Loss``.
+        ConfigError: it reads what batches will not have, returns something else than a ``Loss``, or one of
+            its terms is a number without a gradient.
     """
     ones, zeros = torch.ones(2, 2), torch.zeros(2, 2)
     first, second = torch.tensor([[True], [False]]).expand(2, 2), torch.tensor([[False], [True]]).expand(2, 2)
@@ -41,7 +43,8 @@ def try_objective(objective: Objective, *, reference: bool, taught: bool = False
         teacher_logprobs=-ones if taught else None,
         teacher_mask=first if taught else None,
     )
-    loss = objective(batch, TokenScores((-ones).requires_grad_(), ones.clone().requires_grad_()))
+    scores = TokenScores((-ones).requires_grad_(), ones.clone().requires_grad_())
+    loss = objective(batch, scores)
     name = name_of(objective)
     if not isinstance(loss, Loss):
         raise ConfigError(f"got {type(loss).__name__} from {name}, expected a siri.algos.Loss")
@@ -50,3 +53,10 @@ def try_objective(objective: Objective, *, reference: bool, taught: bool = False
             f"got a loss of shape {tuple(loss.value.shape)} and value {loss.value.tolist()} from {name}, "
             "expected a finite scalar"
         )
+    for term in terms(objective):
+        value = term(batch, scores).value
+        if bool(value) and not value.requires_grad:
+            raise ConfigError(
+                f"got a loss of {float(value):g} from {name_of(term)} without a gradient, expected one that "
+                "depends on scores.logprobs; fix: no detach() or item() on the way"
+            )
