@@ -13,12 +13,12 @@ from siri.errors import CheckpointError, ConfigError
 from siri.skills import bank_file, bank_page
 from siri.skills.evidence import Evidence, Observation, SkillRecord, UtilityEstimator, union
 from siri.skills.history import Family, History, Prefix, Shrunk
+from siri.skills.joining import RANK, join, joined
 from siri.skills.likeness import Likeness, jaccard, normalize, words
 from siri.types import Skill, SkillStatus
 
 __all__ = ["PROVEN", "SkillBank", "SkillRecord", "jaccard", "normalize", "skill_id", "words"]
 
-_RANK = {status: rank for rank, status in enumerate(SkillStatus)}
 LIVE = (SkillStatus.CANDIDATE, SkillStatus.ACTIVE)
 """Statuses that a task may be shown, and that take a place in the bank."""
 PROVEN = (SkillStatus.ACTIVE, SkillStatus.INTERNALIZED)
@@ -130,18 +130,18 @@ class SkillBank:
         twin = self.duplicate_of(skill)
         if twin is not None:
             old = self._records[twin]
-            joined = replace(
+            grown = replace(
                 old.skill,
-                sources=_joined(old.skill.sources, skill.sources),
-                prompts=_joined(old.skill.prompts, skill.prompts),
+                sources=joined(old.skill.sources, skill.sources),
+                prompts=joined(old.skill.prompts, skill.prompts),
             )
-            self._store(replace(old, skill=joined))
+            self._store(replace(old, skill=grown))
             return False
         if skill.id in self._records:
             raise ConfigError(f"got a second skill with id {skill.id!r}, expected one text for each id")
         if not self._make_room(skill):
             return False
-        ordered = replace(skill, sources=_joined(skill.sources), prompts=_joined(skill.prompts))
+        ordered = replace(skill, sources=joined(skill.sources), prompts=joined(skill.prompts))
         self._store(SkillRecord(ordered, priority=priority))
         return True
 
@@ -178,7 +178,7 @@ class SkillBank:
     def set_status(self, skill_id: str, status: SkillStatus, iteration: int, *, reason: str = "") -> None:
         """Move a skill on. A status is never taken back: ``ConfigError`` otherwise."""
         record = self.get(skill_id)
-        if _RANK[status] < _RANK[record.status]:
+        if RANK[status] < RANK[record.status]:
             final = "; retired is final" if record.status is SkillStatus.RETIRED else ""
             raise ConfigError(
                 f"got status {status.value} for the {record.status.value} skill {skill_id!r}{final}"
@@ -227,11 +227,11 @@ class SkillBank:
             estimator=self._estimator,
             writer=self.writer,
         )
-        joined = dict(self._records)
+        both = dict(self._records)
         for key, record in other._records.items():
-            mine = joined.get(key)
-            joined[key] = record if mine is None else _join(mine, record)
-        merged.put(joined.values())
+            mine = both.get(key)
+            both[key] = record if mine is None else join(mine, record)
+        merged.put(both.values())
         return merged
 
     def to_json(self) -> dict[str, Any]:
@@ -358,31 +358,3 @@ class _Kind:
         self.by_status: dict[SkillStatus, dict[str, None]] = {status: {} for status in SkillStatus}
         self.likeness = Likeness()
         self.family = Family()
-
-
-def _joined(*parts: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(sorted({item for part in parts for item in part}))
-
-
-def _join(a: SkillRecord, b: SkillRecord) -> SkillRecord:
-    """Least upper bound of two records of one skill."""
-    if (a.skill.kind, normalize(a.skill.text)) != (b.skill.kind, normalize(b.skill.text)):
-        raise ConfigError(f"got two texts with id {a.skill.id!r}, expected one text for each id")
-    first = min((a.skill, b.skill), key=lambda s: (s.created, s.origin, s.condition, s.strategy))
-    skill = replace(
-        first,
-        sources=_joined(a.skill.sources, b.skill.sources),
-        prompts=_joined(a.skill.prompts, b.skill.prompts),
-    )
-    dates: dict[SkillStatus, int] = {}
-    for status, iteration in (*a.since, *b.since):
-        dates[status] = min(iteration, dates.get(status, iteration))
-    return SkillRecord(
-        skill=skill,
-        status=max(a.status, b.status, key=_RANK.__getitem__),
-        evidence=Evidence(union(a.evidence.observations, b.evidence.observations)),
-        since=tuple(sorted(dates.items(), key=lambda row: _RANK[row[0]])),
-        proof=min((p for p in (a.proof, b.proof) if p is not None), default=None),
-        reason=min((r for r in (a.reason, b.reason) if r), default=""),
-        priority=max(a.priority, b.priority),
-    )
