@@ -126,10 +126,9 @@ def load_catalog(
     ``pricing``, ``customization_options`` or ``images`` as empty, and a price without ``$`` as none.
 
     Raises:
-        CatalogError: a file cannot be read or is no JSON of that shape; a record lacks its id, name,
-        category,
-            query or product category; a field has the wrong type; a record is longer than ``MAX_RECORD``.
-            The message names file, record and field.
+        CatalogError: a file cannot be read or is not JSON of that shape; a record lacks its id, name,
+            category, query or product category; a field has the wrong type; a record is longer than
+            ``MAX_RECORD``. The message names file, record and field.
     """
     if products is not None and products < 1:
         raise CatalogError(f"got products={products}, expected at least 1; fix: raise it")

@@ -52,8 +52,7 @@ def webshop_suite(
         data: a folder with the official files (see :func:`load_folder`); None takes the bundled catalogue,
             whose results are reported as ``siri-shop-SIZE``, never as WebShop.
         style: ``window`` is verl-agent's interface, which papers report; ``compact`` the view for the
-        embedded
-            policy (:mod:`siri.envs.webshop.compact`).
+            embedded policy (:mod:`siri.envs.webshop.compact`).
         size: bundled catalogue: tiny, small or large.
         products: load the first so many records of ``data`` only.
         human: crowd-sourced instructions instead of synthetic ones; not with ``compact``.

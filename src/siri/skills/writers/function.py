@@ -33,7 +33,13 @@ class ChatWriter(Miner):
         complete: the function.
         origin: ``Skill.origin`` of what it writes.
         concurrency: calls at once; above 1 they come from several threads.
-        prompt, max_per_request, max_skills, samples, pattern, max_tokens, seed: see ``Miner``.
+        prompt: see ``Miner``, as for all that follow.
+        max_per_request: episodes of one kind in a request.
+        max_skills: skills per kind and mining.
+        samples: replies asked for per kind.
+        pattern: grammar of the replies.
+        max_tokens: longest reply.
+        seed: of the calls.
     """
 
     def __init__(

@@ -50,7 +50,8 @@ class HostedModel:
         timeout: seconds for one attempt, reading the reply included.
         max_retries: attempts beyond the first.
         concurrency: calls on the way at once.
-        max_requests, max_tokens: budget of attempts and of tokens since construction; None is no limit.
+        max_requests: attempts that may be made since construction; None is no limit.
+        max_tokens: tokens that may be paid for since construction; None is no limit.
         cache: folder of kept answers and of ``calls.jsonl``; None keeps nothing.
         sleep: waits between attempts.
     """

@@ -1,0 +1,58 @@
+"""Hooks of mkdocs: pages made from the program, typeset equations, and a place for every public name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from latex2mathml.converter import convert
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+from sitegen import api, commands, settings
+
+EQUATION = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+ROLE = re.compile(r":(?:mod|func|class|meth|data|attr):<code>~?")
+PATH = re.compile(r"\bdocs/([a-z/-]+)\.md\b")
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the pages that the program itself is asked for."""
+    made = {
+        "reference/command-line.md": commands.page(),
+        "reference/settings.md": settings.page(),
+        **{f"reference/api/{path}": text for path, text in api.pages().items()},
+    }
+    for path, text in made.items():
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+def on_page_content(html: str, page: Page, config: Any, files: Files) -> str:  # noqa: ARG001 (mkdocs names its arguments)
+    """Equations become MathML, and names of pages in docstrings links."""
+    html = EQUATION.sub(lambda found: typeset(found[2], block=found[1] == "div"), html)
+    html = ROLE.sub("<code>", html)
+    known = {file.src_uri: file for file in files.documentation_pages()}
+
+    def link(found: re.Match[str]) -> str:
+        file = known.get(f"{found[1]}.md")
+        return found[0] if file is None else f'<a href="{file.url_relative_to(page.file)}">{found[1]}</a>'
+
+    return PATH.sub(link, html) if page.file.src_uri.startswith("reference/") else html
+
+
+def typeset(source: str, *, block: bool) -> str:
+    plain = source.replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">")
+    return str(convert(plain.strip(), display="block" if block else "inline"))
+
+
+def on_post_build(config: Any) -> None:
+    """Refuse a site on which a public name has no place."""
+    site = Path(config["site_dir"])
+    shown = set()
+    for path in (site / "reference" / "api").rglob("*.html"):
+        shown.update(re.findall(r'\bid="(siri[\w.]*)"', path.read_text(encoding="utf-8")))
+    wanted = {*api.public(), *api.front_door().values()}
+    if missing := sorted(wanted - shown):
+        raise PluginError(f"{len(missing)} public names are on no page: {', '.join(missing[:10])}")
