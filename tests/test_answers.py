@@ -15,7 +15,7 @@ from siri.algos import Loss
 from siri.config import load_config
 from siri.config.presets import preset
 from siri.curriculum import Curriculum
-from siri.errors import ConfigError, MinerFault, PartFault, PolicyFault, SiriError
+from siri.errors import MinerFault, PartFault, PolicyFault, SiriError
 from siri.testing import ScriptedPolicy, make_skill, scripted_suite
 from siri.types import Completion, Request, Sampling, SkillStatus
 from tests.test_doors import Helpful, reply
@@ -151,15 +151,17 @@ def test_a_prompter_is_checked(method: str, answer: object) -> None:
         ({"completion_ids": (-1, 3)}, "token ids -1"),
         ({"prompt_ids": (1, 99)}, "below 10"),
         ({"logprobs": (None, -0.1)}, "not numbers"),
-        ({"text": None}, "expected a siri.types.Completion"),
+        ({"text": None}, "got None for a text"),
+        ({"text": "\ud800"}, "lone surrogates"),
+        ({"opened": 7}, "got 7 for a text"),
     ],
 )
 def test_a_policy_s_numbers_are_checked_where_they_enter(change: dict, said: str) -> None:
     policy = trainable(replace(HEALTHY, **change))
-    with pytest.raises(PolicyFault) as caught:
-        doors.generated(policy, [request()], Sampling())
-    assert said in str(caught.value)
-    assert "SimpleNamespace" in str(caught.value)
+    [wrong], _ = doors.generated(policy, [request()], Sampling())
+    assert isinstance(wrong, PolicyFault)
+    assert said in str(wrong)
+    assert "SimpleNamespace" in str(wrong)
 
 
 def test_log_probs_above_0_by_rounding_are_0_and_counted() -> None:
@@ -187,7 +189,14 @@ def request() -> Request:
 
 @pytest.mark.parametrize(
     "objective",
-    [lambda b, s: None, lambda b, s: torch.tensor(0.0), lambda b, s: Loss(torch.zeros(2), {}), raises],
+    [
+        lambda b, s: None,
+        lambda b, s: torch.tensor(0.0),
+        lambda b, s: Loss(torch.zeros(2), {}),
+        lambda b, s: Loss(torch.tensor(0.0), {"own/figure": "high"}),
+        lambda b, s: Loss(torch.tensor(0.0), {7: 1.0}),
+        raises,
+    ],
 )
 def test_an_objective_returns_a_loss(objective) -> None:
     with pytest.raises(PartFault, match="objective"):
@@ -196,7 +205,7 @@ def test_an_objective_returns_a_loss(objective) -> None:
 
 def test_a_status_is_one() -> None:
     assert answers.status(SkillStatus.ACTIVE, "x") is SkillStatus.ACTIVE
-    with pytest.raises(ConfigError):
+    with pytest.raises(PartFault):
         answers.status("active", "x")
     with pytest.raises(MinerFault):
         answers.mined(7, "miner")

@@ -16,21 +16,23 @@ from pathlib import Path
 from typing import Any
 
 from siri.errors import ConfigError, EnvironmentFault, MinerFault, PartFault, PolicyFault, SiriError
-from siri.types import Completion, Info, Message, Skill, SkillStatus
+from siri.types import Completion, Info, Message, MiningReport, Skill, SkillStatus
 
 __all__ = [
     "completions",
     "finite",
     "messages",
     "mined",
+    "names",
     "parsed",
     "raised",
+    "report",
     "reset",
     "selected",
     "state",
     "status",
     "step",
-    "words",
+    "words_of",
 ]
 
 ROUNDING = 1e-3
@@ -69,8 +71,10 @@ def step(found: object, name: str) -> tuple[str, float, bool, bool, Info]:
 
 def completions(
     found: object, count: int, name: str, *, vocabulary: int | None = None, trains: bool = False
-) -> tuple[list[Completion], int]:
-    """What ``Policy.generate`` returned to ``count`` requests, and how many log-probs were rounded to 0.
+) -> tuple[list[Completion | PolicyFault], int]:
+    """What ``Policy.generate`` returned to each of ``count`` requests, or what is wrong with it.
+
+    And how many log-probs were rounded to 0.
 
     Args:
         found: the answer.
@@ -83,13 +87,16 @@ def completions(
         sized = isinstance(found, Sequence) and not isinstance(found, str | bytes)
         got = f"{len(found)} completions" if sized else _short(found)  # type: ignore[arg-type]
         raise PolicyFault(f"got {got} from {name}, expected one for each of {count} requests")
-    checked, rounded = [], 0
+    checked, rounded = list[Completion | PolicyFault](), 0
     for completion in found:
-        if not isinstance(completion, Completion) or not isinstance(completion.text, str):
-            raise PolicyFault(f"got {_short(completion)} from {name}, expected a siri.types.Completion")
+        if not isinstance(completion, Completion):
+            said = f"got {_short(completion)} from {name}, expected a siri.types.Completion"
+            checked.append(PolicyFault(said))
+            continue
         trouble = _trouble(completion, vocabulary, trains)
         if trouble:
-            raise PolicyFault(f"got {trouble} in a completion of {name}")
+            checked.append(PolicyFault(f"got {trouble} in a completion of {name}"))
+            continue
         above = sum(value > 0 for value in completion.logprobs)
         if above:
             rounded += above
@@ -101,6 +108,9 @@ def completions(
 def _trouble(completion: Completion, vocabulary: int | None, trains: bool) -> str:
     """What is wrong with the numbers of a completion, and what was expected; empty when nothing is."""
     ids, logprobs = completion.completion_ids, completion.logprobs
+    for text in (completion.text, completion.opened):
+        if not isinstance(text, str) or not _encodes(text):
+            return f"{_short(text)} for a text, expected str without lone surrogates"
     try:
         if logprobs and len(logprobs) != len(ids):
             return f"{len(ids)} token ids and {len(logprobs)} log-probs, expected one log-prob for each"
@@ -117,7 +127,7 @@ def _trouble(completion: Completion, vocabulary: int | None, trains: bool) -> st
             worst = next(v for v in logprobs if not (math.isfinite(v) and v <= ROUNDING))
             return f"the log-prob {_short(worst)}, expected a finite number of at most 0"
     except (TypeError, ValueError) as error:
-        return f"token ids or log-probs that are not numbers ({words(error)}), expected tuples of numbers"
+        return f"token ids or log-probs that are not numbers ({words_of(error)}), expected tuples of numbers"
     return ""
 
 
@@ -170,8 +180,25 @@ def _skill(item: object) -> Skill | None:
 def status(found: object, name: str) -> SkillStatus:
     """What ``Validator.observe`` returned."""
     if not isinstance(found, SkillStatus):
-        raise ConfigError(f"got {_short(found)} from {name}.observe, expected a siri.types.SkillStatus")
+        raise PartFault(f"got {_short(found)} from {name}.observe, expected a siri.types.SkillStatus")
     return found
+
+
+def names(found: object, name: str) -> tuple[str, ...]:
+    """Ids of skills that ``name`` returned."""
+    if not isinstance(found, list | tuple) or not all(isinstance(one, str) for one in found):
+        raise PartFault(f"got {_short(found)} from {name}, expected a sequence of ids of skills")
+    return tuple(found)
+
+
+def report(found: object, name: str) -> MiningReport:
+    """What ``BoundMiner.report`` is."""
+    if not isinstance(found, MiningReport):
+        raise MinerFault(f"got {_short(found)} as the report of {name}, expected a siri.types.MiningReport")
+    counts = (found.rejected, found.failed)
+    if not all(isinstance(count, Mapping) for count in counts) or isinstance(found.notes, str):
+        raise MinerFault(f"got {_short(found)} as the report of {name}, expected counts by reason and notes")
+    return replace(found, notes=tuple(words_of(note) for note in found.notes))
 
 
 def selected(found: object, name: str) -> tuple[Skill, ...]:
@@ -201,6 +228,8 @@ def messages(found: object, name: str) -> list[Message]:
                 f"got {_short(message)} from {name}.messages, expected a list of messages, each with the "
                 "texts 'role' and 'content'"
             )
+        if not _encodes(message["content"]):
+            raise PartFault(f"got a message with lone surrogates from {name}.messages, expected text")
     if not given:
         raise PartFault(f"got no message from {name}.messages, expected one at least")
     return list(given)
@@ -229,17 +258,17 @@ def state(found: object, name: str) -> Mapping[str, Any]:
         json.dumps(found, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(
-            f"got a state of {name} that JSON cannot hold ({words(error)}), expected plain data; fix: "
+            f"got a state of {name} that JSON cannot hold ({words_of(error)}), expected plain data; fix: "
             f"{name}.state_dict() of str, int, float, bool, None, lists and dicts with str keys"
         ) from error
     return found
 
 
-def words(error: BaseException) -> str:
-    """What an exception says, in one line that is cut."""
+def words_of(thing: object) -> str:
+    """What an exception or a note says, in one line that is cut."""
     try:
-        said = str(error)
-    except Exception as second:  # noqa: BLE001 (an exception of somebody's own may do anything)
+        said = str(thing)
+    except Exception as second:  # noqa: BLE001 (an object of somebody's own may do anything)
         said = f"and {type(second).__name__} when asked what it says"
     line = " ".join(_ADDRESS.sub("", said).split())
     return line if len(line) <= 120 else f"{line[:120]}…"
@@ -247,7 +276,7 @@ def words(error: BaseException) -> str:
 
 def raised(error: BaseException) -> str:
     """An exception by its type, with its words, and where it was raised."""
-    said = words(error)
+    said = words_of(error)
     text = f"{type(error).__name__}: {said}" if said else type(error).__name__
     trace, last = error.__traceback__, None
     while trace is not None:

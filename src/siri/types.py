@@ -128,6 +128,8 @@ class StopReason(Enum):
     CONTEXT_LIMIT = "context_limit"
     """The next prompt would not have fit into the policy's context."""
     ENVIRONMENT_FAULT = "environment_fault"
+    PART_FAULT = "part_fault"
+    """The prompter or the policy gave a wrong answer."""
 
 
 class SkillStatus(Enum):

@@ -76,8 +76,15 @@ def test_a_broken_evaluator_does_not_stop_the_skills():
     added, event = take_in(Fixed("new"), [], bank, screen=broken)
     assert len(added) == 1
     assert "screen failed: no judge" in event
-    with pytest.raises(ConfigError, match="2 verdicts"):
-        take_in(Fixed("other"), [], bank, screen=lambda skills: [1.0, 1.0])
+    for name, wrong, said in (
+        ("second", lambda skills: [1.0, 1.0], "got 2 verdicts"),
+        ("third", lambda skills: ["good"], "got 'good'"),
+        ("fourth", lambda skills: 1 / 0, "ZeroDivisionError"),
+    ):
+        added, event = take_in(Fixed(name), [], bank, screen=wrong)
+        assert len(added) == 1
+        assert "screen failed" in event
+        assert said in event
 
 
 def test_the_policies_for_a_failing_miner(caplog):

@@ -8,6 +8,7 @@ internalization   the same, plus λ(k) · L_int on the skill arm's beneficial, s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Literal
 
 from siri import doors
@@ -88,6 +89,8 @@ class Curriculum:
     ) -> None:
         r, i = config.rollout, config.internalization
         self.config, self.screen = config, screen
+        self.tolerance = doors.Tolerance(strict=r.on_fault == "stop")
+        """Of the parts that every process asks alike: retriever, validator and gate."""
         hooks = hooks or Hooks()
         self.suite = in_processes(suite, timeout=r.timeout) if r.processes else suite
         self.policy = doors.policy(policy)
@@ -109,7 +112,7 @@ class Curriculum:
         self.processes = Processes.current()
         self.rollout = parts.make_rollout(self.suite, self.policy, config, progress=self.progress)
         self.bank = SkillBank(capacity=config.mining.capacity)
-        self.validator.begin(0, self.bank)
+        doors.begun(self.validator, 0, self.bank)
         self.state = State()
         self._unplayed = 0
         self.schedule = Schedule.of(config, mines=miner is not None)
@@ -121,7 +124,7 @@ class Curriculum:
             self.learner,
             rollout=self.rollout,
             bank=self.bank,
-            gate=Gate(i.level, i.scope, i.max_weight, chosen=gate),
+            gate=Gate(i.level, i.scope, i.max_weight, chosen=gate and self._chosen(gate)),
             hooks=hooks,
             config=config,
         )
@@ -144,7 +147,11 @@ class Curriculum:
         state, phase, k = self.state, self.state.phase, self.state.index
         clock = self.rollout.clock
         mined: tuple[Trajectory, ...] = ()
-        events = [f"skill {name} expired" for name in self.validator.begin(k, self.bank)]
+        none: tuple[str, ...] = ()
+        over = self.tolerance.of(
+            "validator's begin", partial(doors.begun, self.validator, k, self.bank), none
+        )
+        events = [f"skill {name} expired" for name in over]
         if phase is not Phase.WARMUP and (k - state.since) % self.config.mining.every == 0:
             mined, event = self._mine(k)
             events.append(event)
@@ -157,10 +164,12 @@ class Curriculum:
         rounded = sum(self.processes.gather([self.rollout.rounded]))
         self.rollout.rounded = 0
         state.successes += remember(groups, self.pool, keep=self.config.mining.keep)
-        events += [*said, *rounding(rounded), *observe(groups, self.validator, self.bank)]
+        events += [*said, *rounding(rounded)]
+        events += observe(groups, self.validator, self.bank, self.tolerance)
         learned = self.teaching.learn(groups, state)
-        events += learned.events
-        metrics = {**outcomes(groups), **faults, **learned.metrics}
+        wrong, said = self._wrong()
+        events += [*learned.events, *said]
+        metrics = {**outcomes(groups), **faults, **learned.metrics, **wrong}
         metrics |= {f"bank/{name}": float(count) for name, count in self.bank.counts().items()}
         metrics, said = finite(metrics)
         events += said
@@ -198,7 +207,26 @@ class Curriculum:
         return plans
 
     def _select(self, task: Task, seed: int) -> tuple[Skill, ...]:
-        return doors.selected(self.retriever, self.bank, task, seed)
+        call = partial(doors.selected, self.retriever, self.bank, task, seed)
+        return self.tolerance.of("retriever", call, ())
+
+    def _chosen(self, gate: Internalize) -> Internalize:
+        """``gate``, which may be wrong now and then: the rollout that it was asked for is then not taught."""
+
+        def chosen(group: Group, trajectory: Trajectory) -> bool:
+            call = partial(doors.benefit, gate, group, trajectory)
+            # a weight is a truth value too
+            return self.tolerance.of("gate", call, 0.0)  # type: ignore[return-value]
+
+        return chosen
+
+    def _wrong(self) -> tuple[dict[str, float], list[str]]:
+        """Wrong answers of parts in this iteration, in all processes; nothing where there were none."""
+        alike, events = self.tolerance.take()
+        found = self.processes.gather([self.rollout.tolerance.take()])
+        total = alike + sum(count for count, _ in found)
+        events += [event for _, said in found for event in said]
+        return ({"part/faults": float(total)} if total else {}), events
 
     def _mine(self, k: int) -> tuple[tuple[Trajectory, ...], str]:
         """Let a frozen snapshot of the policy summarise its own successes; what for, and what came of it."""
@@ -208,9 +236,11 @@ class Curriculum:
         miner = self.miner
 
         def mine() -> Proposal:
+            timeout = self.config.mining.timeout
             with during(self.progress, "mining", len(pool)):
-                miner.bind(self.policy.snapshot(), iteration=k)
-                return propose(miner, pool, self.bank, screen=self.screen, timeout=self.config.mining.timeout)
+                frozen = doors.told(self.policy, self.policy.snapshot)
+                doors.bound(miner, frozen, iteration=k, timeout=timeout)
+                return propose(miner, pool, self.bank, screen=self.screen, timeout=timeout)
 
         try:
             proposal = self.processes.on_first(mine)

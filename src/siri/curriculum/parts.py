@@ -103,6 +103,7 @@ def make_learner(
         recompute=o.recompute,
         shard=o.shard,
         taught=taught,
+        skips_faults=r.on_fault == "drop",
         progress=progress,
     )
     policy.model.to(learner.device)
@@ -119,6 +120,7 @@ def make_rollout(suite: Suite, policy: TrainablePolicy, config: RunConfig, *, pr
         sampling=Sampling(temperature=r.temperature, top_p=r.top_p, max_tokens=r.max_tokens),
         slots=r.slots,
         on_fault=DropEpisode() if r.on_fault == "drop" else FailFast(),
+        tolerance=doors.Tolerance(strict=r.on_fault == "stop"),
         overflow=r.overflow,
         max_steps=suite.max_steps,
         progress=progress,

@@ -78,7 +78,7 @@ def refuse_barren(state: State) -> None:
     if state.skipped >= PATIENCE:
         raise LearningFault(
             f"got {state.skipped} iterations in a row whose optimizer steps were all skipped "
-            f"({state.trouble}), expected finite numbers; fix: a lower optimizer.lr, or the objective"
+            f"({state.trouble}), expected finite numbers; fix: the objective, or a lower optimizer.lr"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from siri import doors
 from siri.algos import linear_warmup
 from siri.config import RunConfig
 from siri.curriculum.hooks import Hooks
@@ -75,7 +76,7 @@ class Teaching:
         figures: dict[str, float] = {}
         standing = standing_of(self.bank)
         advised, said = self.hooks.advised(groups, self.bank, self.rollout.guard)
-        self.policy.make_room(sleep=self.config.rollout.sleep)
+        doors.told(self.policy, self.policy.make_room, sleep=self.config.rollout.sleep)
         rows, worth, found, warning = self._rows(groups, standing, advised, state)
         chosen = [row for row in rows if row.kind == "rl"]
         internalizes = state.phase is Phase.INTERNALIZATION
@@ -106,7 +107,7 @@ class Teaching:
         if self.policy.elsewhere and "learn/logprob_gap" in metrics:
             figures["engine/logprob_gap"] = metrics["learn/logprob_gap"]
         with clock.part("sync"):
-            self.policy.sync(self.learner)
+            doors.told(self.policy, self.policy.sync, self.learner)
         with clock.part("keep"):
             kept = watch.kept()
         said = said + ([warning] if warning else []) + skips(metrics, self.learner.trouble)

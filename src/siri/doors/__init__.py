@@ -7,7 +7,9 @@ answers are checked.
 """
 
 from siri.doors.calls import (
+    begun,
     benefit,
+    bound,
     closed,
     generated,
     judged,
@@ -15,13 +17,18 @@ from siri.doors.calls import (
     parsed,
     probed,
     prompted,
+    reported,
+    screened,
     selected,
+    taken_back,
+    told,
     valued,
 )
 from siri.doors.complete import (
     encoder,
     faults,
     judge,
+    kept,
     lacks,
     miner,
     objective,
@@ -31,15 +38,20 @@ from siri.doors.complete import (
     stateful,
 )
 from siri.doors.names import name_of
+from siri.doors.tolerance import Tolerance
 
 __all__ = [
+    "Tolerance",
+    "begun",
     "benefit",
+    "bound",
     "closed",
     "encoder",
     "faults",
     "generated",
     "judge",
     "judged",
+    "kept",
     "lacks",
     "mined",
     "miner",
@@ -49,9 +61,13 @@ __all__ = [
     "policy",
     "probed",
     "prompted",
+    "reported",
+    "screened",
     "seat",
     "seat_of",
     "selected",
     "stateful",
+    "taken_back",
+    "told",
     "valued",
 ]

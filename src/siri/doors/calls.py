@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from siri import answers
 from siri.deadline import within
@@ -12,15 +13,19 @@ from siri.errors import MinerFault, PartFault, PolicyFault, SiriError
 from siri.processes import users_interrupt
 from siri.protocols import (
     BoundMiner,
+    Judge,
     Objective,
+    Policy,
     Prompter,
     SkillMiner,
+    Stateful,
     TrainablePolicy,
     Validator,
 )
 from siri.types import (
     Completion,
     Message,
+    MiningReport,
     Request,
     Sampling,
     Skill,
@@ -37,16 +42,25 @@ if TYPE_CHECKING:
 
 __all__ = [
     "asked",
+    "begun",
     "benefit",
+    "bound",
+    "closed",
     "generated",
     "judged",
     "mined",
     "parsed",
     "probed",
     "prompted",
+    "reported",
+    "screened",
     "selected",
+    "taken_back",
+    "told",
     "valued",
 ]
+
+T = TypeVar("T")
 
 
 def mined(
@@ -64,14 +78,29 @@ def mined(
             skills.
     """
     who = f"miner {name_of(miner)}"
+    found = _in_time(timeout, who, lambda: asked(MinerFault, f"{who}: ", miner.mine, trajectories))
+    skills: tuple[tuple[Skill, ...], int] = asked(MinerFault, f"{who}: ", answers.mined, found, who)
+    return skills
+
+
+def bound(miner: BoundMiner, policy: Policy, *, iteration: int, timeout: float | None = None) -> None:
+    """Tell a miner which policy it works for.
+
+    Raises:
+        MinerFault: it took too long, or raised anything at all.
+    """
+    who = f"miner {name_of(miner)}"
+    call = partial(asked, MinerFault, f"{who}.bind: ", miner.bind, policy, iteration=iteration)
+    _in_time(timeout, who, call)
+
+
+def reported(miner: BoundMiner) -> MiningReport:
+    """What a miner says that it did; of one that cannot say it, a note of that."""
+    who = f"miner {name_of(miner)}"
     try:
-        found = within(timeout, lambda: asked(MinerFault, f"{who}: ", miner.mine, trajectories))
-    except TimeoutError as error:
-        raise MinerFault(
-            f"got no skills from {who} within {timeout:g} s, expected an answer; fix: mining.timeout, or the "
-            "miner"
-        ) from error
-    return answers.mined(found, who)
+        return answers.report(asked(MinerFault, f"{who}.report: ", lambda: miner.report), who)
+    except MinerFault as fault:
+        return MiningReport(notes=(str(fault),))
 
 
 def probed(miner: SkillMiner) -> str:
@@ -90,12 +119,22 @@ def judged(
     """A validator's verdict on a skill after one more group.
 
     Raises:
-        ConfigError: it is no status.
-        PartFault: it raised anything at all.
+        PartFault: it raised anything at all, or returned no status.
     """
     name = name_of(validator)
     found = asked(PartFault, f"{name}.observe: ", validator.observe, skill_id, plain, skilled)
     return answers.status(found, name)
+
+
+def begun(judge: Judge, iteration: int, bank: SkillBank) -> tuple[str, ...]:
+    """Tell a judge that an iteration begins; the ids of the skills whose time is up.
+
+    Raises:
+        PartFault: it raised anything at all, or returned something else.
+    """
+    name = name_of(judge)
+    found = asked(PartFault, f"{name}.begin: ", judge.begin, iteration, bank)
+    return answers.names(found, f"{name}.begin")
 
 
 def selected(retriever: SkillRetriever, bank: SkillBank, task: Task, seed: int) -> tuple[Skill, ...]:
@@ -110,6 +149,24 @@ def selected(retriever: SkillRetriever, bank: SkillBank, task: Task, seed: int) 
         if skill.id not in bank:
             raise PartFault(f"got the skill {skill.id[:40]!r} from {name}.select, expected one of the bank")
     return found
+
+
+def screened(
+    screen: Callable[[Sequence[Skill]], Sequence[float | None]], skills: Sequence[Skill]
+) -> list[float | None]:
+    """A screen's word on each of ``skills``: a priority, or None for a veto.
+
+    Raises:
+        PartFault: it raised anything at all, or said something else.
+    """
+    name = name_of(screen)
+    found = list(asked(PartFault, f"{name}: ", lambda: list(screen(skills))))
+    if len(found) != len(skills):
+        raise PartFault(
+            f"got {len(found)} verdicts from {name}, expected one for each of {len(skills)} skills"
+        )
+    what = "a finite number, or None for a veto"
+    return [None if verdict is None else answers.finite(verdict, name, what) for verdict in found]
 
 
 def benefit(gate: Callable[[Any, Trajectory], bool], group: Any, trajectory: Trajectory) -> float:
@@ -130,13 +187,39 @@ def valued(objective: Objective, batch: TokenBatch, scores: TokenScores) -> Loss
     """
     name = f"objective {name_of(objective)}"
     loss: Any = asked(PartFault, f"{name}: ", objective, batch, scores)
-    tensor = getattr(loss, "value", None)
-    if not isinstance(getattr(loss, "metrics", None), Mapping) or getattr(tensor, "shape", None) != ():
+    tensor, metrics = getattr(loss, "value", None), getattr(loss, "metrics", None)
+    if not isinstance(metrics, Mapping) or getattr(tensor, "shape", None) != ():
         raise PartFault(
             f"got {type(loss).__name__} from {name}, expected a siri.algos.Loss whose value has no dimension"
         )
+    for key, value in metrics.items():
+        if not isinstance(value, int | float) or not isinstance(key, str):
+            raise PartFault(
+                f"got the metric {key!r:.40} of type {type(value).__name__} from {name}, expected a float; "
+                "fix: float(...)"
+            )
     found: Loss = loss
     return found
+
+
+def told(policy: TrainablePolicy, call: Callable[..., T], *given: Any, **named: Any) -> T:
+    """What a method of a policy returns.
+
+    Raises:
+        PolicyFault: it raised anything at all besides siri's own errors.
+    """
+    called = getattr(call, "__name__", "")
+    found: T = asked(PolicyFault, f"{name_of(policy)}.{called}: ", call, *given, **named)
+    return found
+
+
+def taken_back(part: Stateful, name: str, state: Mapping[str, Any]) -> None:
+    """Give a part the state that it had.
+
+    Raises:
+        PartFault: it raised anything at all.
+    """
+    asked(PartFault, f"the {name} cannot take its state back: ", part.load_state_dict, state)
 
 
 def prompted(
@@ -168,11 +251,11 @@ def parsed(prompter: Prompter, text: str) -> tuple[str, bool, tuple[int, int]]:
 
 def generated(
     policy: TrainablePolicy, requests: Sequence[Request], sampling: Sampling
-) -> tuple[list[Completion], int]:
-    """What a policy answers, one completion for each request; and how many log-probs were rounded to 0.
+) -> tuple[list[Completion | PolicyFault], int]:
+    """What a policy answers to each request, or what is wrong with it; how many log-probs were rounded to 0.
 
     Raises:
-        PolicyFault: it raised anything at all, or returned something else.
+        PolicyFault: it raised anything at all, or returned something else than one answer for each.
     """
     name = name_of(policy)
     found = asked(PolicyFault, f"{name}: ", policy.generate, requests, sampling)
@@ -188,10 +271,14 @@ def generated(
 
 
 def closed(given: object) -> None:
-    """Close what can be closed."""
+    """Close what can be closed.
+
+    Raises:
+        PartFault: closing raised anything at all.
+    """
     close = getattr(given, "close", None)
     if callable(close):
-        close()
+        asked(PartFault, f"{name_of(given)}.close: ", close)
 
 
 def asked(fault: type[SiriError], who: str, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
@@ -208,3 +295,18 @@ def asked(fault: type[SiriError], who: str, function: Callable[..., Any], *given
         if isinstance(error, KeyboardInterrupt) and users_interrupt():
             raise
         raise fault(f"{who}{answers.raised(error)}") from error
+
+
+def _in_time(timeout: float | None, who: str, call: Callable[[], T]) -> T:
+    """What ``call`` returns within ``timeout`` seconds.
+
+    Raises:
+        MinerFault: it took longer.
+    """
+    try:
+        return within(timeout, call)
+    except TimeoutError as error:
+        raise MinerFault(
+            f"got no skills from {who} within {timeout:g} s, expected an answer; fix: mining.timeout, or the "
+            "miner"
+        ) from error

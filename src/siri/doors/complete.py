@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from siri import answers
 from siri.doors.calls import asked
 from siri.doors.names import inside, name_of
 from siri.doors.wrappers import Here, Observing, Plain, Playing, Told, Unbound
-from siri.errors import ConfigError, EnvironmentFault
+from siri.errors import ConfigError, EnvironmentFault, PartFault
 from siri.protocols import (
     BoundMiner,
     Environment,
@@ -31,6 +31,7 @@ __all__ = [
     "encoder",
     "faults",
     "judge",
+    "kept",
     "lacks",
     "miner",
     "objective",
@@ -118,6 +119,17 @@ def faults(given: FaultPolicy | Callable[[EnvironmentFault, Task], None]) -> Fau
     return given if isinstance(given, FaultPolicy) else Told(given)
 
 
+def kept(part: Stateful, name: str) -> Mapping[str, Any]:
+    """The state of a part, as a checkpoint holds it.
+
+    Raises:
+        ConfigError: it is not plain data.
+        PartFault: the part raised anything at all.
+    """
+    state: object = asked(PartFault, f"the {name} cannot say its state: ", part.state_dict)
+    return answers.state(state, f"the {name}")
+
+
 def stateful(parts: Mapping[str, object]) -> dict[str, Stateful]:
     """Those of ``parts`` whose state travels with checkpoints.
 
@@ -128,7 +140,7 @@ def stateful(parts: Mapping[str, object]) -> dict[str, Stateful]:
     for name, part in parts.items():
         own = inside(part)
         if isinstance(own, Stateful):
-            answers.state(own.state_dict(), f"the {name}")
+            kept(own, name)
             found[name] = own
     return found
 

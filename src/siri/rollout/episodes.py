@@ -74,8 +74,9 @@ def episodes(plans: Sequence[GroupPlan]) -> Iterator[Episode]:
 
 
 def finished(plan: GroupPlan, episodes: Sequence[Episode]) -> Group:
-    """The group of played episodes. One whose environment broke is left out: its outcome is unknown."""
-    kept = [e for e in episodes if e.stop is not StopReason.ENVIRONMENT_FAULT]
+    """The group of played episodes. One that a fault ended is left out: its outcome is unknown."""
+    faults = (StopReason.ENVIRONMENT_FAULT, StopReason.PART_FAULT)
+    kept = [e for e in episodes if e.stop not in faults]
     kept.sort(key=lambda e: (e.arm, e.number))
     skills = tuple(skill.id for skill in plan.skills) if plan.skilled else ()
     return Group(plan.task, tuple(_trajectory(e, skills) for e in kept), skills)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from siri import doors
 from siri.errors import ConfigError
 from siri.processes import Processes
 from siri.protocols import Policy, Progress
@@ -164,7 +165,7 @@ def evaluate(
         shown = tuple(skills(task)) if skills is not None else ()
         task_seed = derive_seed("evaluate", seed, task.id)
         plans.append(GroupPlan(task, plain=not shown, skilled=bool(shown), skills=shown, seed=task_seed))
-    faults = DropEpisode()
+    faults, tolerance = DropEpisode(), doors.Tolerance()
     rollout = Rollout(
         suite.make_env,
         suite.prompter,
@@ -172,13 +173,14 @@ def evaluate(
         sampling=sampling,
         slots=slots,
         on_fault=faults,
+        tolerance=tolerance,
         keep_tokens=False,
         max_steps=suite.max_steps,
         progress=progress,
     )
     processes = Processes.current()
     groups = processes.gather(rollout.play(processes.share(plans), part="evaluation"))
-    lost = sum(processes.gather([faults.dropped]))
+    lost = sum(processes.gather([faults.dropped + tolerance.take()[0]]))
     episodes = [t for group in groups for t in group.trajectories]
     outcomes = tuple(Outcome(g.task.id, g.task.kind, any(t.success for t in g.trajectories)) for g in groups)
     kinds: dict[str, tuple[int, int]] = {}

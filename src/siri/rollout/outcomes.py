@@ -29,5 +29,6 @@ def conduct(episodes: Iterable[Trajectory]) -> dict[str, float]:
         "no_action": sum(not turn.well_formed for turn in turns) / many,
         "cut_off": sum(not turn.finished for turn in turns) / many,
     }
-    reasons = [reason for reason in StopReason if reason is not StopReason.ENVIRONMENT_FAULT]
+    faults = (StopReason.ENVIRONMENT_FAULT, StopReason.PART_FAULT)
+    reasons = [reason for reason in StopReason if reason not in faults]
     return found | {f"stop/{reason.value}": stops[reason] / all_ for reason in reasons}

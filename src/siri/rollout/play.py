@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 from siri import doors
-from siri.errors import ConfigError, EnvironmentFault
+from siri.errors import ConfigError, EnvironmentFault, PolicyFault
 from siri.progress import Silent, during
 from siri.protocols import Environment, FaultPolicy, Policy, Progress, Prompter, Seat
 from siri.rollout.clock import Clock
@@ -42,6 +43,7 @@ class Rollout:
             policy's tokenizer.
         keep_tokens: pass False when only outcomes matter: stored prompts grow quadratically with episode
             length.
+        tolerance: how often prompter and policy may be wrong, which costs the episode; by default never.
         max_steps: turns after which an episode ends (``StopReason.STEP_LIMIT``), whatever its environment
             says; None leaves that to the environment.
         progress: told of the episodes of every play.
@@ -58,6 +60,7 @@ class Rollout:
         on_fault: FaultPolicy | Callable[[EnvironmentFault, Task], None] | None = None,
         overflow: Literal["end", "drop_oldest"] = "end",
         guard: SkillGuard | None = None,
+        tolerance: doors.Tolerance | None = None,
         keep_tokens: bool = True,
         max_steps: int | None = None,
         progress: Progress | None = None,
@@ -73,6 +76,7 @@ class Rollout:
         self.on_fault = doors.faults(on_fault or FailFast())
         self.overflow = overflow
         self.guard = guard or SkillGuard(self.policy.tokenizer)
+        self.tolerance = tolerance or doors.Tolerance(strict=True)
         self.keep_tokens = keep_tokens
         self.max_steps = max_steps
         self.progress = progress or Silent()
@@ -83,16 +87,17 @@ class Rollout:
         self.rounded = 0
         """Log-probs above 0 by rounding that were taken as 0."""
         self._idle: list[Seat] = []
+        self._broken = 0
 
     def play(self, plans: Sequence[GroupPlan], *, part: str = "rollout") -> list[Group]:
         """Play every plan to its end; one group each, in order. ``part`` is what progress is told."""
         plans = [self._guarded(plan) for plan in plans]
         waiting = deque(episodes(plans))
+        self._broken = 0
         done: list[list[Episode]] = [[] for _ in plans]
         with during(self.progress, part, len(waiting)):
             self._play(waiting, done, part)
-        stops = [episode.stop for group in done for episode in group]
-        self.on_fault.played(len(stops), stops.count(StopReason.ENVIRONMENT_FAULT))
+        self.on_fault.played(sum(map(len, done)), self._broken)
         return [finished(plan, group) for plan, group in zip(plans, done, strict=True)]
 
     def _play(self, waiting: deque[Episode], done: list[list[Episode]], part: str) -> None:
@@ -107,7 +112,8 @@ class Rollout:
             active += fresh
             playing = [e for e in active if e.stop is None]
             for episode, completion in zip(playing, self._complete(playing), strict=True):
-                self._act(episode, completion)
+                if completion is not None:
+                    self._act(episode, completion)
             with self.clock.part("env"):
                 for episode in playing:
                     self._observe(episode)
@@ -154,11 +160,15 @@ class Rollout:
             self._fault(episode, fault)
             return None
 
-    def _complete(self, episodes: Sequence[Episode]) -> list[Completion]:
-        """One completion for each episode; one whose prompt does not fit may get a shorter one."""
+    def _complete(self, episodes: Sequence[Episode]) -> list[Completion | None]:
+        """One completion for each episode; one whose prompt does not fit may get a shorter one.
+
+        None for an episode that is lost, as prompter or policy gave a wrong answer.
+        """
         done = self._generate(episodes)
         while self.overflow == "drop_oldest":
-            long = [n for n, e in enumerate(episodes) if _unfit(done[n]) and e.hidden < len(e.turns) - 1]
+            unfit = [n for n, completion in enumerate(done) if completion is not None and _unfit(completion)]
+            long = [n for n in unfit if episodes[n].hidden < len(episodes[n].turns) - 1]
             if not long:
                 break
             for n in long:
@@ -169,15 +179,37 @@ class Rollout:
                 done[n] = completion
         return done
 
-    def _generate(self, episodes: Sequence[Episode]) -> list[Completion]:
+    def _generate(self, episodes: Sequence[Episode]) -> list[Completion | None]:
         if not episodes:
             return []
         with self.clock.part("generate"):
-            requests = [self._request(e) for e in episodes]
-            completions, rounded = doors.generated(self.policy, requests, self.sampling)
-        self.rounded += rounded
-        self.clock.count("tokens", sum(len(c.completion_ids) for c in completions))
+            requests = [self.tolerance.of("prompter", partial(self._request, e), None) for e in episodes]
+            given = [request for request in requests if request is not None]
+            answers = iter(self._answers(given) if given else [])
+        completions = [None if request is None else next(answers) for request in requests]
+        for episode, completion in zip(episodes, completions, strict=True):
+            if completion is None:
+                episode.stop = StopReason.PART_FAULT
+        self.clock.count("tokens", sum(len(c.completion_ids) for c in completions if c is not None))
         return completions
+
+    def _answers(self, requests: Sequence[Request]) -> list[Completion | None]:
+        """What the policy answers; None where that was wrong."""
+        found: list[Completion | None] = []
+        try:
+            answered, rounded = doors.generated(self.policy, requests, self.sampling)
+        except PolicyFault as fault:
+            self.tolerance.failed("policy", fault)
+            return [None] * len(requests)
+        self.rounded += rounded
+        for one in answered:
+            if isinstance(one, PolicyFault):
+                self.tolerance.failed("policy", one)
+                found.append(None)
+            else:
+                self.tolerance.worked("policy")
+                found.append(one)
+        return found
 
     def _request(self, episode: Episode) -> Request:
         info = _known(episode.info)
@@ -197,7 +229,11 @@ class Rollout:
             return
         before = _known(episode.info)
         said = completion.opened + completion.text
-        action, well_formed, span = doors.parsed(self.prompter, said)
+        read = self.tolerance.of("prompter", partial(doors.parsed, self.prompter, said), None)
+        if read is None:
+            episode.stop = StopReason.PART_FAULT
+            return
+        action, well_formed, span = read
         if not self.keep_tokens:
             completion = Completion(completion.text, finished=completion.finished, opened=completion.opened)
         episode.turns.append(
@@ -243,11 +279,11 @@ class Rollout:
             return ()
         words = len(ids) - completion.finished
         said = completion.opened + completion.text
-        if span == (0, len(said)) or self.policy.decode(ids) is None:
+        if span == (0, len(said)) or doors.told(self.policy, self.policy.decode, ids) is None:
             return tuple(n < words for n in range(len(ids)))
 
         def decode(some: Sequence[int]) -> str:
-            return self.policy.decode(some) or ""
+            return doors.told(self.policy, self.policy.decode, some) or ""
 
         within = shifted(span, -len(completion.opened))
         first, last = tokens_of_span(ids[:words], decode, completion.text, within)
@@ -256,12 +292,13 @@ class Rollout:
     def _fault(self, episode: Episode, fault: EnvironmentFault) -> None:
         """A broken environment is not used again."""
         episode.stop, episode.seat = StopReason.ENVIRONMENT_FAULT, None
+        self._broken += 1
         self.on_fault.failed(fault, episode.plan.task)
 
     def _finish(self, episode: Episode) -> None:
         if episode.seat is not None:
             self._idle.append(episode.seat)
-        self.policy.end(episode.session)
+        doors.told(self.policy, self.policy.end, episode.session)
 
 
 def _won(done: Sequence[Sequence[Episode]]) -> dict[str, float]:

@@ -19,6 +19,7 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
+from siri import doors
 from siri.config import RunConfig, parse_config
 from siri.curriculum import Curriculum, Phase, State
 from siri.errors import CheckpointError, ConfigError, SiriError
@@ -77,8 +78,8 @@ class Saving:
         try:
             if run.processes.first:
                 self._write_plain(run, extra or {}, score)
-        except CheckpointError as fault:
-            self._fault = fault
+        except SiriError as fault:
+            self._fault = CheckpointError(str(fault))
         if self.background:
             executor = ThreadPoolExecutor(1, thread_name_prefix="siri-checkpoint")
             self._writing = executor.submit(self._write, own, rank, size)
@@ -115,7 +116,7 @@ class Saving:
             "schema": SCHEMA,
             "score": score,
             "state": asdict(run.state) | {"phase": run.state.phase.value},
-            "parts": {name: part.state_dict() for name, part in run.stateful.items()},
+            "parts": {name: doors.kept(part, name) for name, part in run.stateful.items()},
             "pool": {kind: [to_json(t) for t in kept] for kind, kept in run.pool.items()},
             "optimizer": run.learner.settings(),
             "random": random_state(),
@@ -137,6 +138,12 @@ class Saving:
             self._entries |= entries_of([write_shard(self._fresh, own, rank=rank, size=size)])
         except (OSError, SafetensorError) as error:
             self._fault = _full(self.target, str(error))
+        # in a thread, whatever happens waits to be said; every process has to come to the end of the save
+        except Exception as error:  # noqa: BLE001
+            self._fault = CheckpointError(
+                f"got {type(error).__name__} ({str(error)[:80]}) while writing {self.target}, expected a "
+                "whole checkpoint; what was saved before is intact; fix: continue with resume=True"
+            )
 
 
 def save(
@@ -238,7 +245,7 @@ def _restore(run: Curriculum, path: Path, body: Mapping[str, Any], tensors: Shar
                 f"got checkpoint {path} with the state of a {name}, expected a run whose {name} takes it; "
                 f"fix: the {name} that the run began with"
             )
-        run.stateful[name].load_state_dict(state)
+        doors.taken_back(run.stateful[name], name, state)
     run.state = State(**{**body["state"], "phase": Phase(body["state"]["phase"])})
     run.pool = {kind: [from_json(t) for t in kept] for kind, kept in body["pool"].items()}
     set_random_state(body["random"])

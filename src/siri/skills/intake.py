@@ -6,8 +6,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from siri import answers, doors
-from siri.errors import ConfigError, MinerFault
+from siri import doors
+from siri.errors import ConfigError, MinerFault, PartFault
 from siri.protocols import SkillMiner
 from siri.skills.bank import SkillBank, normalize, skill_id
 from siri.skills.safety import SkillGuard
@@ -77,10 +77,10 @@ def propose(
     """
     bound = doors.miner(miner)
     mined, odd = doors.mined(bound, trajectories, timeout=timeout)
+    report = doors.reported(bound)
     fresh = [skill for skill in mined if bank.duplicate_of(skill) is None]
     judged, remark = _judge(fresh, screen)
     by_text = {_key(skill): verdict for skill, verdict in zip(fresh, judged, strict=True)}
-    report = bound.report
     counts = {"refused": report.rejected, "failed": report.failed}
     remarks = [f"{word} {dict(count)}" for word, count in counts.items() if count]
     remarks += [f"{odd} that are no skills"] if odd else []
@@ -143,12 +143,6 @@ def _judge(skills: Sequence[Skill], screen: Screen | None) -> tuple[list[float |
     if screen is None or not skills:
         return [0.0] * len(skills), ""
     try:
-        verdicts = list(screen(skills))
-    except MinerFault as fault:
+        return doors.screened(screen, skills), ""
+    except (MinerFault, PartFault) as fault:
         return [0.0] * len(skills), f"screen failed: {fault}"
-    if len(verdicts) != len(skills):
-        raise ConfigError(f"got {len(verdicts)} verdicts, expected one for each of {len(skills)} skills")
-    for verdict in verdicts:
-        if verdict is not None:
-            answers.finite(verdict, "the screen", "a finite number, or None for a veto")
-    return verdicts, ""

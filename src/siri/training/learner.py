@@ -14,8 +14,8 @@ from accelerate import Accelerator  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from siri import doors
-from siri.algos.objectives import TokenBatch, TokenScores
-from siri.errors import ConfigError
+from siri.algos.objectives import Loss, TokenBatch, TokenScores
+from siri.errors import ConfigError, PartFault
 from siri.models.adapters import has_adapter
 from siri.models.dropout import remove_dropout
 from siri.progress import Silent, during
@@ -61,6 +61,8 @@ class Learner:
         shard: spread weights, gradients and optimizer state over the processes (FSDP2). ``model`` is then no
             longer whole in any process; give a copy of the one that plays.
         taught: rows may have teachers; a batch without one then says so, rather than having no field.
+        skips_faults: a step whose objective raises or returns no loss is skipped, as one whose loss is not
+            finite; else the fault is raised.
         progress: told of the optimizer steps of every update, as ``"learning"``.
 
     Raises:
@@ -86,6 +88,7 @@ class Learner:
         accelerator: Accelerator | None = None,
         shard: bool = False,
         taught: bool = False,
+        skips_faults: bool = False,
         progress: Progress | None = None,
     ) -> None:
         for name, count in (
@@ -103,7 +106,7 @@ class Learner:
                 f"initial model; fix: pass reference=..., or an objective without the term (kl=0)"
             )
         try_objective(self.objective, reference=reference is not None, taught=taught)
-        self.taught = taught
+        self.taught, self.skips_faults = taught, skips_faults
         self.progress = progress or Silent()
         self.grad_clip = grad_clip
         self.max_tokens = max_tokens_per_micro_batch
@@ -250,12 +253,19 @@ class Learner:
         # Every process must run equally many passes: the shorter ones repeat a part with nothing to learn.
         idle = self._forward.most(len(parts)) - len(parts)
         live = [True] * len(parts) + [False] * idle
+        fault = ""
         for number, (part, counts) in enumerate(zip(parts + filler * idle, live, strict=True)):
             batch = self._batch(part, totals, int_scale, counts)
             last = number == len(live) - 1
             with self._synced(last):
                 scores = TokenScores(*self._scorer(batch))
-                loss = doors.valued(self.objective, batch, scores)
+                try:
+                    loss = doors.valued(self.objective, batch, scores)
+                except PartFault as error:
+                    if not self.skips_faults:
+                        raise
+                    # every process has to go through the pass; the step is skipped in all of them
+                    loss, fault = Loss(scores.logprobs.sum() * math.nan, {}), str(error)
                 # Gradients are averaged over processes, and the loss is a sum over them.
                 self._accelerator.backward(loss.value * self._accelerator.num_processes)
             metrics["learn/loss"] += float(loss.value.detach())
@@ -269,6 +279,8 @@ class Learner:
         usable = math.isfinite(norm) and math.isfinite(reduced.get("learn/loss", 0.0))
         if usable:
             self._optimizer.step()
+        elif fault:
+            self.trouble = fault
         elif math.isfinite(norm) or not math.isfinite(reduced["learn/loss"]):
             self.trouble = f"the loss was {reduced['learn/loss']}"
         else:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from siri.algos.composition import terms
-from siri.algos.objectives import Loss, TokenBatch, TokenScores
-from siri.doors import name_of
-from siri.errors import ConfigError
+from siri.algos.objectives import TokenBatch, TokenScores
+from siri.doors import name_of, valued
+from siri.errors import ConfigError, PartFault
 from siri.protocols import Objective
 
 __all__ = ["try_objective"]
@@ -44,14 +44,14 @@ def try_objective(objective: Objective, *, reference: bool, taught: bool = False
         teacher_mask=first if taught else None,
     )
     scores = TokenScores((-ones).requires_grad_(), ones.clone().requires_grad_())
-    loss = objective(batch, scores)
-    name = name_of(objective)
-    if not isinstance(loss, Loss):
-        raise ConfigError(f"got {type(loss).__name__} from {name}, expected a siri.algos.Loss")
-    if loss.value.shape != () or not bool(loss.value.isfinite()):
+    try:
+        loss = valued(objective, batch, scores)
+    except PartFault as fault:
+        raise ConfigError(f"{fault}; fix: the objective, which was tried on two rows") from fault
+    if not bool(loss.value.isfinite()):
         raise ConfigError(
-            f"got a loss of shape {tuple(loss.value.shape)} and value {loss.value.tolist()} from {name}, "
-            "expected a finite scalar"
+            f"got a loss of {loss.value.item()} from {name_of(objective)} on two rows, expected a finite "
+            "number; fix: the objective"
         )
     for term in terms(objective):
         value = term(batch, scores).value
