@@ -46,6 +46,7 @@ def try_objective(objective: Objective, *, reference: bool, taught: bool = False
     scores = TokenScores((-ones).requires_grad_(), ones.clone().requires_grad_())
     try:
         loss = valued(objective, batch, scores)
+        parts = [(term, valued(term, batch, scores).value) for term in terms(objective)]
     except PartFault as fault:
         raise ConfigError(f"{fault}; fix: the objective, which was tried on two rows") from fault
     if not bool(loss.value.isfinite()):
@@ -53,8 +54,7 @@ def try_objective(objective: Objective, *, reference: bool, taught: bool = False
             f"got a loss of {loss.value.item()} from {name_of(objective)} on two rows, expected a finite "
             "number; fix: the objective"
         )
-    for term in terms(objective):
-        value = term(batch, scores).value
+    for term, value in parts:
         if bool(value) and not value.requires_grad:
             raise ConfigError(
                 f"got a loss of {float(value):g} from {name_of(term)} without a gradient, expected one that "
