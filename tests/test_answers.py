@@ -16,8 +16,9 @@ from siri.config import load_config
 from siri.config.presets import preset
 from siri.curriculum import Curriculum
 from siri.errors import MinerFault, PartFault, PolicyFault, SiriError
+from siri.skills import SkillBank
 from siri.testing import ScriptedPolicy, make_skill, scripted_suite
-from siri.types import Completion, Request, Sampling, SkillStatus
+from siri.types import Completion, Request, Sampling, SkillStatus, Task
 from tests.test_doors import Helpful, reply
 
 CONFIG = load_config(
@@ -87,6 +88,23 @@ def select(answer):
 
 def observe(answer):
     return {"validator": SimpleNamespace(observe=lambda name, plain, skilled: answer())}
+
+
+def test_a_retriever_is_told_the_iteration_if_it_asks_for_it() -> None:
+    told: list[object] = []
+
+    def asks(bank, task, seed=0, *, iteration=0):
+        told.append(iteration)
+        return ()
+
+    def takes_all(bank, task, seed, **more):
+        told.append(more)
+        return ()
+
+    task = Task("t", "k", "g", "train")
+    for function in (asks, takes_all, lambda bank, task, seed: ()):
+        doors.selected(SimpleNamespace(select=function), SkillBank(), task, 0, iteration=7)
+    assert told == [7, {"iteration": 7}]
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from siri.types import (
+    Answer,
     Completion,
     FaultCounts,
+    Group,
     Info,
     Message,
     MiningReport,
@@ -29,6 +31,7 @@ from siri.types import (
     Task,
     Trajectory,
     Turn,
+    Written,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
     from siri.skills.evidence import SkillRecord
 
 __all__ = [
+    "Adviser",
+    "Answering",
     "BoundMiner",
     "Environment",
     "Expert",
@@ -247,6 +252,42 @@ class BoundMiner(SkillMiner, Protocol):
 
     def bind(self, policy: Policy, *, iteration: int) -> object:
         """Called before each mining, with a frozen snapshot of the policy."""
+        ...
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """A writer that answers conversations of any kind; siri's miners do."""
+
+    @property
+    def origin(self) -> str:
+        """Who it is: ``"self"``, ``"openai:<model>"`` …"""
+        ...
+
+    def bind(self, policy: Policy, *, iteration: int) -> object:
+        """Called before, with a frozen snapshot of the policy."""
+        ...
+
+    def answers(self, conversations: Sequence[list[Message]], seeds: Sequence[int]) -> list[Answer]:
+        """One answer for each conversation; ``MinerFault`` when there is none at all."""
+        ...
+
+
+@runtime_checkable
+class Adviser(Protocol):
+    """Writes words for a teacher, who alone reads them: no rollout, bank, evaluation or checkpoint does.
+
+    So it may read failures too, which a ``SkillMiner`` refuses. Input: groups of the train split. What it
+    writes on a group depends on that group, the snapshot, the iteration and its own seed alone: siri shares
+    the groups over processes. An outage is a ``MinerFault``; the iteration then has no teacher.
+    """
+
+    def bind(self, policy: Policy, *, iteration: int) -> object:
+        """Called before each writing, with a frozen snapshot of the policy that played."""
+        ...
+
+    def write(self, groups: Sequence[Group]) -> Written:
+        """Advice for their trajectories, and what was written so, to train the writer."""
         ...
 
 

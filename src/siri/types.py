@@ -9,6 +9,7 @@ from typing import Any, Literal, NotRequired, Protocol, TypedDict, cast
 
 __all__ = [
     "Advice",
+    "Answer",
     "Arm",
     "Completion",
     "FaultCounts",
@@ -26,6 +27,8 @@ __all__ = [
     "ToolCall",
     "Trajectory",
     "Turn",
+    "WriterSample",
+    "Written",
     "info",
 ]
 
@@ -186,6 +189,51 @@ class Advice:
     """``"bank"``, ``"given"``, ``"self"`` or the writer's name."""
     sources: tuple[str, ...] = ()
     """Ids of the trajectories or skills that the words are about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a writer answers to one conversation."""
+
+    text: str = ""
+    cut_off: bool = False
+    """It ended at the token limit."""
+    rejection: str | None = None
+    """Why it is not read at all."""
+    failure: str | None = None
+    """Why there is none."""
+    prompt_ids: tuple[int, ...] = ()
+    """Token ids, where the policy itself wrote it."""
+    completion_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    tokens: tuple[int, int] = (0, 0)
+    """Read and written, as far as they are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriterSample:
+    """What a policy wrote about rollouts, token by token, and what it was worth: to train the writer too."""
+
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    """Natural-log probability of each token when it was sampled."""
+    group: str
+    """Rewards are compared within it."""
+    reward: float | None
+    """None: nobody could say. It counts in no mean, and teaches nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What an ``Adviser`` wrote on some groups, and what that took."""
+
+    advice: Mapping[tuple[str, int | None], Sequence[Advice]] = field(default_factory=dict)
+    """By (trajectory id, turn); turn None: for the turns of the trajectory that are not named."""
+    samples: tuple[WriterSample, ...] = ()
+    requests: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)

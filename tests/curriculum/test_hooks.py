@@ -10,13 +10,14 @@ from siri.algos import ClippedSurrogate, Internalization, ReverseKLDistillation,
 from siri.config import RunConfig
 from siri.curriculum import Curriculum, Iteration
 from siri.curriculum.hooks import Hooks
-from siri.errors import ConfigError, MinerFault
+from siri.errors import ConfigError, MinerFault, SplitError
 from siri.policies import HFPolicy
 from siri.policies.tiny import base_path
+from siri.skills import SkillBank, SkillGuard
 from siri.testing import ScriptedPolicy
 from siri.training.experience import unchanged
 from siri.training.lessons import Lesson
-from siri.types import Advice
+from siri.types import Advice, Written
 from tests.smoke import SMOKE, suite
 
 WORDS = Advice("search the desk first, take it, then use the desklamp.", "given")
@@ -92,6 +93,50 @@ def test_a_writer_that_fails_costs_the_teacher_and_not_the_run() -> None:
     [first, _] = played(Hooks(advise=broken), SiriObjective(kl=0.0) + 0.1 * ReverseKLDistillation())
     assert "no advice: no answer" in first.events
     assert first.metrics["distill/loss"] == 0.0
+
+
+class Adviser:
+    """Advises every trajectory, and keeps what it was given."""
+
+    def __init__(self, fault: str = "") -> None:
+        self.fault, self.bound, self.read = fault, [], []
+
+    def bind(self, policy, *, iteration: int) -> None:
+        self.bound.append((policy, iteration))
+
+    def write(self, groups):
+        self.read.append(list(groups))
+        if self.fault:
+            raise RuntimeError(self.fault)
+        return Written(advise(groups, None), requests=2, tokens_in=10, tokens_out=4)
+
+
+def test_an_adviser_is_bound_to_a_snapshot_and_reads_all_rollouts() -> None:
+    adviser = Adviser()
+    found = played(Hooks(advise=adviser))
+    by_function = played(Hooks(advise=advise))
+    assert metrics(found, "writer") == metrics(by_function)
+    assert [i.metrics["teacher/gap"] for i in found] == [i.metrics["teacher/gap"] for i in by_function]
+    assert [iteration for _, iteration in adviser.bound] == [0, 1]
+    assert adviser.bound[0][0] is not adviser.bound[1][0]
+    assert [tuple(groups) for groups in adviser.read] == [i.groups for i in found]
+    assert [found[0].metrics[f"writer/{n}"] for n in ("requests", "tokens_in", "tokens_out")] == [2, 10, 4]
+
+
+def test_an_adviser_that_breaks_costs_the_teacher_and_is_never_asked_about_validation() -> None:
+    [first] = played(Hooks(advise=Adviser("pen is empty")), count=1)
+    assert "no advice: adviser Adviser: RuntimeError" in first.events[0]
+    assert first.metrics["teacher/known"] == 0.0
+    group = first.groups[0]
+    other = replace(group, task=replace(group.task, split="valid_seen"))
+    with pytest.raises(SplitError, match="to write on"):
+        Hooks(advise=Adviser()).advised(
+            [other], SkillBank(), SkillGuard(), policy=HFPolicy.load(base_path(), slots=1), iteration=0
+        )
+    nothing = Adviser()
+    nothing.write = lambda groups: None  # type: ignore[method-assign,assignment]
+    [said] = played(Hooks(advise=nothing), count=1)
+    assert "expected a siri.types.Written" in said.events[0]
 
 
 def test_advice_is_made_safe_and_must_name_a_rollout() -> None:

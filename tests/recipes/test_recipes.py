@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from siri import build, recipes
 from siri.config import RunConfig, load_config
 from siri.curriculum import Curriculum
+from siri.curriculum.hooks import Hooks
 from siri.errors import ConfigError
 from siri.policies import HFPolicy
 from siri.policies.tiny import base_path
-from siri.recipes import METHODS, Method, Parts
+from siri.recipes import METHODS, Method, Parts, policy_loss
 from siri.recipes.d2skill import credit as bonus
 from siri.recipes.ucob import lessons
-from siri.skills import SkillBank
+from siri.skills import ChatWriter, Reflections, SelfMiner, SkillBank
 from siri.training.experience import Experience, experience_of
 from siri.training.lessons import Lesson
 from siri.types import Group, Skill, SkillStatus, Task
@@ -77,6 +78,71 @@ def test_given_words_need_no_miner_and_no_skill_arm(name: str, tmp_path: Path) -
     assert "arm/skill/success" not in metrics
 
 
+def adviser_says(messages, seed: int) -> str:
+    """What a strong writer would answer to GRSD's and to OPID's requests, in the policy's words."""
+    asked = messages[-1]["content"]
+    if '"episode_skill"' in asked:
+        return '{"episode_skill": "search the desk first.", "step_skills": {"2": "use the desklamp."}}'
+    return "search the desk first, take it, then use the desklamp."
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.writer])
+def test_a_methods_own_writer_reads_failures_and_nobody_else_reads_it(name: str) -> None:
+    told = []
+
+    def writer(messages, seed):
+        told.append(messages[-1]["content"])
+        return adviser_says(messages, seed)
+
+    config = settings(name, **{"rollout.group_size": 8})
+    run = composed(name, config, miner=ChatWriter(writer), advice="own")
+    found = [run.step() for _ in range(3)]
+    assert any("Outcome: failure" in text for text in told)
+    assert sum(i.metrics["writer/requests"] for i in found) == len(told)
+    advised = [i.metrics for i in found if i.metrics["teacher/known"] > 0]
+    assert advised
+    assert all(m["teacher/gap"] != 0 for m in advised)
+    if name == "grsd":
+        assert all(m["writer/loss"] == 0.0 for m in advised)  # nobody grades, so nobody is trained
+        mixed = [len({t.success for t in g.trajectories}) == 2 for g in found[0].groups]
+        assert (found[0].metrics["teacher/known"] > 0) == any(mixed)
+    else:
+        assert all(m["teacher/known"] == 1.0 for m in advised)
+    # no bank, no rollout: every episode was plain, and so is the state that a checkpoint keeps
+    assert len(run.bank) == 0
+    turns = [turn for i in found for g in i.groups for t in g.trajectories for turn in t.turns]
+    assert all(turn.prompt_ids == turn.plain_prompt_ids for turn in turns)
+    assert "adviser" in run.stateful
+
+
+def test_a_graded_reflection_trains_the_policy_as_a_writer() -> None:
+    """GRSD's loss, in the same steps; a composition of one's own over the recipe's credit."""
+    from siri.algos import WriterSurrogate
+    from siri.recipes.grsd import credit
+
+    config = settings("grsd", **{"rollout.group_size": 8, "rollout.tasks": 4})
+
+    def grader(pairs):
+        return [float(len(text) % 4) for _, text in pairs]
+
+    def played(weight: float) -> list[dict[str, float]]:
+        writer = Reflections(SelfMiner(reply_tokens=8, temperature=1.0), grader=grader)
+        run = Curriculum(
+            suite(),
+            HFPolicy.load(base_path(), slots=16),
+            miner=None,
+            objective=policy_loss(config) + weight * WriterSurrogate(),
+            hooks=Hooks(advise=writer, credit=credit),
+            config=config,
+        )
+        return [dict(run.step().metrics) for _ in range(2)]
+
+    ours, silent = played(5.0), played(0.0)
+    assert ours[0]["writer/rewarded"] > 2
+    assert ours[0]["env/steps"] == silent[0]["env/steps"]
+    assert ours[0]["learn/grad_norm"] != silent[0]["learn/grad_norm"]
+
+
 def test_siri_as_a_recipe_is_siri() -> None:
     ours = [composed("siri", SMOKE).step().metrics for _ in range(1)]
     plain = build.run(suite(), HFPolicy.load(base_path(), slots=16), Writer(), SMOKE).step().metrics
@@ -113,6 +179,9 @@ def test_names_and_summaries() -> None:
         ("tests.recipes.test_recipes:suite", {}, "makes a Suite"),
         ("sdar", {"advice": "nowhere.yaml"}, "cannot be read"),
         (None, {"advice": "ADVICE"}, "without a recipe"),
+        ("sdar", {"advice": "own"}, "no writer of its own"),
+        ("grsd", {"advice": "own"}, "Writer, which writes skills only"),
+        ("opid", {"advice": "own", "miner": None}, "no miner for the writer"),
     ],
 )
 def test_what_is_missing_is_said_in_one_sentence(name, parts, words: str, tmp_path: Path) -> None:
@@ -205,21 +274,35 @@ def test_the_bonus_of_d2skill_is_the_treatment_effect() -> None:
     assert bonus(x).tolist() == [0.0] * 4 + [0.5, 0.5, -0.5, -0.5]
 
 
-def test_skills_are_withdrawn_in_thirds_and_the_count_survives_a_checkpoint() -> None:
-    config = settings(
-        "skill0", **{"mining.max_iterations": 3, "internalization.iterations": 6, "rollout.tasks": 2}
-    )
+def test_skills_are_withdrawn_in_thirds_of_the_run() -> None:
+    config = settings("skill0", **{"internalization.iterations": 7})
+    assert (config.warmup.max_iterations, config.mining.max_iterations) == (0, 1)
     bank = SkillBank()
     for n in range(8):
         bank.add(Skill(f"s{n}", "put", f"number {n} is asked for", f"do it {n} times", "human", 0))
         bank.set_status(f"s{n}", SkillStatus.ACTIVE, 0)
     shown = METHODS["skill0"].parts(config, miner=True).retriever
     task = Task("t", "put", "put it there", "train")
-    counts = [len(shown.select(bank, task)) for _ in range(8)]
-    again = METHODS["skill0"].parts(config, miner=True).retriever
-    again.load_state_dict(shown.state_dict())
-    counts += [len(again.select(bank, task)) for _ in range(12)]
-    assert counts == [6] * 6 + [3] * 6 + [0] * 8
+    counts = [len(shown.select(bank, task, iteration=k)) for k in range(12)]
+    assert counts == [6] * 3 + [3] * 3 + [0] * 6
+
+
+def test_a_withdrawn_skill_leaves_the_rollouts() -> None:
+    run = composed("skill0", settings("skill0", **{"internalization.iterations": 2}))
+    arms = [{t.arm for g in run.step().groups for t in g.trajectories} for _ in range(4)]
+    assert arms[-1] == {"plain"}
+    assert {"skill"} in arms[:-1]
+
+
+def test_trust_summarises_the_effects_as_d2skill_does() -> None:
+    trust = METHODS["d2skill"].parts(settings("d2skill"), miner=True).validator
+    bank = SkillBank()
+    bank.add(Skill("s", "put", "it is asked for", "do it", "human", 0))
+    trust.begin(0, bank)
+    assert bank.get("s").status is SkillStatus.ACTIVE
+    for plain, skilled in (([False] * 4, [True] * 4), ([True] * 4, [False] * 4), ([False] * 4, [True] * 4)):
+        trust.observe("s", plain, skilled)
+    assert bank.get("s").utility == 0.5 * (0.5 * 1.0 - 0.5) + 0.5
 
 
 def test_a_recipe_without_a_teacher_costs_nothing() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import sys
 
 import pytest
@@ -7,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siri.errors import ConfigError, MissingExtra
-from siri.skills import EmbeddingRanking, EverythingRanking, NoSkills, Retriever, SkillBank
+from siri.skills import (
+    EmbeddingRanking,
+    EverythingRanking,
+    NoSkills,
+    Retriever,
+    SkillBank,
+    UpperConfidenceRanking,
+    UtilityEstimator,
+)
+from siri.skills.retrieval import similarity
 from siri.types import SkillStatus
 from tests.skills.helpers import make_skill, make_task
 
@@ -85,6 +95,51 @@ def test_nothing_and_everything():
     assert sorted(shown) == ["one", "three", "two"]
     assert shown[-1] == "three"
     assert chosen(bank, top_k=None, ranking=EverythingRanking(), candidate_share=1.0) == ["new"]
+
+
+@given(st.lists(st.lists(st.sampled_from([-0.5, 0.0, 0.5, 1.0]), max_size=4), min_size=1, max_size=6))
+def test_upper_confidence_is_the_equation_of_d2skill(effects):
+    bank = SkillBank(estimator=UtilityEstimator(n_eval=1, ema=0.5))
+    names = [f"skill {'abcdef'[n]}" for n in range(len(effects))]
+    for name, deltas in zip(names, effects, strict=True):
+        skill = make_skill(name, condition="you heat an apple" if len(deltas) % 2 else "you heat")
+        bank.add(skill)
+        for delta in deltas:
+            bank.observe(skill.id, plain=max(0, -delta), skilled=max(0, delta), iteration=0)
+    task, total, scores = make_task(goal="heat some apple"), sum(map(len, effects)), {}
+    for record in bank.records():
+        deltas = effects[names.index(record.skill.strategy)]
+        u = 0.0
+        for n, delta in enumerate(deltas):
+            u = delta if n == 0 else 0.5 * u + 0.5 * delta
+        bonus = 0.05 * math.sqrt(math.log(max(2, 1 + total)) / (1 + len(deltas)))
+        cosine = similarity(task, record.skill)
+        scores[record.skill.strategy] = 0.1 * (cosine + 1) / 2 + 0.9 * (u + bonus)
+    got = [record.skill.strategy for record in UpperConfidenceRanking()(task, bank.records())]
+    assert sorted(got) == sorted(names)
+    assert [scores[name] for name in got] == sorted(scores.values(), reverse=True)
+    # equal utilities: what was tried less comes first
+    again = SkillBank(estimator=UtilityEstimator(n_eval=1, ema=0.5))
+    for name, uses in (("often", 9), ("seldom", 1)):
+        skill = make_skill(name, condition="you heat")
+        again.add(skill)
+        for _ in range(uses):
+            again.observe(skill.id, plain=0.0, skilled=0.5, iteration=0)
+    assert UpperConfidenceRanking()(task, again.records())[0].skill.strategy == "seldom"
+
+
+def test_upper_confidence_looks_at_the_likest_of_the_kind_only():
+    bank = bank_of(
+        ("near", "you heat an apple", ACTIVE, 0), ("mid", "you heat", ACTIVE, 0), ("far", "mug", ACTIVE, 9)
+    )
+    task = make_task(goal="heat some apple")
+    assert [r.skill.strategy for r in UpperConfidenceRanking(among=2)(task, bank.records())] == [
+        "near",
+        "mid",
+    ]
+    assert UpperConfidenceRanking()(make_task("other"), bank.records()) == []
+    with pytest.raises(ConfigError, match="among=0"):
+        UpperConfidenceRanking(among=0)
 
 
 def test_priorities_hand_out_the_groups():

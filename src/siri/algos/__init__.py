@@ -54,10 +54,12 @@ from siri.algos.objectives import (
     TokenBatch,
     TokenScores,
     ViewDistillation,
+    WriterSurrogate,
 )
 from siri.algos.schedules import cosine_decay, linear_decay, linear_warmup
 from siri.algos.surrogate import SurrogateStats, clipped_surrogate, truncated_importance_weights
 from siri.algos.token_credit import agent_opsd_credit, grsd_credit, opid_credit, rlsd_credit, spread
+from siri.algos.writing import writer_advantages
 
 __all__ = [
     "ClippedSurrogate",
@@ -80,6 +82,7 @@ __all__ = [
     "TokenBatch",
     "TokenScores",
     "ViewDistillation",
+    "WriterSurrogate",
     "agent_opsd_credit",
     "clipped_surrogate",
     "cosine_decay",
@@ -116,4 +119,5 @@ __all__ = [
     "treatment_utility",
     "truncated_importance_weights",
     "view_distillation",
+    "writer_advantages",
 ]

@@ -21,6 +21,7 @@ from siri.algos.terms import (
     KLPenalty,
     ReverseKLDistillation,
     ViewDistillation,
+    WriterSurrogate,
 )
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "TokenBatch",
     "TokenScores",
     "ViewDistillation",
+    "WriterSurrogate",
 ]
 
 

@@ -16,7 +16,7 @@ _INTEGER = ("input_ids",)
 _BOOLEAN = ("attention_mask", "rl_mask", "int_mask")
 _FLOATING = ("old_logprobs", "advantages", "weights")
 _OPTIONAL = ("reference_logprobs", "rollout_logprobs", "teacher_logprobs")
-_FLAGS = ("teacher_mask",)
+_FLAGS = ("teacher_mask", "writer_mask")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +53,10 @@ class TokenBatch:
     """float; of the RL tokens under the teacher's prompt, for distillation terms; None when unused."""
     teacher_mask: Tensor | None = None
     """bool; tokens that have a teacher, as no number can stand for having none; None: all."""
+    writer_mask: Tensor | None = None
+    """bool; tokens that the policy wrote about its rollouts, in rows of their own; None: none."""
+    writer_tokens: float = 0.0
+    """``writer_mask`` tokens of the global mini-batch; ``rl_tokens`` has none of them."""
 
     def __post_init__(self) -> None:
         tensors = self._tensors()

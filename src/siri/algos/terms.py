@@ -32,6 +32,7 @@ __all__ = [
     "KLPenalty",
     "ReverseKLDistillation",
     "ViewDistillation",
+    "WriterSurrogate",
 ]
 
 
@@ -241,6 +242,49 @@ class ViewDistillation(Term):
         return report(
             batch.int_scale * value, {"view/loss": value, "view/gap": stats.gap, "view/gate": stats.gate}
         )
+
+
+@dataclass(frozen=True, slots=True)
+class WriterSurrogate(Term):
+    """Policy-gradient loss on what the policy wrote about its rollouts; see ``clipped_surrogate``.
+
+    A mean over the written tokens alone, in the same mini-batches as all else: a separate optimizer step
+    would follow the task's momentum (Adam), however small its factor. The surrogate is homogeneous in A, so
+    ``0.01 * WriterSurrogate()`` is the loss with .01 A. 0 without such tokens.
+    """
+
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    dual_clip: float | None = 3.0
+    importance_limit: float | None = None
+    """C of ``truncated_importance_weights``, for texts of an older policy; None for no correction."""
+
+    def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
+        """Report ``writer/loss`` and ``writer/approx_kl``."""
+        mask = batch.writer_mask
+        if mask is None:
+            nothing = (scores.logprobs * 0.0).sum()
+            return report(nothing, {"writer/loss": nothing, "writer/approx_kl": nothing})
+        importance = None
+        if self.importance_limit is not None and batch.rollout_logprobs is not None:
+            importance = truncated_importance_weights(
+                batch.old_logprobs,
+                rollout_logprobs=batch.rollout_logprobs,
+                mask=mask,
+                limit=self.importance_limit,
+            )
+        value, stats = clipped_surrogate(
+            scores.logprobs,
+            old_logprobs=batch.old_logprobs,
+            advantages=batch.advantages,
+            mask=mask,
+            clip_low=self.clip_low,
+            clip_high=self.clip_high,
+            dual_clip=self.dual_clip,
+            importance=importance,
+            normalizer=batch.writer_tokens,
+        )
+        return report(value, {"writer/loss": value, "writer/approx_kl": stats.approx_kl})
 
 
 def _reference(batch: TokenBatch) -> Tensor:

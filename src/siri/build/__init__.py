@@ -5,11 +5,12 @@ A suite, miner, validator or objective of one's own is named as ``siri.plugins``
 
 from siri.build.losses import objective
 from siri.build.policies import check_engine, policy
-from siri.build.runs import run
+from siri.build.runs import OWN, run
 from siri.build.skills import miner, retriever, shown_skills, validator
 from siri.build.worlds import check_splits, fit_splits, suite
 
 __all__ = [
+    "OWN",
     "check_engine",
     "check_splits",
     "fit_splits",

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from siri.protocols import Objective, Policy, Progress, SkillMiner, Validator
     from siri.rollout.suite import Suite
 
-__all__ = ["run"]
+__all__ = ["OWN", "run"]
+
+OWN = "own"
+"""In place of a file with words: the recipe's own writer."""
 
 
 def run(
@@ -41,8 +44,9 @@ def run(
         validator: None makes the configured one.
         recipe: a method of ``siri.recipes``, whose parts stand in for those that are None; its settings
             are those of ``config`` already.
-        advice: YAML file with words for the recipe's teacher by kind of task, ``"*"`` for all others. The
-            run then needs no miner, and has none.
+        advice: YAML file with words for the recipe's teacher by kind of task, ``"*"`` for all others; or
+            ``"own"``: the recipe's own writer, who asks ``miner``. All rollouts are then plain, and nothing
+            is mined.
         progress: told how far each part has come.
 
     Raises:
@@ -57,9 +61,10 @@ def run(
     found = Parts()
     if recipe is not None:
         made = method(recipe)
-        words = None if advice is None else _advice(Path(advice))
-        found = made.parts(config, miner=miner is not None, advice=words)
-        miner = miner if made.mines and words is None else found.miner
+        writer = made.own_writer(miner) if advice == OWN else None
+        words = None if advice is None or writer is not None else _advice(Path(advice))
+        found = made.parts(config, miner=miner is not None, advice=words, adviser=writer)
+        miner = miner if made.mines and advice is None else found.miner
     elif advice is not None:
         raise ConfigError("got advice=... without a recipe, expected one with a teacher; fix: recipe='sdar'")
     limit = config.mining.max_failures

@@ -21,6 +21,7 @@ def recipes() -> None:
 
     table = Table("--recipe", "what it does", "paper", "needs")
     for method in METHODS.values():
-        table.add_row(*map(escape, (method.name, method.summary, method.paper, NEEDS[method.text])))
+        needs = NEEDS[method.text] + (" or --advice own" if method.writer else "")
+        table.add_row(*map(escape, (method.name, method.summary, method.paper, needs)))
     console.print(table)
     console.print("Or module:function, a function without arguments that returns a siri.recipes.Method.")

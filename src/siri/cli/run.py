@@ -88,7 +88,10 @@ def run(
         str | None, typer.Option("--recipe", help="Another method: see siri recipes; or module:function.")
     ] = None,
     advice: Annotated[
-        Path | None, typer.Option(help="With --recipe: YAML of words for its teacher, by kind of task.")
+        Path | None,
+        typer.Option(
+            help="With --recipe: YAML of words for its teacher by kind of task; or own (its writer)."
+        ),
     ] = None,
 ) -> None:
     """Train. Example: siri run --out runs/first --seed 0"""

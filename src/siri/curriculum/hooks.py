@@ -7,13 +7,14 @@ phase with all groups of the iteration, alike in every process.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias, cast
 
 from siri import doors
 from siri.config import RunConfig
-from siri.errors import ConfigError, MinerFault
-from siri.protocols import Prompter
+from siri.errors import ConfigError, MinerFault, SplitError
+from siri.processes import Processes
+from siri.protocols import Adviser, Prompter, TrainablePolicy
 from siri.rollout.suite import Suite
 from siri.skills import SkillBank
 from siri.skills.safety import SkillGuard
@@ -24,15 +25,27 @@ from siri.training.lessons import Lesson
 from siri.training.no_learner import NoLearner
 from siri.training.privileged import Advised, of_trajectory, reprompt, teacher_rows
 from siri.training.rows import build_rows
-from siri.types import Advice, Group, Skill
+from siri.types import Advice, Group, Skill, WriterSample, Written
 
-__all__ = ["Advise", "Hooked", "Hooks"]
+__all__ = ["Advise", "Counsel", "Hooked", "Hooks"]
 
 Advise: TypeAlias = Callable[[Sequence[Group], SkillBank], Advised]
 """Words for the teacher of each rollout, or of single turns: it may read the bank. Nobody else sees them. An
 outage of whoever writes them is a ``MinerFault``; the iteration then has no teacher."""
 LONGEST = 512
 """Tokens of one advice; the rest is cut off at a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counsel:
+    """The words for the teachers of an iteration, alike in every process."""
+
+    advice: Advised | None = None
+    """In safe words; None: nobody was asked."""
+    samples: tuple[WriterSample, ...] = ()
+    """What the policy wrote so, to be trained on."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    events: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,28 +67,57 @@ class Hooks:
     """The hooks of a run.
 
     Args:
-        advise: words for a teacher; its log-probs reach ``batch.teacher_logprobs`` and ``credit``.
+        advise: words for a teacher, by a function or an ``Adviser``; the teacher's log-probs reach
+            ``batch.teacher_logprobs`` and ``credit``.
         credit: advantages of tokens, in place of those of turns.
         teach: lessons, in place of those of siri's gate; taught in every phase.
         schedule: λ of iteration k; None is siri's warm-up, from the third phase on.
     """
 
-    advise: Advise | None = None
+    advise: Advise | Adviser | None = None
     credit: CreditRule | None = None
     teach: Teach | None = None
     schedule: Callable[[int], float] | None = None
 
     def advised(
-        self, groups: Sequence[Group], bank: SkillBank, guard: SkillGuard
-    ) -> tuple[Advised | None, list[str]]:
-        """The advice for these groups with safe words, and what to say of it; None without the hook."""
+        self,
+        groups: Sequence[Group],
+        bank: SkillBank,
+        guard: SkillGuard,
+        *,
+        policy: TrainablePolicy,
+        iteration: int,
+    ) -> Counsel:
+        """The advice for these groups with safe words, and what to say of it.
+
+        An ``Adviser`` reads a snapshot of ``policy``, and each process asks it for its share of the groups.
+
+        Raises:
+            SplitError: an adviser is asked about a task that is not to be trained on.
+        """
         if self.advise is None:
-            return None, []
+            return Counsel()
+        writer = doors.adviser(self.advise)
         try:
-            found = self.advise(groups, bank)
+            if writer is not None:
+                written = _shared(writer, groups, policy, iteration)
+            else:
+                written = Written(cast(Advise, self.advise)(groups, bank))
         except MinerFault as fault:
-            return {}, [f"no advice: {fault}"]
-        return {key: safe for key, texts in found.items() if (safe := _guarded(texts, guard))}, []
+            return Counsel({}, events=(f"no advice: {fault}",))
+        safe = {key: texts for key, given in written.advice.items() if (texts := _guarded(given, guard))}
+        if writer is None:
+            return Counsel(safe)
+        rewards = [sample.reward for sample in written.samples if sample.reward is not None]
+        figures = {
+            "writer/requests": float(written.requests),
+            "writer/tokens_in": float(written.tokens_in),
+            "writer/tokens_out": float(written.tokens_out),
+            "writer/rewarded": float(len(rewards)),
+        }
+        if rewards:
+            figures["writer/reward"] = sum(rewards) / len(rewards)
+        return Counsel(safe, written.samples, figures)
 
     def apply(
         self,
@@ -138,6 +180,32 @@ class Hooks:
         kept = [x for x in lessons if x.prompt not in prompts or prompts[x.prompt] is not None]
         known_prompts = {n: ids for n, ids in prompts.items() if ids is not None}
         return Hooked(advantages, kept, teacher, figures, known_prompts)
+
+
+def _shared(writer: Adviser, groups: Sequence[Group], policy: TrainablePolicy, iteration: int) -> Written:
+    """What all processes' shares of the groups brought; a fault of one is a fault of all."""
+    for group in groups:
+        if group.task.split != "train":
+            raise SplitError(f"got {group.task.id!r} of {group.task.split!r} to write on, expected 'train'")
+    processes = Processes.current()
+    found: Written | str
+    try:
+        frozen = doors.told(policy, policy.snapshot)
+        found = doors.written(writer, processes.share(groups), frozen, iteration=iteration)
+    except MinerFault as fault:
+        found = str(fault)
+    parts = processes.gather([found])
+    if faults := [part for part in parts if isinstance(part, str)]:
+        raise MinerFault(faults[0])
+    whole = [part for part in parts if isinstance(part, Written)]
+    return Written(
+        {key: texts for part in whole for key, texts in part.advice.items()},
+        tuple(sample for part in whole for sample in part.samples),
+        *(
+            sum(counts)
+            for counts in zip(*((w.requests, w.tokens_in, w.tokens_out) for w in whole), strict=True)
+        ),
+    )
 
 
 def _guarded(texts: Sequence[Advice], guard: SkillGuard) -> tuple[Advice, ...]:

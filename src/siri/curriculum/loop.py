@@ -128,7 +128,12 @@ class Curriculum:
             hooks=hooks,
             config=config,
         )
-        own = {"validator": self.validator, "miner": self.miner, "retriever": self.retriever}
+        own = {
+            "validator": self.validator,
+            "miner": self.miner,
+            "retriever": self.retriever,
+            "adviser": hooks.advise,
+        }
         self.stateful = doors.stateful({**own, "replay": self.teaching.replay})
         """Parts whose state travels with checkpoints."""
 
@@ -202,12 +207,12 @@ class Curriculum:
         plans = []
         for place, task in enumerate(self.tasks(k)):
             seed = derive_seed("group", self.config.seed, k, place)
-            skills = () if self.state.phase is Phase.WARMUP else self._select(task, seed)
+            skills = () if self.state.phase is Phase.WARMUP else self._select(task, seed, k)
             plans.append(parts.group_plan(task, skills, seed, self.config))
         return plans
 
-    def _select(self, task: Task, seed: int) -> tuple[Skill, ...]:
-        call = partial(doors.selected, self.retriever, self.bank, task, seed)
+    def _select(self, task: Task, seed: int, k: int) -> tuple[Skill, ...]:
+        call = partial(doors.selected, self.retriever, self.bank, task, seed, iteration=k)
         return self.tolerance.of("retriever", call, ())
 
     def _chosen(self, gate: Internalize) -> Internalize:

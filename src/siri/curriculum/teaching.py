@@ -24,6 +24,7 @@ from siri.training.no_learner import NoLearner
 from siri.training.privileged import Advised
 from siri.training.replay import Replay
 from siri.training.rows import Row, build_rows
+from siri.training.writers import writer_rows
 from siri.types import Group
 
 __all__ = ["Learned", "Teaching"]
@@ -75,10 +76,11 @@ class Teaching:
         scale, i, clock = 0.0, self.config.internalization, self.rollout.clock
         figures: dict[str, float] = {}
         standing = standing_of(self.bank)
-        advised, said = self.hooks.advised(groups, self.bank, self.rollout.guard)
+        counsel = self.hooks.advised(groups, self.bank, self.rollout.guard, policy=self.policy, iteration=k)
+        said = list(counsel.events)
         doors.told(self.policy, self.policy.make_room, sleep=self.config.rollout.sleep)
-        rows, worth, found, warning = self._rows(groups, standing, advised, state)
-        chosen = [row for row in rows if row.kind == "rl"]
+        rows, worth, found, warning = self._rows(groups, standing, counsel.advice, state)
+        chosen = [row for row in rows if row.kind == "rl"] + writer_rows(counsel.samples)
         internalizes = state.phase is Phase.INTERNALIZATION
         fresh = list[Row]()
         if self.hooks.schedule is not None:
@@ -111,7 +113,7 @@ class Teaching:
         with clock.part("keep"):
             kept = watch.kept()
         said = said + ([warning] if warning else []) + skips(metrics, self.learner.trouble)
-        return Learned({**metrics, **figures, **found, "int/scale": scale}, said, kept)
+        return Learned({**metrics, **figures, **found, **counsel.figures, "int/scale": scale}, said, kept)
 
     def _rows(
         self, groups: Sequence[Group], standing: Standing, advised: Advised | None, state: State

@@ -23,8 +23,11 @@ from siri.doors.calls import (
     taken_back,
     told,
     valued,
+    written,
 )
 from siri.doors.complete import (
+    adviser,
+    answering,
     encoder,
     faults,
     judge,
@@ -42,6 +45,8 @@ from siri.doors.tolerance import Tolerance
 
 __all__ = [
     "Tolerance",
+    "adviser",
+    "answering",
     "begun",
     "benefit",
     "bound",
@@ -70,4 +75,5 @@ __all__ = [
     "taken_back",
     "told",
     "valued",
+    "written",
 ]

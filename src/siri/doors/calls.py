@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +13,7 @@ from siri.doors.names import name_of
 from siri.errors import MinerFault, PartFault, PolicyFault, SiriError
 from siri.processes import users_interrupt
 from siri.protocols import (
+    Adviser,
     BoundMiner,
     Judge,
     Objective,
@@ -24,6 +26,7 @@ from siri.protocols import (
 )
 from siri.types import (
     Completion,
+    Group,
     Message,
     MiningReport,
     Request,
@@ -32,6 +35,7 @@ from siri.types import (
     SkillStatus,
     Task,
     Trajectory,
+    Written,
 )
 
 if TYPE_CHECKING:
@@ -58,6 +62,7 @@ __all__ = [
     "taken_back",
     "told",
     "valued",
+    "written",
 ]
 
 T = TypeVar("T")
@@ -137,14 +142,18 @@ def begun(judge: Judge, iteration: int, bank: SkillBank) -> tuple[str, ...]:
     return answers.names(found, f"{name}.begin")
 
 
-def selected(retriever: SkillRetriever, bank: SkillBank, task: Task, seed: int) -> tuple[Skill, ...]:
-    """The skills that a retriever chose for a group.
+def selected(
+    retriever: SkillRetriever, bank: SkillBank, task: Task, seed: int, *, iteration: int = 0
+) -> tuple[Skill, ...]:
+    """The skills that a retriever chose for a group; one that does not ask for the iteration is not told it.
 
     Raises:
         PartFault: it raised anything at all, or chose something else than skills of the bank.
     """
     name = name_of(retriever)
-    found = answers.selected(asked(PartFault, f"{name}.select: ", retriever.select, bank, task, seed), name)
+    named = {"iteration": iteration} if _takes(retriever.select, "iteration") else {}
+    chosen = asked(PartFault, f"{name}.select: ", retriever.select, bank, task, seed, **named)
+    found = answers.selected(chosen, name)
     for skill in found:
         if skill.id not in bank:
             raise PartFault(f"got the skill {skill.id[:40]!r} from {name}.select, expected one of the bank")
@@ -167,6 +176,20 @@ def screened(
         )
     what = "a finite number, or None for a veto"
     return [None if verdict is None else answers.finite(verdict, name, what) for verdict in found]
+
+
+def written(adviser: Adviser, groups: Sequence[Group], policy: Policy, *, iteration: int) -> Written:
+    """What an adviser, told of a snapshot of the policy, writes on these groups.
+
+    Raises:
+        MinerFault: it could not, raised anything at all, or returned something else.
+    """
+    who = f"adviser {name_of(adviser)}"
+    asked(MinerFault, f"{who}.bind: ", adviser.bind, policy, iteration=iteration)
+    found = asked(MinerFault, f"{who}: ", adviser.write, groups)
+    if isinstance(found, Written):
+        return found
+    raise MinerFault(f"got {type(found).__name__} from {who}, expected a siri.types.Written; fix: return one")
 
 
 def benefit(gate: Callable[[Any, Trajectory], bool], group: Any, trajectory: Trajectory) -> float:
@@ -310,3 +333,12 @@ def _in_time(timeout: float | None, who: str, call: Callable[[], T]) -> T:
             f"got no skills from {who} within {timeout:g} s, expected an answer; fix: mining.timeout, or the "
             "miner"
         ) from error
+
+
+def _takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether a function can be given ``name=``."""
+    try:
+        given = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # written in C
+        return True
+    return any(p.kind is p.VAR_KEYWORD or (p.name == name and p.kind is not p.POSITIONAL_ONLY) for p in given)

@@ -11,6 +11,8 @@ from siri.doors.names import inside, name_of
 from siri.doors.wrappers import Here, Observing, Plain, Playing, Told, Unbound
 from siri.errors import ConfigError, EnvironmentFault, PartFault
 from siri.protocols import (
+    Adviser,
+    Answering,
     BoundMiner,
     Environment,
     FaultPolicy,
@@ -28,6 +30,8 @@ from siri.protocols import (
 from siri.types import Task
 
 __all__ = [
+    "adviser",
+    "answering",
     "encoder",
     "faults",
     "judge",
@@ -54,6 +58,26 @@ def policy(given: Policy) -> TrainablePolicy:
     if isinstance(given, TrainablePolicy):
         return given
     return Playing(_having(given, "generate", "a policy"))
+
+
+def adviser(given: object) -> Adviser | None:
+    """Who writes words for a teacher; None where words come from a plain function of (groups, bank)."""
+    return given if isinstance(given, Adviser) else None
+
+
+def answering(given: SkillMiner | None, what: str) -> Answering:
+    """A writer that answers what ``what`` asks.
+
+    Raises:
+        ConfigError: there is none, or it writes skills and nothing else.
+    """
+    if isinstance(given, Answering):
+        return given
+    who = "no miner" if given is None else f"{name_of(given)}, which writes skills only,"
+    raise ConfigError(
+        f"got {who} for {what}, expected a writer that answers; fix: miner='self' or 'openai', or see "
+        "siri.protocols.Answering"
+    )
 
 
 def encoder(given: object, what: str) -> PromptEncoder:

@@ -27,7 +27,7 @@ CHUNK = 2**24
 def score(
     model: nn.Module, batch: TokenBatch, *, chunk: int | None = None, entropy: bool = True, keep: int = KEEP
 ) -> TokenScores:
-    """Score the tokens under ``rl_mask`` or ``int_mask``, each given the tokens before it in its row.
+    """Score the tokens under a mask (RL, L_int or a writer's), each given the tokens before it in its row.
 
     Args:
         model: a transformers causal language model (a PEFT model will do).
@@ -43,6 +43,8 @@ def score(
     if chunk is not None and chunk < 1:
         raise ConfigError(f"got chunk={chunk}, expected at least 1; fix: leave it out")
     mask = batch.rl_mask | batch.int_mask
+    if batch.writer_mask is not None:
+        mask = mask | batch.writer_mask
     if bool(mask[:, :1].any()):
         raise ShapeError("got a scored token at position 0, expected a prompt of one token or more before it")
     head = _head(model)

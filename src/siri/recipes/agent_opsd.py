@@ -14,8 +14,8 @@ from torch import Tensor
 
 from siri.algos import agent_opsd_credit
 from siri.config import RunConfig
-from siri.curriculum.hooks import Advise, Hooks
-from siri.recipes.method import GRPO, Method, Parts, policy_loss
+from siri.curriculum.hooks import Hooks
+from siri.recipes.method import GRPO, Method, Parts, Words, policy_loss
 from siri.training.experience import Experience
 
 
@@ -27,7 +27,7 @@ def credit(x: Experience) -> Tensor:
     )
 
 
-def make(config: RunConfig, words: Advise) -> Parts:
+def make(config: RunConfig, words: Words) -> Parts:
     """The policy-gradient loss on the advantages of tokens."""
     return Parts(policy_loss(config), Hooks(advise=words, credit=credit))
 

@@ -3,9 +3,9 @@
 What a skill was worth is added to the advantages of the rollouts that saw it.
 
 Skills stay in the prompt at inference: read the column with skills. Deviations: siri's miner writes from
-own successes, where an external writer reads failures; task skills only; ranking by words, not by utility
-and upper confidence bound. Left out of the public code: the bonus on one random turn of a trajectory;
-here every turn has it.
+own successes, where an external writer reads failures; task skills only, likeness by words, u begins at
+the first Δ. Left out: eviction above 300 skills; of the public code the bonus on one random turn of a
+trajectory (here every turn has it). Its invalid penalty of 1 (of 10) is `advantage.invalid_penalty=1`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from torch import Tensor
 
 from siri.algos import spread, treatment_utility
 from siri.config import RunConfig
-from siri.curriculum.hooks import Advise, Hooks
-from siri.recipes.method import GRPO, Method, Parts, policy_loss
-from siri.recipes.shown import Trusting
+from siri.curriculum.hooks import Hooks
+from siri.recipes.method import GRPO, Method, Parts, Words, policy_loss
+from siri.recipes.shown import AT_ONCE, Best, Trusting
+from siri.skills import UpperConfidenceRanking, UtilityEstimator
 from siri.training.experience import Experience
 
-COEFFICIENT = 1.0
+COEFFICIENT, MOST = 1.0, 3
 
 
 def credit(x: Experience) -> Tensor:
@@ -34,9 +35,11 @@ def credit(x: Experience) -> Tensor:
     return spread(x.base + COEFFICIENT * bonus[x.turns.episode], x.tokens.turn)
 
 
-def make(config: RunConfig, words: Advise) -> Parts:  # noqa: ARG001
-    """The policy-gradient loss on the advantages with the bonus."""
-    return Parts(policy_loss(config), Hooks(credit=credit), validator=Trusting())
+def make(config: RunConfig, words: Words) -> Parts:  # noqa: ARG001
+    """The policy-gradient loss on the advantages with the bonus; the three skills of the best score."""
+    shown = Best(lambda _: MOST, ranking=UpperConfidenceRanking(among=10))
+    trust = Trusting(UtilityEstimator(n_eval=1, ema=0.5))  # u ← .5u + .5Δ
+    return Parts(policy_loss(config), Hooks(credit=credit), validator=trust, retriever=shown)
 
 
 D2SKILL = Method(
@@ -44,6 +47,6 @@ D2SKILL = Method(
     "arXiv 2603.28716",
     "GRPO; half of a group sees skills, and their success over the plain half is added to its advantages",
     make,
-    settings={**GRPO, "validation.ema": 0.5, "validation.n_eval": 1, "internalization.peak": 0.0},
+    settings={**GRPO, **AT_ONCE, "internalization.peak": 0.0},
     text="skills",
 )

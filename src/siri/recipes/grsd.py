@@ -2,22 +2,28 @@
 
 Turns on which the teacher says more than on the group's average count more.
 
-Deviations: the words are the bank's proven skills, or given ones. The method's own, the policy's
-reflections on its trajectories and a guide a group, need a writer that reads failures; its reflection
-loss, with an external judge, is left out with them, and so are duplicated turns, S without floor (noise
-blown up to ±10 %) and the separate optimizer step. A group that only won or only failed keeps A, as
-published.
+The method's writer (`--advice own`) lets the policy reflect on its attempts, and makes one guide a group.
+Its reflections are trained by .01 · a surrogate where something rewards them:
+`Hooks(advise=Reflections(miner, grader=Rubric(judge)))`; without a judge the loss is 0, as in the code.
+Deviations: by default the words are the bank's proven skills, or given ones; only mixed groups are written
+on; S has a floor (noise would be blown up to ±10 %). Left out: duplicated turns, observations cut inside
+the history, a separate optimizer step. A group that only won or only failed keeps A, as published.
 """
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from siri.algos import grsd_credit
+from siri import doors
+from siri.algos import WriterSurrogate, grsd_credit
 from siri.config import RunConfig
-from siri.curriculum.hooks import Advise, Hooks
-from siri.recipes.method import GRPO, Method, Parts, policy_loss
+from siri.curriculum.hooks import Hooks
+from siri.recipes.method import GRPO, Method, Parts, Words, policy_loss
+from siri.skills import Reflections
 from siri.training.experience import Experience
+
+REFLECTION = 0.01
+"""Weight of the reflection loss."""
 
 
 def credit(x: Experience) -> Tensor:
@@ -26,9 +32,11 @@ def credit(x: Experience) -> Tensor:
     return grsd_credit(x.base, gap=t.gap, turn=t.turn, known=t.known, group=n.group, success=x.success)
 
 
-def make(config: RunConfig, words: Advise) -> Parts:
+def make(config: RunConfig, words: Words) -> Parts:
     """The policy-gradient loss on the advantages of tokens."""
-    return Parts(policy_loss(config), Hooks(advise=words, credit=credit))
+    loss, writes = policy_loss(config), doors.adviser(words) is not None
+    total = loss + REFLECTION * WriterSurrogate() if writes else loss
+    return Parts(total, Hooks(advise=words, credit=credit))
 
 
 GRSD = Method(
@@ -38,4 +46,5 @@ GRSD = Method(
     make,
     settings={**GRPO, "internalization.peak": 0.0, "internalization.replay": 0},
     text="words",
+    writer=Reflections,
 )

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
+from siri import doors
 from siri.algos import ClippedSurrogate, EntropyBonus, KLPenalty, Sum
 from siri.config import RunConfig
 from siri.curriculum.hooks import Advise, Hooks
 from siri.curriculum.parts import make_ranking
 from siri.errors import ConfigError
-from siri.protocols import Objective, SkillMiner, Validator
+from siri.protocols import Adviser, Answering, Objective, SkillMiner, Validator
 from siri.skills import PROVEN, SkillBank, SkillRetriever
 from siri.training.lessons import Internalize
 from siri.training.privileged import Advised
 from siri.types import Advice, Group
 
-__all__ = ["GRPO", "Method", "Parts", "as_configured", "from_bank", "given", "policy_loss"]
+__all__ = ["GRPO", "Method", "Parts", "Words", "as_configured", "from_bank", "given", "policy_loss"]
+
+Words: TypeAlias = Advise | Adviser
+"""Where a teacher's words come from: the bank or given texts (``Advise``), or a writer (``Adviser``)."""
 
 GRPO: Mapping[str, Any] = {"advantage.omega": 0.0}
 """Settings of the methods that stand on GRPO: no advantages of single states, μ and σ over turns."""
@@ -48,7 +52,7 @@ class Method:
     """Where it was published."""
     summary: str
     """What it does, in one sentence."""
-    make: Callable[[RunConfig, Advise], Parts]
+    make: Callable[[RunConfig, Words], Parts]
     """The parts. The second argument finds the words of the teacher, for methods that have one."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """By section, or by dotted path."""
@@ -57,19 +61,29 @@ class Method:
     (a miner), or neither."""
     mines: bool = True
     """Whether the run's miner is of use; without one the run is all plain."""
+    writer: Callable[[Answering], Adviser] | None = None
+    """The method's own writer of words, who asks the run's miner, and reads failures (``advice="own"``)."""
 
-    def parts(self, config: RunConfig, *, miner: bool, advice: Mapping[str, str] | None = None) -> Parts:
+    def parts(
+        self,
+        config: RunConfig,
+        *,
+        miner: bool,
+        advice: Mapping[str, str] | None = None,
+        adviser: Adviser | None = None,
+    ) -> Parts:
         """The parts of a run.
 
         Args:
             config: of the run.
             miner: whether the run has one.
             advice: words for the teacher by kind of task; ``"*"`` for every other kind.
+            adviser: who writes them instead.
 
         Raises:
             ConfigError: the words, or the skills, that the method needs come from nowhere.
         """
-        if self.text == "words" and not miner and advice is None:
+        if self.text == "words" and not miner and advice is None and adviser is None:
             raise ConfigError(
                 f"got recipe {self.name!r} without words for its teacher, expected a miner whose proven "
                 f"skills they are, or advice by kind; fix: miner='self', or advice=FILE"
@@ -79,15 +93,29 @@ class Method:
                 f"got recipe {self.name!r} without a miner, expected one who writes its skills; "
                 f"fix: miner='self'"
             )
-        if advice is not None and self.text != "words":
+        if self.text != "words" and not (advice is None and adviser is None):
             raise ConfigError(
                 f"got advice with recipe {self.name!r}, which asks no teacher, expected none; "
                 f"fix: leave it out"
             )
-        return self.make(config, from_bank(config) if advice is None else given(advice))
+        words = from_bank(config) if advice is None else given(advice)
+        return self.make(config, words if adviser is None else adviser)
+
+    def own_writer(self, miner: SkillMiner | None) -> Adviser:
+        """The method's own writer, who asks ``miner``.
+
+        Raises:
+            ConfigError: the method has none, or the miner writes skills and nothing else.
+        """
+        if self.writer is None:
+            raise ConfigError(
+                f"got advice='own' with recipe {self.name!r}, which has no writer of its own, expected one "
+                f"that has (grsd, opid); fix: advice=FILE, or a miner whose proven skills are the words"
+            )
+        return self.writer(doors.answering(miner, f"the writer of recipe {self.name!r}"))
 
 
-def as_configured(config: RunConfig, words: Advise) -> Parts:  # noqa: ARG001
+def as_configured(config: RunConfig, words: Words) -> Parts:  # noqa: ARG001
     """The configured parts: siri's own."""
     return Parts()
 

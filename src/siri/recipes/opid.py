@@ -1,8 +1,9 @@
 """OPID (arXiv 2606.26790): the teacher's log-ratio of each token, added to its advantage.
 
-Deviations: the words are the bank's proven skills, or given ones, for whole episodes. The paper's come
-from an external model that reads all 128 trajectories of every update and names up to five steps; advice
-by turn is a part of `Hooks.advise`, the reader is not. Left out: the first weight's code default of 1.0.
+The method's writer (`--advice own`) analyses every trajectory, failures too, as the paper's external model
+does: a lesson for the episode, and one each for up to five turns, which goes before it there. Deviations:
+by default the words are the bank's proven skills, or given ones; in any case they stand in the prompter's
+block. Left out: the first weight's code default of 1.0.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from torch import Tensor
 
 from siri.algos import opid_credit
 from siri.config import RunConfig
-from siri.curriculum.hooks import Advise, Hooks
-from siri.recipes.method import GRPO, Method, Parts, policy_loss
+from siri.curriculum.hooks import Hooks
+from siri.recipes.method import GRPO, Method, Parts, Words, policy_loss
+from siri.skills import Analyses
 from siri.training.experience import Experience
 
 
@@ -21,7 +23,7 @@ def credit(x: Experience) -> Tensor:
     return opid_credit(x.base, gap=x.tokens.gap, turn=x.tokens.turn)
 
 
-def make(config: RunConfig, words: Advise) -> Parts:
+def make(config: RunConfig, words: Words) -> Parts:
     """The policy-gradient loss on the advantages of tokens."""
     return Parts(policy_loss(config), Hooks(advise=words, credit=credit))
 
@@ -33,4 +35,5 @@ OPID = Method(
     make,
     settings={**GRPO, "internalization.peak": 0.0, "internalization.replay": 0},
     text="words",
+    writer=Analyses,
 )

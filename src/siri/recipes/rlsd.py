@@ -11,8 +11,8 @@ from torch import Tensor
 
 from siri.algos import rlsd_credit
 from siri.config import RunConfig
-from siri.curriculum.hooks import Advise, Hooks
-from siri.recipes.method import GRPO, Method, Parts, policy_loss
+from siri.curriculum.hooks import Hooks
+from siri.recipes.method import GRPO, Method, Parts, Words, policy_loss
 from siri.training.experience import Experience
 
 
@@ -23,7 +23,7 @@ def credit(x: Experience) -> Tensor:
     return rlsd_credit(x.base, gap=t.gap, turn=t.turn, known=t.known, strength=strength)
 
 
-def make(config: RunConfig, words: Advise) -> Parts:
+def make(config: RunConfig, words: Words) -> Parts:
     """The policy-gradient loss on the advantages of tokens."""
     return Parts(policy_loss(config), Hooks(advise=words, credit=credit))
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from siri.algos import GatedDistillation
 from siri.config import RunConfig
-from siri.curriculum.hooks import Advise, Hooks
-from siri.recipes.method import GRPO, Method, Parts, policy_loss
+from siri.curriculum.hooks import Hooks
+from siri.recipes.method import GRPO, Method, Parts, Words, policy_loss
 
 WEIGHT = 0.01
 """λ of all published scripts."""
 
 
-def make(config: RunConfig, words: Advise) -> Parts:
+def make(config: RunConfig, words: Words) -> Parts:
     """The policy-gradient loss, and the term on the tokens that have a teacher."""
     return Parts(policy_loss(config) + WEIGHT * GatedDistillation(sharpness=5.0), Hooks(advise=words))
 

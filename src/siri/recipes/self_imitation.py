@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from siri.config import RunConfig
-from siri.curriculum.hooks import Advise
-from siri.recipes.method import Method, Parts
+from siri.recipes.method import Method, Parts, Words
 from siri.types import Group, Skill, Trajectory
 
 
@@ -29,7 +28,7 @@ def own_win(group: Group, trajectory: Trajectory) -> bool:
     return trajectory.success and not all(t.success for t in group.trajectories)
 
 
-def make(config: RunConfig, words: Advise) -> Parts:  # noqa: ARG001
+def make(config: RunConfig, words: Words) -> Parts:  # noqa: ARG001
     """The gate, and the miner that finds nothing."""
     return Parts(gate=own_win, miner=Nothing())
 

@@ -1,34 +1,43 @@
 """Skills without proof, for methods that show what they have.
 
-Who trusts, and who shows to every rollout.
+Who trusts, and who chooses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from siri.skills import LexicalRanking, SkillBank, SkillRecord
+from siri.skills import LexicalRanking, Ranking, SkillBank, SkillRecord, UtilityEstimator
 from siri.types import Skill, SkillStatus, Task
 
-__all__ = ["Everybody", "Trusting"]
+__all__ = ["AT_ONCE", "Best", "Trusting"]
+
+AT_ONCE: Mapping[str, Any] = {"warmup.successes": 0, "warmup.max_iterations": 0}
+"""Settings: skills are mined, and shown, from the first iteration on."""
 
 
 class Trusting:
     """No validation: a skill is active from the iteration after its mining, whatever comes of it.
 
     Evidence is kept all the same, so that utilities can be read.
+
+    Args:
+        estimator: how a utility follows from the effects of groups; None is the bank's own.
     """
 
     priority: Callable[[SkillRecord], float | None] | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, estimator: UtilityEstimator | None = None) -> None:
+        self.estimator = estimator
         self._iteration = 0
         self._bank = SkillBank()
 
     def begin(self, iteration: int, bank: SkillBank) -> Sequence[str]:
         """Make every candidate active; nothing expires."""
         self._iteration, self._bank = iteration, bank
+        if self.estimator is not None:
+            bank.estimator = self.estimator
         for record in bank.records(SkillStatus.CANDIDATE):
             bank.set_status(record.skill.id, SkillStatus.ACTIVE, iteration, reason="trusted")
         return ()
@@ -40,30 +49,26 @@ class Trusting:
         return self._bank.get(skill_id).status
 
 
-class Everybody:
-    """Shows a task the best active skills of its kind, as many as ``most`` says in this iteration.
+class Best:
+    """Shows a task its best active skills, as many as ``most`` says.
 
     Args:
-        most: of the iteration, counted from the first one in which skills may be shown.
-        tasks: groups of an iteration.
+        most: skills of a task, by the iteration of the run.
+        ranking: which apply, best first; by words where None.
     """
 
-    def __init__(self, most: Callable[[int], int], *, tasks: int) -> None:
-        self.most, self.tasks = most, tasks
-        self.asked = 0
-        """Groups so far; it counts the iterations."""
+    def __init__(self, most: Callable[[int], int], *, ranking: Ranking | None = None) -> None:
+        self.most = most
+        self.ranking: Ranking = ranking or LexicalRanking()
 
-    def select(self, bank: SkillBank, task: Task, seed: int = 0) -> tuple[Skill, ...]:  # noqa: ARG002
+    def select(
+        self,
+        bank: SkillBank,
+        task: Task,
+        seed: int = 0,  # noqa: ARG002
+        *,
+        iteration: int = 0,
+    ) -> tuple[Skill, ...]:
         """The skills for one group; none once they are withdrawn."""
-        most = self.most(self.asked // self.tasks)
-        self.asked += 1
-        ranked = LexicalRanking()(task, bank.records(SkillStatus.ACTIVE))
-        return tuple(record.skill for record in ranked[:most])
-
-    def state_dict(self) -> dict[str, Any]:
-        """How many groups were asked for."""
-        return {"asked": self.asked}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take it back."""
-        self.asked = int(state["asked"])
+        ranked = self.ranking(task, bank.records(SkillStatus.ACTIVE))
+        return tuple(record.skill for record in ranked[: self.most(iteration)])

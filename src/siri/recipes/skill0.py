@@ -1,6 +1,7 @@
 """SKILL0 (arXiv 2604.02268): every rollout sees skills, which are withdrawn step by step.
 
-Deviations: the curriculum is a fixed schedule of the most skills shown, 6, 3 and 0 in equal thirds, of
+Deviations: the curriculum is a fixed schedule of the most skills of a task, 6, 3 and 0 in equal thirds of
+the configured iterations (a run that environment steps end is shorter: set `internalization.iterations`), of
 self-mined skills in words. Left out of the public code: which file stays is chosen by the *validation*
 split, a file that was off has a difference of noise and comes back, and the reported success is the one
 with skills; the script is visual (OCR history, compression reward).
@@ -9,23 +10,21 @@ with skills; the script is visual (OCR history, compression reward).
 from __future__ import annotations
 
 from siri.config import RunConfig
-from siri.curriculum.hooks import Advise
-from siri.recipes.method import GRPO, Method, Parts, policy_loss
-from siri.recipes.shown import Everybody, Trusting
+from siri.recipes.method import GRPO, Method, Parts, Words, policy_loss
+from siri.recipes.shown import AT_ONCE, Best, Trusting
 
 BUDGETS = (6, 3, 0)
 
 
-def make(config: RunConfig, words: Advise) -> Parts:  # noqa: ARG001
+def make(config: RunConfig, words: Words) -> Parts:  # noqa: ARG001
     """The policy-gradient loss; the skills of a task until they are withdrawn."""
-    length = config.mining.max_iterations + config.internalization.iterations
+    phases = config.warmup.max_iterations, config.mining.max_iterations, config.internalization.iterations
+    length = sum(max(1, iterations) for iterations in phases)  # a phase is left after an iteration
 
     def most(iteration: int) -> int:
-        return BUDGETS[min(3 * iteration // max(1, length), 2)]
+        return BUDGETS[min(3 * iteration // length, 2)]
 
-    return Parts(
-        policy_loss(config), validator=Trusting(), retriever=Everybody(most, tasks=config.rollout.tasks)
-    )
+    return Parts(policy_loss(config), validator=Trusting(), retriever=Best(most))
 
 
 SKILL0 = Method(
@@ -33,6 +32,14 @@ SKILL0 = Method(
     "arXiv 2604.02268",
     "GRPO without a KL term; all rollouts see skills, fewer in each third of the run and none in the last",
     make,
-    settings={**GRPO, "rollout.skill_share": 1.0, "optimizer.kl": 0.0, "internalization.peak": 0.0},
+    settings={
+        **GRPO,
+        **AT_ONCE,
+        "mining.min_iterations": 1,
+        "mining.max_iterations": 1,
+        "rollout.skill_share": 1.0,
+        "optimizer.kl": 0.0,
+        "internalization.peak": 0.0,
+    },
     text="skills",
 )

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from siri.algos import ImportanceDistillation
 from siri.config import RunConfig
-from siri.curriculum.hooks import Advise, Hooks
-from siri.recipes.method import GRPO, Method, Parts, policy_loss
+from siri.curriculum.hooks import Hooks
+from siri.recipes.method import GRPO, Method, Parts, Words, policy_loss
 
 WEIGHT = 0.001
 """λ of all published scripts."""
 
 
-def make(config: RunConfig, words: Advise) -> Parts:
+def make(config: RunConfig, words: Words) -> Parts:
     """The policy-gradient loss, and the term on the tokens that have a teacher."""
     return Parts(policy_loss(config) + WEIGHT * ImportanceDistillation(), Hooks(advise=words))
 

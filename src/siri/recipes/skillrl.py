@@ -9,17 +9,15 @@ you bring.
 from __future__ import annotations
 
 from siri.config import RunConfig
-from siri.curriculum.hooks import Advise
-from siri.recipes.method import GRPO, Method, Parts, policy_loss
-from siri.recipes.shown import Everybody, Trusting
+from siri.recipes.method import GRPO, Method, Parts, Words, policy_loss
+from siri.recipes.shown import AT_ONCE, Best, Trusting
 
 MOST = 6
 
 
-def make(config: RunConfig, words: Advise) -> Parts:  # noqa: ARG001
+def make(config: RunConfig, words: Words) -> Parts:  # noqa: ARG001
     """The policy-gradient loss; up to six skills of its kind for every rollout of a task."""
-    shown = Everybody(lambda _: MOST, tasks=config.rollout.tasks)
-    return Parts(policy_loss(config), validator=Trusting(), retriever=shown)
+    return Parts(policy_loss(config), validator=Trusting(), retriever=Best(lambda _: MOST))
 
 
 SKILLRL = Method(
@@ -27,6 +25,6 @@ SKILLRL = Method(
     "aiming-lab/SkillRL",
     "GRPO; all rollouts see up to six skills of their kind, and so does the deployed policy",
     make,
-    settings={**GRPO, "rollout.skill_share": 1.0, "internalization.peak": 0.0},
+    settings={**GRPO, **AT_ONCE, "rollout.skill_share": 1.0, "internalization.peak": 0.0},
     text="skills",
 )

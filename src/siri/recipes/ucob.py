@@ -15,9 +15,9 @@ from collections.abc import Iterator
 
 from siri.algos import ViewDistillation
 from siri.config import RunConfig
-from siri.curriculum.hooks import Advise, Hooks
-from siri.recipes.method import Method, Parts, policy_loss
-from siri.recipes.shown import Trusting
+from siri.curriculum.hooks import Hooks
+from siri.recipes.method import Method, Parts, Words, policy_loss
+from siri.recipes.shown import AT_ONCE, Trusting
 from siri.training.experience import Experience
 from siri.training.lessons import Lesson
 from siri.types import Arm
@@ -37,7 +37,7 @@ def lessons(x: Experience) -> Iterator[Lesson]:
             yield Lesson(best, -number, side, tuple(weight * (1 + a) for a in x.action(best)))
 
 
-def make(config: RunConfig, words: Advise) -> Parts:  # noqa: ARG001
+def make(config: RunConfig, words: Words) -> Parts:  # noqa: ARG001
     """The policy-gradient loss, and imitation across prompts in every iteration."""
     return Parts(
         policy_loss(config) + ViewDistillation(GATE),
@@ -51,10 +51,6 @@ UCOB = Method(
     "arXiv 2606.29502",
     "GiGPO; in each state the best turn is imitated under the other arm's prompt of worse turns",
     make,
-    settings={
-        "advantage": {"normalize": "mean"},
-        "internalization": {"replay": 0},
-        "warmup": {"successes": 0, "max_iterations": 0},
-    },
+    settings={**AT_ONCE, "advantage.normalize": "mean", "internalization.replay": 0},
     text="skills",
 )

@@ -64,7 +64,8 @@ def train(
         data: the benchmark's data folder; without it, tasks are generated.
         recipe: another method, of ``siri.recipes`` or ``module:function``. Its settings go over the preset,
             and ``config`` over them; a whole configuration stays as it is.
-        advice: YAML file with words for the recipe's teacher by kind of task, in place of a miner's skills.
+        advice: YAML file with words for the recipe's teacher by kind of task, in place of a miner's skills; or
+            ``"own"``: those of the recipe's own writer, who asks ``miner`` (grsd, opid).
         resume: continue the run in ``out`` as it was started: its settings stay. Parts that were objects are
             to be given again. A finished run is returned as it is.
         progress: show bars on a terminal or in a notebook, and write a line for every iteration to stderr.

@@ -51,7 +51,7 @@ class Recipe:
     method: str | None = None
     """The recipe of ``siri.recipes``; None is SIRI, or GiGPO without a miner."""
     advice: str | None = None
-    """File with words for the recipe's teacher, by kind of task."""
+    """File with words for the recipe's teacher, by kind of task; or ``"own"``, its own writer."""
     foreign: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
     """Parts that a folder names as ``module:function``. Nothing of them is imported until they are named
     again: the folder may be a stranger's."""
@@ -137,7 +137,7 @@ class Recipe:
                 del named[name]
         for name in ("data", "skills", "advice"):
             # a run may be continued from another folder
-            if named.get(name) is not None:
+            if named.get(name) not in (None, build.OWN):
                 named[name] = os.path.abspath(named[name])
         if os.path.exists(os.path.expanduser(self.policy)):
             named["policy"] = os.path.abspath(os.path.expanduser(self.policy))

@@ -12,10 +12,12 @@ from siri.skills.retrieval import (
     Ranking,
     Retriever,
     SkillRetriever,
+    UpperConfidenceRanking,
 )
 from siri.skills.safety import SkillGuard, sanitize
 from siri.skills.stats import betting, empirical_bernstein, hoeffding, running_utility, wilson
 from siri.skills.validation import PairedValidator, Screen, SequentialValidator
+from siri.skills.writers.advisers import Analyses, Reflections, Rubric
 from siri.skills.writers.base import Miner
 from siri.skills.writers.chat import ChatMiner
 from siri.skills.writers.file import FileMiner
@@ -39,6 +41,7 @@ __all__ = [
     "PROVEN",
     "TINY_SKILL_GRAMMAR",
     "ActionSummaryPrompt",
+    "Analyses",
     "ChatMiner",
     "ChatWriter",
     "ContinueWithout",
@@ -57,7 +60,9 @@ __all__ = [
     "PairedValidator",
     "Proposal",
     "Ranking",
+    "Reflections",
     "Retriever",
+    "Rubric",
     "Screen",
     "SelfMiner",
     "SequentialValidator",
@@ -67,6 +72,7 @@ __all__ = [
     "SkillRetriever",
     "StopAfter",
     "SummaryPrompt",
+    "UpperConfidenceRanking",
     "UtilityEstimator",
     "WithRules",
     "admit",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ __all__ = [
     "Ranking",
     "Retriever",
     "SkillRetriever",
+    "UpperConfidenceRanking",
     "similarity",
 ]
 
@@ -49,10 +51,14 @@ _STOP_WORDS = frozenset(
 
 
 class SkillRetriever(Protocol):
-    """Chooses the skills of one group. Deterministic in (bank, task, seed)."""
+    """Chooses the skills of one group. Deterministic in (bank, task, seed, iteration).
 
-    def select(self, bank: SkillBank, task: Task, seed: int = 0) -> tuple[Skill, ...]:
-        """The skills for one group of ``task``; empty when it gets none."""
+    ``select`` may leave ``iteration`` out, where it is of no use.
+    """
+
+    def select(self, bank: SkillBank, task: Task, seed: int = 0, *, iteration: int = 0) -> tuple[Skill, ...]:
+        """The skills for one group of ``task``, in iteration ``iteration`` of the run (from 0); empty when it
+        gets none."""
         ...
 
 
@@ -129,10 +135,47 @@ class EmbeddingRanking:
         return [self._known[text] for text in texts]
 
 
+class UpperConfidenceRanking:
+    """Likeness, utility and a bonus for what was seldom tried, among the likest (D2Skill, arXiv 2603.28716).
+
+        score = .1·(c + 1)/2 + .9·(u + .05·√(ln max(2, 1 + N) / (1 + n)))
+
+    n groups were played with the skill, N with all that were given. c is ``similarity`` of the words here, in
+    0…1; D2Skill's is the cosine of embeddings, of which those below .7 are left out. Here skills of another
+    kind are.
+
+    Args:
+        among: of the likest so many are scored; None scores all.
+    """
+
+    def __init__(self, among: int | None = 10) -> None:
+        if among is not None and among < 1:
+            raise ConfigError(f"got among={among}, expected at least 1, or None for all")
+        self.among = among
+
+    def __call__(self, task: Task, records: Sequence[SkillRecord]) -> list[SkillRecord]:
+        """Order by score."""
+        near = LexicalRanking()(task, records)[: self.among]
+        plays = sum(record.uses for record in records)
+        scored = {record.skill.id: self._score(task, record, plays) for record in near}
+        return sorted(near, key=lambda r: (-scored[r.skill.id], r.skill.id))
+
+    def _score(self, task: Task, record: SkillRecord, plays: int) -> float:
+        bonus = 0.05 * math.sqrt(math.log(max(2, 1 + plays)) / (1 + record.uses))
+        return 0.1 * (similarity(task, record.skill) + 1) / 2 + 0.9 * (record.utility + bonus)
+
+
 class NoSkills:
     """Shows nothing: every group is plain."""
 
-    def select(self, bank: SkillBank, task: Task, seed: int = 0) -> tuple[Skill, ...]:  # noqa: ARG002
+    def select(
+        self,
+        bank: SkillBank,  # noqa: ARG002
+        task: Task,  # noqa: ARG002
+        seed: int = 0,  # noqa: ARG002
+        *,
+        iteration: int = 0,  # noqa: ARG002
+    ) -> tuple[Skill, ...]:
         """Nothing."""
         return ()
 
@@ -175,7 +218,14 @@ class Retriever:
         self.n_eval = n_eval
         self.priority = priority
 
-    def select(self, bank: SkillBank, task: Task, seed: int = 0) -> tuple[Skill, ...]:
+    def select(
+        self,
+        bank: SkillBank,
+        task: Task,
+        seed: int = 0,
+        *,
+        iteration: int = 0,  # noqa: ARG002
+    ) -> tuple[Skill, ...]:
         """The skills for one group of ``task``; empty when there are none."""
         active = self.ranking(task, bank.records(SkillStatus.ACTIVE))[: self.top_k]
         candidates = self._queue(bank.records(SkillStatus.CANDIDATE, task.kind), task)

@@ -10,9 +10,11 @@ import torch
 
 from siri.algos.objectives import TokenBatch
 from siri.errors import ConfigError
-from siri.training.rows import Row
+from siri.training.rows import KINDS, Row
 
 __all__ = ["Totals", "collate", "micro_batches", "minibatches"]
+
+_MASKS = ("attention_mask", *(f"{kind}_mask" for kind in KINDS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +27,24 @@ class Totals:
     """Completions in RL rows."""
     teaches: bool = False
     """Whether any turn of the mini-batch has a teacher."""
+    writer_tokens: float = 0.0
+    """Of rows of kind ``writer``; no other count has them."""
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Totals:
         """Count the tokens of both kinds, and the completions."""
-        rl = sum(row.tokens for row in rows if row.kind == "rl")
+        rl, internal, written = (sum(row.tokens for row in rows if row.kind == kind) for kind in KINDS)
         turns = sum(span.tokens > 0 for row in rows if row.kind == "rl" for span in row.spans)
         teaches = any(span.teacher is not None for row in rows for span in row.spans)
-        return cls(float(rl), float(sum(row.tokens for row in rows) - rl), float(turns), teaches)
+        return cls(float(rl), float(internal), float(turns), teaches, float(written))
 
 
 def minibatches(rows: Sequence[Row], *, count: int, seed: int) -> list[list[Row]]:
-    """Shuffle and deal into at most ``count`` non-empty parts, each with its share of both kinds of rows."""
+    """Shuffle and deal into at most ``count`` non-empty parts, each with its share of each kind of rows."""
     if count < 1:
         raise ConfigError(f"got count={count}, expected at least 1; fix: use 1 for a single step")
     shuffler = random.Random(seed)
-    kinds = [[row for row in rows if row.kind == kind] for kind in ("rl", "int")]
+    kinds = [[row for row in rows if row.kind == kind] for kind in KINDS]
     for part in kinds:
         shuffler.shuffle(part)
     count = min(count, max(len(part) for part in kinds))
@@ -67,7 +71,7 @@ def collate(
     teaches = totals.teaches or any(span.teacher is not None for row in rows for span in row.spans)
     shape = (len(rows), max((len(row.ids) for row in rows), default=0))
     ids = torch.full(shape, pad_id, dtype=torch.int64)
-    masks = {name: torch.zeros(shape, dtype=torch.bool) for name in ("attention_mask", "rl_mask", "int_mask")}
+    masks = {name: torch.zeros(shape, dtype=torch.bool) for name in _MASKS}
     names = ("old_logprobs", "rollout_logprobs", "advantages", "weights")
     floats = {name: torch.zeros(shape) for name in names}
     teacher, taught = torch.zeros(shape), torch.zeros(shape, dtype=torch.bool)
@@ -101,4 +105,6 @@ def collate(
         weights=floats["weights"],
         teacher_logprobs=teacher if teaches else None,
         teacher_mask=taught if teaches else None,
+        writer_mask=masks["writer_mask"] if totals.writer_tokens else None,
+        writer_tokens=totals.writer_tokens,
     )

@@ -70,8 +70,8 @@ class Forward:
         return sum(share[0] for share in shares) / max(sum(share[1] for share in shares), 1)
 
     def recomputed(self, rows: Sequence[Row]) -> tuple[list[Row], float]:
-        """RL rows with the model's own log-probs, and the mean distance to the stored ones."""
-        sampled = [row for row in rows if row.kind == "rl"]
+        """Sampled rows with the model's own log-probs; and how far those of RL are from the stored ones."""
+        sampled = [row for row in rows if row.kind != "int"]
         fresh: list[tuple[int, Row]] = []
         distance = 0.0
         places = {id(row): place for place, row in enumerate(sampled)}

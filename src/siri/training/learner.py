@@ -24,7 +24,7 @@ from siri.training.batches import Totals, collate, micro_batches, minibatches
 from siri.training.forward import Forward
 from siri.training.job import on_cpu
 from siri.training.passes import Scorer, mode, reference_logprobs
-from siri.training.rows import Row
+from siri.training.rows import KINDS, Row
 from siri.training.sharding import shard as spread
 from siri.training.sharding import whole
 from siri.training.shards import Piece, Shards
@@ -150,8 +150,8 @@ class Learner:
             int_scale: λ(k); at 0 the rows of L_int are dropped and cost nothing.
             seed: fixes how the rows are shuffled into mini-batches.
         """
-        rows = [row for row in rows if row.kind == "rl" or int_scale != 0]
-        steps = min(self._steps(rows), max(_count(rows, "rl"), _count(rows, "int")))
+        rows = [row for row in rows if row.kind != "int" or int_scale != 0]
+        steps = min(self._steps(rows), max(_count(rows, kind) for kind in KINDS))
         sums: defaultdict[str, float] = defaultdict(float)
         odd: defaultdict[str, int] = defaultdict(int)
         taken, self.trouble = 0, ""
@@ -247,7 +247,7 @@ class Learner:
         metrics: defaultdict[str, float] = defaultdict(float)
         # apart, as rows of L_int need no pass of the reference model
         own = self._forward.share(rows)
-        kinds = [[row for row in own if row.kind == kind] for kind in ("rl", "int")]
+        kinds = [[row for row in own if row.kind == kind] for kind in KINDS]
         parts = [part for some in kinds for part in micro_batches(some, max_tokens=self.max_tokens)]
         filler = parts[:1] or micro_batches(rows[:1], max_tokens=self.max_tokens)
         # Every process must run equally many passes: the shorter ones repeat a part with nothing to learn.
@@ -305,8 +305,8 @@ class Learner:
             batch = replace(batch, reference_logprobs=torch.zeros_like(batch.old_logprobs))
         if not counts:
             nothing = torch.zeros_like(batch.rl_mask)
-            return replace(batch, rl_mask=nothing, int_mask=nothing)
-        if self._reference is None or rows[0].kind == "int":
+            return replace(batch, rl_mask=nothing, int_mask=nothing, writer_mask=nothing)
+        if self._reference is None or rows[0].kind != "rl":
             return batch
         with self._accelerator.autocast():
             return replace(batch, reference_logprobs=reference_logprobs(self._reference, batch))

@@ -16,9 +16,10 @@ from siri.training.credit import Advantages
 from siri.training.lessons import Lesson
 from siri.types import Group, Trajectory, Turn
 
-__all__ = ["Row", "Span", "build_rows", "lesson_rows", "merged"]
+__all__ = ["KINDS", "Row", "Span", "build_rows", "lesson_rows", "merged"]
 
-Kind = Literal["rl", "int"]
+Kind = Literal["rl", "int", "writer"]
+KINDS: tuple[Kind, ...] = ("rl", "int", "writer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One sequence for the model: ``rl`` under the prompts of the rollout, ``int`` under the plain ones."""
+    """One sequence for the model: ``rl`` under the prompts of the rollout, ``int`` under the plain ones;
+    ``writer`` is what the policy wrote about rollouts."""
 
     kind: Kind
     ids: tuple[int, ...]

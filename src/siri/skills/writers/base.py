@@ -18,22 +18,9 @@ from siri.skills.safety import SkillGuard
 from siri.skills.writers.parsing import MAX_TOKENS, parse_skills, phrases, rejection
 from siri.skills.writers.prompts import JsonSummaryPrompt, SummaryPrompt, prompt_hash
 from siri.skills.writers.thoughts import answer_of
-from siri.types import Message, MiningReport, Skill, Trajectory
+from siri.types import Answer, Message, MiningReport, Skill, Trajectory
 
-__all__ = ["Answer", "Miner"]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back for one summary."""
-
-    text: str = ""
-    cut_off: bool = False
-    """It ended at the token limit."""
-    rejection: str | None = None
-    """Why it is not read at all."""
-    failure: str | None = None
-    """Why there is none."""
+__all__ = ["Miner"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +88,14 @@ class Miner(ABC):
     @abstractmethod
     def _complete(self, conversations: Sequence[list[Message]], seeds: Sequence[int]) -> list[Answer]:
         """One answer for each conversation; raises ``MinerFault`` when there is none at all."""
+
+    def answers(self, conversations: Sequence[list[Message]], seeds: Sequence[int]) -> list[Answer]:
+        """One answer for each conversation of any kind, in order: for advisers, who ask for other words.
+
+        Raises:
+            MinerFault: there is no answer at all.
+        """
+        return self._complete(conversations, seeds)
 
     def bind(self, policy: Policy | None = None, *, iteration: int = 0) -> Miner:
         """Note the iteration and how the policy counts tokens. A policy without a tokenizer counts words."""

@@ -9,11 +9,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from siri.errors import MinerFault
-from siri.skills.writers.base import Answer, Miner
+from siri.skills.writers.base import Miner
 from siri.skills.writers.hosted import HostedModel
 from siri.skills.writers.prompts import SummaryPrompt
 from siri.skills.writers.replies import Failure
-from siri.types import Message
+from siri.types import Answer, Message
 
 __all__ = ["SKILL_SCHEMA", "ChatMiner"]
 
@@ -149,15 +149,23 @@ class ChatMiner(Miner):
     ) -> None:
         self.close()
 
-    def _complete(self, conversations: Sequence[list[Message]], seeds: Sequence[int]) -> list[Answer]:
+    def answers(self, conversations: Sequence[list[Message]], seeds: Sequence[int]) -> list[Answer]:
+        """As ``Miner.answers``, without the form of skills that a mining asks the server for."""
+        return self._complete(conversations, seeds, without=("response_format",))
+
+    def _complete(
+        self, conversations: Sequence[list[Message]], seeds: Sequence[int], *, without: Sequence[str] = ()
+    ) -> list[Answer]:
         answers = []
-        for result in self.hosted.ask(conversations, seeds):
+        for result in self.hosted.ask(conversations, seeds, without=without):
             if isinstance(result, Failure):
                 answers.append(Answer(failure=result.cause))
-            elif result.refusal:
-                answers.append(Answer(result.text, rejection="refusal"))
+                continue
+            tokens = result.prompt_tokens, result.completion_tokens
+            if result.refusal:
+                answers.append(Answer(result.text, rejection="refusal", tokens=tokens))
             else:
-                answers.append(Answer(result.text, cut_off=result.cut_off))
+                answers.append(Answer(result.text, cut_off=result.cut_off, tokens=tokens))
         causes = sorted({a.failure for a in answers if a.failure})
         if answers and all(a.failure for a in answers) and causes != ["budget"]:
             raise MinerFault(

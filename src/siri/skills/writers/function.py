@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from siri.errors import ConfigError, MinerFault
-from siri.skills.writers.base import Answer, Miner
+from siri.skills.writers.base import Miner
 from siri.skills.writers.parsing import MAX_TOKENS
 from siri.skills.writers.prompts import SummaryPrompt
-from siri.types import Message
+from siri.types import Answer, Message
 
 __all__ = ["ChatWriter"]
 

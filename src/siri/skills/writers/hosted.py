@@ -82,8 +82,10 @@ class HostedModel:
         self._concessions = Concessions()
         self._sleep = sleep
 
-    def ask(self, conversations: Sequence[list[Message]], seeds: Sequence[int]) -> list[Reply | Failure]:
-        """One reply or failure for each conversation, in order.
+    def ask(
+        self, conversations: Sequence[list[Message]], seeds: Sequence[int], *, without: Sequence[str] = ()
+    ) -> list[Reply | Failure]:
+        """One reply or failure for each conversation, in order; ``without`` names options to leave out.
 
         Calls go out in waves of ``concurrency``, and what a wave cost is added up in order before the next,
         so that a budget cuts at the same place whatever the timing.
@@ -93,7 +95,7 @@ class HostedModel:
         with ThreadPoolExecutor(self.concurrency) as pool:
             while pairs:
                 wave, pairs = pairs[: self.concurrency], pairs[self.concurrency :]
-                for result, call in list(pool.map(lambda pair: self._call(*pair), wave)):
+                for result, call in list(pool.map(lambda pair: self._call(*pair, without=without), wave)):
                     self.ledger.record(result, call)
                     done.append(result)
         return done
@@ -106,9 +108,12 @@ class HostedModel:
         """Close the connections."""
         self._endpoint.close()
 
-    def _call(self, messages: list[Message], seed: int) -> tuple[Reply | Failure, Call | None]:
+    def _call(
+        self, messages: list[Message], seed: int, *, without: Sequence[str]
+    ) -> tuple[Reply | Failure, Call | None]:
         """One call with its retries. Attempts are claimed from the budget here, tokens are added up later."""
-        body = {"model": self.model, "messages": messages, "seed": seed, **self.options}
+        options = {name: value for name, value in self.options.items() if name not in without}
+        body = {"model": self.model, "messages": messages, "seed": seed, **options}
         name = json.dumps([self._endpoint.base_url, body], sort_keys=True, default=str)
         key = hashlib.sha256(name.encode()).hexdigest()
         began = time.monotonic()

@@ -7,10 +7,10 @@ from typing import Any
 
 from siri.errors import ConfigError, MinerFault, PolicyFault
 from siri.protocols import Policy
-from siri.skills.writers.base import Answer, Miner
+from siri.skills.writers.base import Miner
 from siri.skills.writers.parsing import MAX_TOKENS, TINY_SKILL_GRAMMAR
 from siri.skills.writers.prompts import ActionSummaryPrompt, SummaryPrompt
-from siri.types import Message, Request, Sampling
+from siri.types import Answer, Message, Request, Sampling
 
 __all__ = ["SelfMiner"]
 
@@ -73,4 +73,14 @@ class SelfMiner(Miner):
             completions = self.policy.generate(requests, self.sampling)
         except PolicyFault as fault:
             raise MinerFault(f"got a fault from the mined policy ({fault}), expected completions") from fault
-        return [Answer(c.opened + c.text, cut_off=not c.finished) for c in completions]
+        return [
+            Answer(
+                c.opened + c.text,
+                cut_off=not c.finished,
+                prompt_ids=c.prompt_ids,
+                completion_ids=c.completion_ids,
+                logprobs=c.logprobs,
+                tokens=(len(c.prompt_ids), len(c.completion_ids)),
+            )
+            for c in completions
+        ]

@@ -1,0 +1,51 @@
+"""Rows of what the policy wrote about its rollouts, so that the writer is trained too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from siri.algos.writing import writer_advantages
+from siri.errors import ShapeError
+from siri.training.rows import Row, Span
+from siri.types import WriterSample
+
+__all__ = ["writer_rows"]
+
+
+def writer_rows(
+    samples: Sequence[WriterSample], *, floor: float = 0.05, limit: float | None = None
+) -> list[Row]:
+    """A row of kind ``writer`` for every sample with a reward, with ``writer_advantages`` within its group.
+
+    Samples of an older snapshot may be among them: their numbers stay in ``Span.rollout`` where the learner
+    computes log-probs again, and want ``WriterSurrogate(importance_limit=...)``.
+
+    Raises:
+        ShapeError: log-probs that do not fit the tokens, or tokens without a prompt.
+    """
+    heard = [sample for sample in samples if sample.reward is not None and sample.completion_ids]
+    for sample in heard:
+        if len(sample.logprobs) != len(sample.completion_ids) or not sample.prompt_ids:
+            raise ShapeError(
+                f"got {len(sample.logprobs)} log-probs of {len(sample.completion_ids)} written tokens after "
+                f"{len(sample.prompt_ids)} of a prompt, expected one each, and a prompt; fix: WriterSample"
+            )
+    if not heard:
+        return []
+    names = {name: n for n, name in enumerate(dict.fromkeys(sample.group for sample in heard))}
+    values = writer_advantages(
+        torch.tensor([sample.reward for sample in heard], dtype=torch.float64),
+        group=torch.tensor([names[sample.group] for sample in heard], dtype=torch.int64),
+        floor=floor,
+        limit=limit,
+    ).tolist()
+    return [
+        Row(
+            "writer",
+            sample.prompt_ids + sample.completion_ids,
+            (Span(len(sample.prompt_ids), sample.logprobs, value, rollout=sample.logprobs),),
+        )
+        for sample, value in zip(heard, values, strict=True)
+    ]
