@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _MANIFEST = "manifest.json"
+_REMOVE = "fix: remove it, so that the one before it is taken"
 _FRESH = ".new"
 _OLD = ".old"
 
@@ -129,15 +130,18 @@ def verify(folder: Path) -> None:
         text = (folder / _MANIFEST).read_text(encoding="utf-8")
         entries = json.loads(text)["files"]
         found = {p.name: _entry(p) for p in folder.iterdir() if p.name != _MANIFEST}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"got damaged checkpoint {folder}: {_MANIFEST} ({error})") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        why = getattr(error, "strerror", None) or f"{type(error).__name__}: {str(error)[:60]}"
+        raise CheckpointError(f"got damaged checkpoint {folder}: {_MANIFEST} ({why}); {_REMOVE}") from error
     if not isinstance(entries, dict) or text != _manifest(entries):
-        raise CheckpointError(f"got damaged checkpoint {folder}: {_MANIFEST} changed since it was saved")
+        raise CheckpointError(
+            f"got damaged checkpoint {folder}: {_MANIFEST} changed since it was saved; {_REMOVE}"
+        )
     for name in sorted({*entries, *found}):
         if entries.get(name) != found.get(name):
             missing, added = name not in found, name not in entries
             what = "is missing" if missing else "was added" if added else "changed since it was saved"
-            raise CheckpointError(f"got damaged checkpoint {folder}: {name} {what}")
+            raise CheckpointError(f"got damaged checkpoint {folder}: {name[:60]} {what}; {_REMOVE}")
 
 
 def leftovers(folder: Path, pattern: str) -> list[Path]:

@@ -16,7 +16,6 @@ from siri.protocols import (
     Adviser,
     BoundMiner,
     Judge,
-    Objective,
     Policy,
     Prompter,
     SkillMiner,
@@ -202,7 +201,9 @@ def benefit(gate: Callable[[Any, Trajectory], bool], group: Any, trajectory: Tra
     return answers.finite(asked(PartFault, f"{name}: ", gate, group, trajectory), name, "True or False")
 
 
-def valued(objective: Objective, batch: TokenBatch, scores: TokenScores) -> Loss:
+def valued(
+    objective: Callable[[TokenBatch, TokenScores], Loss], batch: TokenBatch, scores: TokenScores
+) -> Loss:
     """An objective's loss.
 
     Raises:

@@ -67,7 +67,15 @@ def base_of(path_or_id: str | os.PathLike[str]) -> str | os.PathLike[str]:
     if not file.is_file():
         return path_or_id
     require_peft()
-    base = str(json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    try:
+        base = json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"]
+        if not isinstance(base, str) or not base:
+            raise TypeError("no name of a base")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ConfigError(
+            f"got {str(file)[-100:]} that names no base ({type(error).__name__}: {str(error)[:50]}), "
+            "expected base_model_name_or_path; fix: save the adapter again"
+        ) from error
     beside = file.parent / base
     if not os.path.isdir(base) and beside.is_dir():
         return str(beside.resolve())
@@ -75,8 +83,8 @@ def base_of(path_or_id: str | os.PathLike[str]) -> str | os.PathLike[str]:
         return located(base)
     except ConfigError:
         raise ConfigError(
-            f"got an adapter whose base {base} does not exist, expected the folder of the model it was "
-            f"trained on; fix: base_model_name_or_path in {file}"
+            f"got an adapter whose base {base[-80:]} does not exist, expected the folder of the model it was "
+            f"trained on; fix: base_model_name_or_path in {str(file)[-80:]}"
         ) from None
 
 

@@ -92,7 +92,7 @@ class HFPolicy:
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         if slots < 1:
-            raise ConfigError(f"got slots={slots}, expected at least 1")
+            raise ConfigError(f"got slots={slots}, expected at least 1; fix: raise it")
         model = unwrapped(model)
         self.model = model if device is None else model.to(device)
         self.tokenizer = tokenizer
@@ -247,7 +247,7 @@ class HFPolicy:
         if len(set(names)) != len(names):
             raise PolicyFault("got two requests of one session in a batch, expected one; fix: ask in turn")
         if sampling.max_tokens < 1:
-            raise ConfigError(f"got max_tokens={sampling.max_tokens}, expected at least 1")
+            raise ConfigError(f"got max_tokens={sampling.max_tokens}, expected at least 1; fix: raise it")
         done: list[Completion] = []
         with evaluating(self.model), torch.inference_mode():
             if not self._tried:

@@ -63,6 +63,7 @@ def sample(logits: Tensor, *, temperature: float, top_p: float, uniforms: Tensor
     if not temperature >= 0 or not 0 < top_p <= 1:  # NaN is refused as well
         raise ConfigError(
             f"got temperature {temperature} and top_p {top_p}, expected temperature >= 0 and 0 < top_p <= 1"
+            "; fix: Sampling"
         )
     logprobs = torch.log_softmax(logits.float(), dim=-1)
     if not bool(torch.isfinite(logprobs.amax(-1)).all()):

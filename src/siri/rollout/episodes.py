@@ -66,7 +66,10 @@ def episodes(plans: Sequence[GroupPlan]) -> Iterator[Episode]:
         # a name that does not depend on which process plays the group
         name = f"{plan.seed}/{plan.task.id}" + (f"/{again}" if again > 1 else "")
         if plan.skilled and not plan.skills:
-            raise ConfigError(f"got {plan.skilled} skill rollouts of {plan.task.id!r} without a skill")
+            raise ConfigError(
+                f"got {plan.skilled} skill rollouts of {plan.task.id[:60]!r} without a skill, expected one "
+                "at least; fix: GroupPlan(skills=...)"
+            )
         arms: tuple[tuple[Arm, int], ...] = (("plain", plan.plain), ("skill", plan.skilled))
         for arm, count in arms:
             for number in range(count):

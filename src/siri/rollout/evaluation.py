@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -80,10 +81,21 @@ class Evaluation:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Evaluation:
         """What ``to_json`` wrote, as far as it tells."""
-        kinds = {k: (round(part["success"] * part["n"]), part["n"]) for k, part in data["by_kind"].items()}
-        won = round(data["success"] * data["n"])
-        how = data.get("conduct", {})
-        return cls(won, data["n"], 0, kinds, task_score=data.get("task_score"), conduct=how)
+        kinds = {k: _counts(part) for k, part in data["by_kind"].items()}
+        won, n = _counts(data)
+        score, how = data.get("task_score"), data.get("conduct", {})
+        numbers = [*how.values(), *([] if score is None else [score])]
+        if not all(isinstance(value, int | float) and math.isfinite(value) for value in numbers):
+            raise ValueError("a figure of an evaluation is not a number")
+        return cls(won, n, 0, kinds, task_score=score, conduct=dict(how))
+
+
+def _counts(part: Mapping[str, Any]) -> tuple[int, int]:
+    """Successes and episodes, of a rate and a count."""
+    rate, n = part["success"], part["n"]
+    if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n < 2**53 or not 0 <= rate <= 1:
+        raise ValueError(f"{rate!r:.20} of {n!r:.20} episodes won")
+    return round(rate * n), n
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,7 +222,7 @@ def restore(run: Curriculum, path: Path) -> dict[str, Any]:
         # settings that an older version did not know have their defaults
         before = parse_config(body["config"])
     except ConfigError as error:
-        raise CheckpointError(f"got checkpoint {path} of another version: {error}") from error
+        raise CheckpointError(f"got checkpoint {path} of another version; {error}") from error
     _compare(before.model_dump(mode="json"), run.config.model_dump(mode="json"), path)
     try:
         return _restore(run, path, body, tensors)

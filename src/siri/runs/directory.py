@@ -28,6 +28,7 @@ from filelock import FileLock, Timeout
 from siri.curriculum import Iteration
 from siri.errors import CheckpointError, ConfigError
 from siri.runs.records import EpisodeRow, Recipe, Summary
+from siri.runs.shapes import metrics_row
 from siri.storage import flush, leftovers, remove_leftovers, write_atomic
 from siri.types import Trajectory
 
@@ -201,7 +202,7 @@ class RunDirectory:
         data = self._read(self.summary, ("env_steps", "iterations", "final", "skills"))
         try:
             return Summary.from_json(data)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ConfigError(
                 f"got a damaged {self.summary} ({type(error).__name__}: {str(error)[:60]}), expected what "
                 "siri wrote; fix: restore it"
@@ -278,15 +279,13 @@ class RunDirectory:
         found = []
         for number, line in enumerate(lines, start=1):
             try:
-                row = json.loads(line)
-                if not isinstance(row, dict) or not isinstance(row["phase"], str):
-                    raise ValueError("not a record of an iteration")
-                float(row["env/total_steps"])
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                row = metrics_row(json.loads(line))
+            except (ValueError, KeyError, OverflowError, RecursionError) as error:
                 if number == len(lines):
                     break
                 raise ConfigError(
-                    f"got a damaged {self.metrics} (line {number}: {error}), expected JSON; fix: restore it"
+                    f"got a damaged {self.metrics} (line {number}: {str(error)[:60]}), expected what siri wrote; "
+                    "fix: restore it"
                 ) from error
             found.append(row)
         return found

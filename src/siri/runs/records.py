@@ -13,8 +13,9 @@ from siri.config import RunConfig, parse_config
 from siri.errors import ConfigError
 from siri.policies.language import language_of, spoken_by
 from siri.rollout.evaluation import Evaluation
+from siri.runs.shapes import count, number, text
 from siri.skills import SkillRecord
-from siri.types import Trajectory
+from siri.types import SkillStatus, Trajectory
 
 if TYPE_CHECKING:
     from siri.curriculum import Curriculum
@@ -208,6 +209,22 @@ def skill_row(record: SkillRecord) -> SkillRow:
     }
 
 
+def _read_row(row: Mapping[str, Any]) -> SkillRow:
+    """What ``skill_row`` wrote; of an older version, with defaults for what it did not know."""
+    low, high = row.get("interval", (-1.0, 1.0))
+    return {
+        "id": text(row["id"]),
+        "kind": text(row["kind"]),
+        "text": text(row["text"]),
+        "status": SkillStatus(row["status"]).value,
+        "reason": text(row.get("reason", "")),
+        "origin": text(row.get("origin", "")),
+        "utility": number(row["utility"]),
+        "interval": [number(low), number(high)],
+        "uses": count(row["uses"]),
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class StageResult:
     """How the policy did at one stage."""
@@ -249,7 +266,7 @@ class StageResult:
                 split: {
                     arm: Evaluation.from_json({"success": row[arm], **row[f"{arm}_details"]})
                     for arm in ("plain", "skill")
-                    if arm in row
+                    if arm == "plain" or arm in row
                 }
                 for split, row in data.items()
             }
@@ -288,12 +305,12 @@ class Summary:
     def from_json(cls, data: Mapping[str, Any]) -> Summary:
         """What ``to_json`` wrote."""
         return cls(
-            suite=data["suite"],
+            suite=text(data["suite"]),
             stages={name: StageResult.from_json(data[name]) for name in STAGES if name in data},
-            iterations=data["iterations"],
-            env_steps=data["env_steps"],
-            seconds=data["seconds"],
-            skills=tuple(data["skills"]),
+            iterations=count(data["iterations"]),
+            env_steps=count(data["env_steps"]),
+            seconds=number(data["seconds"]),
+            skills=tuple(_read_row(row) for row in data["skills"]),
         )
 
 
@@ -327,5 +344,5 @@ class EpisodeRow:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> EpisodeRow:
         """What ``to_json`` wrote."""
-        turns = tuple((observation, action) for observation, action in data["turns"])
-        return cls(data["id"], data["task"], data["kind"], data["goal"], turns)
+        turns = tuple((text(observation), text(action)) for observation, action in data["turns"])
+        return cls(text(data["id"]), text(data["task"]), text(data["kind"]), text(data["goal"]), turns)

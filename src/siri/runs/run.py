@@ -319,8 +319,12 @@ def find_skill(bank: SkillBank, name: str) -> SkillRecord:
     """
     found = [record for record in bank.records() if record.skill.id.startswith(name)]
     if len(found) != 1:
-        known = ", ".join(record.skill.id for record in found or bank.records()) or "none"
-        raise ConfigError(f"got skill {name!r}, expected the beginning of one id; there are: {known}")
+        known = [record.skill.id[:16] for record in found or bank.records()]
+        some = ", ".join(known[:6]) or "none"
+        raise ConfigError(
+            f"got skill {name[:40]!r}, expected the beginning of one id; fix: one of {len(known)}: {some}"
+            f"{', …' if len(known) > 6 else ''}"
+        )
     return found[0]
 
 

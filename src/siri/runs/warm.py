@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
@@ -18,7 +18,7 @@ from siri import build
 from siri.algos import CrossEntropy
 from siri.config import RunConfig, load_config, parse_config
 from siri.config.presets import preset as named
-from siri.errors import CheckpointError, ConfigError
+from siri.errors import CheckpointError, ConfigError, SiriError
 from siri.policies import HFPolicy
 from siri.rollout.evaluation import Evaluation, evaluate
 from siri.rollout.suite import Suite
@@ -82,9 +82,8 @@ def sft(
     folder = Path(out)
     if resume:
         kept = _described(folder)
-        made, settings = parse_config(kept["config"]), SFTSettings(**_tuples(kept["settings"]))
-        policy, data = kept["policy"], kept["data"]
-        suite = kept["suite"] if isinstance(suite, str) else suite
+        made, settings, policy, data = kept.config, kept.settings, kept.policy, kept.data
+        suite = kept.suite if isinstance(suite, str) else suite
     else:
         base = named(preset, suite if isinstance(suite, str) else "alfworld")
         made = config if isinstance(config, RunConfig) else load_config(base, changes=config)
@@ -155,8 +154,14 @@ def _measure(suite: Suite, policy: HFPolicy, config: RunConfig) -> dict[str, Eva
 def _kept_or(path: Path, measure: Callable[[], dict[str, Evaluation]]) -> dict[str, Evaluation]:
     """What was measured before the run was interrupted, or is measured now."""
     if path.is_file():
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        return {split: Evaluation.from_json(row) for split, row in rows.items()}
+        try:
+            rows = json.loads(path.read_text(encoding="utf-8"))
+            return {split: Evaluation.from_json(row) for split, row in rows.items()}
+        except _DAMAGED as error:
+            raise ConfigError(
+                f"got a damaged {str(path)[-100:]} ({_why(error)}), expected what siri wrote; fix: remove it, "
+                "so that it is measured again"
+            ) from error
     found = measure()
     write_atomic(path, json.dumps({split: e.to_json() for split, e in found.items()}, indent=1) + "\n")
     return found
@@ -185,11 +190,12 @@ def _restored(folder: Path, learner: Learner) -> tuple[int, list[float]]:
             continue
         try:
             verify(path)
-        except CheckpointError:
+            state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+            step, losses, settings = int(state["step"]), [float(x) for x in state["losses"]], state["optimizer"]
+        except (CheckpointError, *_DAMAGED):
             continue
-        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        learner.restore(Shards(path), state["optimizer"])
-        return int(state["step"]), list(state["losses"])
+        learner.restore(Shards(path), settings)
+        return step, losses
     return 0, []
 
 
@@ -212,15 +218,39 @@ def _describe(
     write_atomic(folder / _KEPT, json.dumps(body, indent=1) + "\n")
 
 
-def _described(folder: Path) -> dict[str, Any]:
-    path = folder / _KEPT
+class _Described(NamedTuple):
+    """How a warm start was begun."""
+
+    suite: str
+    policy: str
+    data: str | None
+    config: RunConfig
+    settings: SFTSettings
+
+
+def _described(folder: Path) -> _Described:
     try:
-        body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        body = json.loads((folder / _KEPT).read_text(encoding="utf-8"))
+        names = [body["suite"], body["policy"], "" if body["data"] is None else body["data"]]
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError("a name is not text")
+        config, settings = parse_config(body["config"]), SFTSettings(**_tuples(body["settings"]))
+    except SiriError:
+        raise
+    except _DAMAGED as error:
         raise ConfigError(
-            f"got {folder} without a readable {_KEPT}, expected a warm start to resume; fix: its path"
+            f"got {str(folder)[-100:]} without a readable {_KEPT} ({_why(error)}), expected a warm start to "
+            "resume; fix: its path"
         ) from error
-    return body
+    return _Described(names[0], names[1], names[2] or None, config, settings)
+
+
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
+"""What reading a file of another shape raises."""
+
+
+def _why(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error)[:50]}" if not isinstance(error, OSError) else str(error.strerror)
 
 
 @contextmanager

@@ -55,7 +55,9 @@ class SkillBank:
         writer: str = "",
     ) -> None:
         if capacity is not None and capacity < 1:
-            raise ConfigError(f"got capacity={capacity}, expected at least 1, or None for no limit")
+            raise ConfigError(
+                f"got capacity={capacity}, expected at least 1, or None for no limit; fix: raise it"
+            )
         self.similarity = similarity
         self.capacity = capacity
         self.writer = writer
@@ -138,7 +140,10 @@ class SkillBank:
             self._store(replace(old, skill=grown))
             return False
         if skill.id in self._records:
-            raise ConfigError(f"got a second skill with id {skill.id!r}, expected one text for each id")
+            raise ConfigError(
+                f"got a second skill with id {skill.id[:40]!r}, expected one text for each id; "
+                "fix: another id"
+            )
         if not self._make_room(skill):
             return False
         ordered = replace(skill, sources=joined(skill.sources), prompts=joined(skill.prompts))
@@ -181,7 +186,8 @@ class SkillBank:
         if RANK[status] < RANK[record.status]:
             final = "; retired is final" if record.status is SkillStatus.RETIRED else ""
             raise ConfigError(
-                f"got status {status.value} for the {record.status.value} skill {skill_id!r}{final}"
+                f"got status {status.value} for the {record.status.value} skill {skill_id[:40]!r}, expected "
+                f"none that comes before it{final}; fix: the status"
             )
         if status is record.status:
             return
@@ -257,7 +263,10 @@ class SkillBank:
             )
             bank.put(bank_file.record_from_json(row) for row in body["skills"])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"got a skill bank with a malformed row ({error!r})") from error
+            raise CheckpointError(
+                f"got a skill bank with a malformed row ({error!r:.80}), expected what siri wrote; "
+                "fix: restore it"
+            ) from error
         return bank
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -92,7 +92,7 @@ def unseal(data: object) -> dict[str, Any]:
     """What ``seal`` was given, brought to the current schema. Anything else is a ``CheckpointError``."""
     schema = data.get("schema") if isinstance(data, Mapping) else type(data).__name__
     if not isinstance(data, Mapping) or schema not in _BODY:
-        raise CheckpointError(f"got a skill bank of schema {schema!r}, expected {SCHEMA}")
+        raise CheckpointError(f"got a skill bank of schema {schema!r:.40}, expected {SCHEMA}; fix: the file")
     body = {key: data.get(key) for key in _BODY[schema]}
     if data.get("checksum") != _checksum(body):
         raise CheckpointError(

@@ -102,7 +102,7 @@ class UtilityEstimator:
             raise ConfigError(
                 f"got n_eval={self.n_eval}, ema={self.ema}, shrink={self.shrink}, "
                 f"confidence={self.confidence}; "
-                "expected n_eval >= 1, 0 < ema <= 1, shrink >= 0, 0 < confidence < 1"
+                "expected n_eval >= 1, 0 < ema <= 1, shrink >= 0, 0 < confidence < 1; fix: the one outside"
             )
 
     def after(self, before: float, observation: Observation, n: int) -> float:

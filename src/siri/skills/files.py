@@ -63,12 +63,12 @@ def export_skills(bank: SkillBank, target: str | os.PathLike[str], *, form: Form
         return
     if form != "agent":
         raise ConfigError(f"got form {form!r}, expected 'json' or 'agent'; fix: choose one")
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ConfigError(
-            f"got export folder {path} that is not empty, expected a new one; fix: another name"
-        )
     settings = {k: v for k, v in bank.to_json().items() if k in ("similarity", "capacity", "estimator")}
     try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ConfigError(
+                f"got export folder {path} that is not empty, expected a new one; fix: another name"
+            )
         path.mkdir(parents=True, exist_ok=True)
         for record in bank.records():
             name = folder_name(record.skill)
@@ -136,7 +136,11 @@ def read_skills(source: str | os.PathLike[str], *, kind: str = "") -> Imported:
         else:
             odd.append(f"skill {number} without kind, condition or strategy")
     if odd and not read:
-        raise ConfigError(f"got {odd[0].replace(' without', f' of {path} without')}, expected three texts")
+        raise ConfigError(
+            f"got {odd[0].replace(' without', f' of {str(path)[-100:]} without')}, expected three texts; "
+            "fix: "
+            "the file"
+        )
     return Imported(bank, read, tuple(odd))
 
 

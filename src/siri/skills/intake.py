@@ -32,7 +32,7 @@ class StopAfter:
 
     def __init__(self, limit: int = 1) -> None:
         if limit < 1:
-            raise ConfigError(f"got limit={limit}, expected at least 1")
+            raise ConfigError(f"got limit={limit}, expected at least 1; fix: raise it")
         self.limit = limit
 
     def __call__(self, fault: MinerFault, in_a_row: int) -> None:

@@ -23,7 +23,9 @@ def joined(*parts: tuple[str, ...]) -> tuple[str, ...]:
 def join(a: SkillRecord, b: SkillRecord) -> SkillRecord:
     """Least upper bound of two records of one skill."""
     if (a.skill.kind, normalize(a.skill.text)) != (b.skill.kind, normalize(b.skill.text)):
-        raise ConfigError(f"got two texts with id {a.skill.id!r}, expected one text for each id")
+        raise ConfigError(
+            f"got two texts with id {a.skill.id[:40]!r}, expected one text for each id; fix: import one bank"
+        )
     first = min((a.skill, b.skill), key=lambda s: (s.created, s.origin, s.condition, s.strategy))
     skill = replace(
         first,

@@ -113,8 +113,10 @@ class EmbeddingRanking:
         try:
             self._model = SentenceTransformer(name, device=device)
         except (OSError, ValueError) as error:
-            first = str(error).splitlines()[0]
-            raise ConfigError(f"got embedding model {name!r} that cannot be loaded ({first})") from error
+            first = (str(error).splitlines() or [""])[0]
+            raise ConfigError(
+                f"got embedding model {name[-80:]!r} that cannot be loaded ({first[:100]}); fix: its path"
+            ) from error
         self.across_kinds = across_kinds
         self._known: dict[str, Any] = {}
 
@@ -210,7 +212,7 @@ class Retriever:
         if (top_k is not None and top_k < 1) or n_eval < 1 or not 0.0 <= candidate_share <= 1.0:
             raise ConfigError(
                 f"got top_k={top_k}, n_eval={n_eval}, candidate_share={candidate_share}; "
-                "expected top_k >= 1 or None, n_eval >= 1, 0 <= candidate_share <= 1"
+                "expected top_k >= 1 or None, n_eval >= 1, 0 <= candidate_share <= 1; fix: the one outside"
             )
         self.top_k = top_k
         self.ranking: Ranking = ranking or LexicalRanking()

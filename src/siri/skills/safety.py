@@ -72,6 +72,7 @@ class SkillGuard:
         if not 1 <= max_tokens <= max_block:
             raise ConfigError(
                 f"got max_tokens={max_tokens}, max_block={max_block}; expected 1 <= max_tokens <= max_block"
+                "; fix: raise max_block"
             )
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens

@@ -44,7 +44,7 @@ def wilson(successes: float, n: float, confidence: float = 0.95) -> Interval:
     """
     _check_confidence(confidence)
     if n < 0 or not 0 <= successes <= n:
-        raise ConfigError(f"got {successes} successes of {n}, expected 0 <= successes <= n")
+        raise ConfigError(f"got {successes} successes of {n}, expected 0 <= successes <= n; fix: the counts")
     if n == 0:
         return 0.0, 1.0
     z = NormalDist().inv_cdf(0.5 + confidence / 2)

@@ -72,13 +72,17 @@ class PairedValidator:
         caught_up: float = 0.5,
     ) -> None:
         if rule not in ("threshold", "confidence"):
-            raise ConfigError(f"got rule={rule!r}, expected 'threshold' or 'confidence'")
+            raise ConfigError(f"got rule={rule!r}, expected 'threshold' or 'confidence'; fix: choose one")
         if patience < 1 or not 0.0 < caught_up <= 1.0:
             raise ConfigError(
                 f"got patience={patience}, caught_up={caught_up}; expected patience >= 1, 0 < caught_up <= 1"
+                "; fix: the one outside"
             )
         if retire > activate:
-            raise ConfigError(f"got retire={retire} above activate={activate}, expected retire <= activate")
+            raise ConfigError(
+                f"got retire={retire} above activate={activate}, expected retire <= activate; "
+                "fix: lower retire"
+            )
         self.rule: DecisionRule = rule
         self.activate = activate
         self.retire = retire
@@ -166,7 +170,10 @@ class PairedValidator:
         try:
             iteration, own = int(state["iteration"]), SkillBank.from_json(state["own"])
         except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"got a malformed validator state ({error!r})") from error
+            raise CheckpointError(
+                f"got a malformed validator state ({error!r:.80}), expected what siri wrote; "
+                "fix: an older checkpoint"
+            ) from error
         self.iteration, self._own = iteration, own
 
     def _decide(self, record: SkillRecord) -> tuple[SkillStatus, str]:
@@ -245,7 +252,7 @@ class SequentialValidator(PairedValidator):
         if not 0.0 < min_effect < 1.0 or max_groups < 1 or explore < 0:
             raise ConfigError(
                 f"got min_effect={min_effect}, max_groups={max_groups}, explore={explore}; "
-                "expected 0 < min_effect < 1, max_groups >= 1, explore >= 0"
+                "expected 0 < min_effect < 1, max_groups >= 1, explore >= 0; fix: the one outside"
             )
         self.min_effect = min_effect
         self.max_groups = max_groups

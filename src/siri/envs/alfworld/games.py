@@ -63,7 +63,7 @@ def _cached(path: str, _modified: int, _size: int) -> Game:
     try:
         return parse_game(read_game(path))
     except GameError as error:
-        raise GameError(f"{error} (file {path})") from None
+        raise GameError(f"{error} (file {str(path)[-90:]})") from None
 
 
 def read_game(path: str | Path) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def _look(where: Path, folder: Path, split: str, wanted: frozenset[str]) -> Task
             return "unsolvable"
         sentence = read_task(str(content.get("grammar", "")))
     except GameError as error:
-        raise GameError(f"{error} (file {path})") from None
+        raise GameError(f"{error} (file {str(path)[-90:]})") from None
     return Task(
         id=name if name != "." else where.name,
         kind=kind,
@@ -217,7 +217,7 @@ def _kind(where: Path) -> str:
         try:
             kind = read_game(data).get("task_type")
         except GameError as error:
-            raise GameError(f"{error} (file {data})") from None
+            raise GameError(f"{error} (file {str(data)[-90:]})") from None
         return kind if isinstance(kind, str) and kind in KINDS else ""
     for folder in (where.name, where.parent.name):
         for kind in KINDS:

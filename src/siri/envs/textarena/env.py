@@ -212,5 +212,6 @@ def make_game(game: Game) -> Any:
         return textarena.make(game.id, **game.options)
     except TypeError as error:
         raise ConfigError(
-            f"got options {dict(game.options)} for {game.id}, expected those of its constructor ({error})"
+            f"got options {dict(game.options)!r:.80} for {game.id}, expected those of its constructor "
+            f"({str(error)[:80]}); fix: env.options"
         ) from error

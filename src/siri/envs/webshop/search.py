@@ -119,14 +119,17 @@ class SearchIndex:
         try:
             found = json.loads((Path(folder) / "catalog.json").read_text(encoding="utf-8"))
             engine = _bm25s().BM25.load(os.fspath(folder), mmap=True)
-        except (OSError, ValueError, KeyError) as error:
+        # bm25s checks little of what it reads
+        except Exception as error:
+            said = f"{type(error).__name__}: {str(error)[:60]}"
             raise CatalogError(
-                f"got {os.fspath(folder)} that holds no readable index ({error}); fix: build and save it anew"
+                f"got {os.fspath(folder)[-100:]} that holds no readable index ({said}); fix: build and save "
+                "it again"
             ) from error
         if found != _fingerprint(catalog):
             raise CatalogError(
-                f"got an index of {found} in {os.fspath(folder)}, expected one of {_fingerprint(catalog)}; "
-                "fix: build and save it anew"
+                f"got an index of {found!r:.60} in {os.fspath(folder)[-80:]}, expected one of "
+                f"{_fingerprint(catalog)!r:.60}; fix: build and save it again"
             )
         return cls(catalog, engine)
 

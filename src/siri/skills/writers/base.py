@@ -60,7 +60,7 @@ class Miner(ABC):
         if min(max_per_request, max_skills, samples) < 1:
             raise ConfigError(
                 f"got max_per_request={max_per_request}, max_skills={max_skills}, samples={samples}; "
-                "expected at least 1 each"
+                "expected at least 1 each; fix: raise them"
             )
         self.prompt: SummaryPrompt = JsonSummaryPrompt(max_skills=max_skills) if prompt is None else prompt
         self.reply_tokens = reply_tokens or self.prompt.max_tokens

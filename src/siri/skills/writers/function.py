@@ -68,11 +68,12 @@ class ChatWriter(Miner):
         if not callable(complete):
             raise ConfigError(
                 f"got complete={type(complete).__name__}, expected a function of (messages, seed) "
-                "that returns text"
+                "that returns text; fix: pass one"
             )
         if concurrency < 1 or not origin:
             raise ConfigError(
                 f"got concurrency={concurrency}, origin={origin!r}; expected concurrency >= 1 and a name"
+                "; fix: the one that is not"
             )
         self.complete, self.concurrency = complete, concurrency
         self._origin = origin

@@ -73,7 +73,7 @@ class HostedModel:
         if timeout <= 0 or max_retries < 0 or concurrency < 1:
             raise ConfigError(
                 f"got timeout={timeout}, max_retries={max_retries}, concurrency={concurrency}; "
-                "expected timeout > 0, max_retries >= 0, concurrency >= 1"
+                "expected timeout > 0, max_retries >= 0, concurrency >= 1; fix: the one outside"
             )
         self.model, self.options = model, dict(options or {})
         self.max_retries, self.concurrency = max_retries, concurrency

@@ -147,7 +147,10 @@ class Ledger:
             self._spent = {name: int(state["spent"][name]) for name in ("requests", "tokens")}
             self.events = Counter({str(k): int(v) for k, v in state["events"].items()})
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"got a malformed miner state ({error!r})") from error
+            raise CheckpointError(
+                f"got a malformed miner state ({error!r:.80}), expected what siri wrote; "
+                "fix: an older checkpoint"
+            ) from error
 
 
 @contextmanager
@@ -156,4 +159,7 @@ def _as_config_error(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        raise ConfigError(f"got cache folder {folder} that cannot be written ({error.strerror})") from error
+        raise ConfigError(
+            f"got cache folder {str(folder)[-120:]} that cannot be written ({error.strerror}); fix: its "
+            "permissions, or another folder"
+        ) from error
