@@ -331,7 +331,7 @@ class Objective(Protocol):
     depend on how the batch is split into micro-batches or over processes.
     """
 
-    def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
+    def __call__(self, batch: TokenBatch, scores: TokenScores, /) -> Loss:
         """Return the loss of ``batch`` under ``scores``."""
         ...
 
