@@ -33,6 +33,7 @@ ROWS: dict[str, dict[str, Tensor]] = {
     "grpo_advantages": {"rewards": rewards, **fined},
     "dr_grpo_advantages": {"rewards": rewards, **fined},
     "rloo_advantages": {"rewards": rewards, **fined},
+    "writer_advantages": {"rewards": rewards, "group": ids},
     "treatment_utility": {"success": flags, "group": ids, "skill": flags},
     "similarity_anchors": {"features": logp.new_ones(N, 2), "group": ids},
 }
@@ -57,6 +58,7 @@ TOKENS: dict[str, dict[str, Tensor]] = {
     "importance_distillation": {"logprobs": logp, "teacher": logp, "old_logprobs": logp, "mask": mask},
     "view_distillation": {"logprobs": logp, "teacher": logp, "weights": logp, "mask": mask},
     "top_k_divergence": {"student": logp, "teacher": logp},
+    "view_divergence": {"student": logp, "teacher": logp, "weights": logp[:, 0], "gap": logp[:, 0]},
     "internalization_gate": gate,
     "internalization_weights": {"advantages": logp, **gate},
     "internalization_loss": {
@@ -168,6 +170,8 @@ def test_negative_labels_and_wrong_numbers_are_refused(name: str) -> None:
         ("grsd_credit", "cap", -0.1),
         ("agent_opsd_credit", "band", 2.0),
         ("opid_credit", "weight", -0.001),
+        ("view_divergence", "sharpness", -1.0),
+        ("writer_advantages", "limit", 0.0),
         ("internalization_loss", "token_clip", -0.1),
     ],
 )
@@ -218,7 +222,7 @@ DEFAULTS = {
     "estimator": "k3",
     "gate": ("sigmoid", None),
     "sharpness": (1.0, None),
-    "floor": (0.02, 1e-3),
+    "floor": (0.02, 1e-3, 0.05),
     "max_weight": 2.0,
     "level": ("episode", "token"),
     "strength": 0.5,
@@ -226,7 +230,7 @@ DEFAULTS = {
     "cap": 0.2,
     "weight": 0.001,
     "threshold": 0.95,
-    "limit": 2.0,
+    "limit": (2.0, None),
     "gamma": 0.95,
     "start": 0,
     "length": (20, 100),

@@ -249,7 +249,8 @@ def test_a_lesson_of_ucob_reaches_the_rows_of_a_plain_turn() -> None:
     run = composed("ucob", settings("ucob", **AT_ONCE))
     run.step()
     seen = []
-    teach = run.hooks.teach
+    hooks = run.teaching.hooks
+    teach = hooks.teach
 
     def everything(x: Experience) -> list[Lesson]:
         seen.append(x)
@@ -257,7 +258,7 @@ def test_a_lesson_of_ucob_reaches_the_rows_of_a_plain_turn() -> None:
         return [Lesson(n, n, "skill", 1.0) for n in plain[:3]]
 
     assert teach is not None
-    object.__setattr__(run.hooks, "teach", everything)
+    object.__setattr__(hooks, "teach", everything)
     run.step()
     metrics = run.step().metrics
     assert any(group.skills for group in seen[-1].groups)

@@ -20,6 +20,7 @@ from siri.algos.distillation import (
     reverse_kl_distillation,
     top_k_divergence,
     view_distillation,
+    view_divergence,
 )
 from siri.algos.divergence import (
     DivergenceStats,
@@ -53,7 +54,9 @@ from siri.algos.objectives import (
     Term,
     TokenBatch,
     TokenScores,
+    TopTokens,
     ViewDistillation,
+    ViewDivergence,
     WriterSurrogate,
 )
 from siri.algos.schedules import cosine_decay, linear_decay, linear_warmup
@@ -81,7 +84,9 @@ __all__ = [
     "Term",
     "TokenBatch",
     "TokenScores",
+    "TopTokens",
     "ViewDistillation",
+    "ViewDivergence",
     "WriterSurrogate",
     "agent_opsd_credit",
     "clipped_surrogate",
@@ -119,5 +124,6 @@ __all__ = [
     "treatment_utility",
     "truncated_importance_weights",
     "view_distillation",
+    "view_divergence",
     "writer_advantages",
 ]

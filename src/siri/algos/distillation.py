@@ -26,6 +26,7 @@ __all__ = [
     "reverse_kl_distillation",
     "top_k_divergence",
     "view_distillation",
+    "view_divergence",
 ]
 
 Gate = Literal["sigmoid", "constant"]
@@ -199,6 +200,46 @@ def view_distillation(
     cost = torch.where(mask, -widen(logprobs), 0.0)
     loss = masked_mean(widen(weights.detach()) * opening * cost, mask, normalizer=normalizer)
     return loss, _stats(gap, opening, mask, normalizer)
+
+
+def view_divergence(
+    student: Tensor,
+    *,
+    teacher: Tensor,
+    weights: Tensor,
+    gap: Tensor,
+    sharpness: float | None = None,
+    normalizer: float | None = None,
+) -> tuple[Tensor, DistillationStats]:
+    """Imitation across prompts by the divergence over the teacher's likeliest tokens (UCOB, 2606.29502).
+
+        L = (1/Z) Σ_j w[j] g[j] KL_K[j],   g[j] = stop_gradient( sigmoid(κ gap[j]) ),   1 without κ
+
+    ``view_distillation`` on sampled tokens has its mean gradient, with more noise (K = V, without gate).
+
+    Args:
+        student: float [M, K], log π_S of the teacher's k likeliest tokens, with gradient.
+        teacher: float [M, K], log π_T of them; constant.
+        weights: float [M], w ≥ 0; constant.
+        gap: float [M], log π_T − log π_S of the sampled token; constant.
+        sharpness: κ ≥ 0; None for no gate.
+        normalizer: Z, taught tokens of the global mini-batch. Default: M.
+
+    Returns:
+        (scalar in float32 or wider, DistillationStats).
+    """
+    require_rank(1, weights=weights, gap=gap)
+    require_same_shape(weights=weights, gap=gap)
+    require_dtype("float", weights=weights, gap=gap)
+    if sharpness is not None and sharpness < 0:
+        raise ConfigError(f"got sharpness={sharpness}, expected 0 or more; fix: use 5.0, or None")
+    away = widen(gap.detach()).clamp(-GAP_LIMIT, GAP_LIMIT)
+    opening = torch.ones_like(away) if sharpness is None else torch.sigmoid(sharpness * away)
+    cost = top_k_divergence(student, teacher=teacher)
+    require_same_shape(cost=cost, weights=weights)
+    everywhere = torch.ones_like(away, dtype=torch.bool)
+    loss = masked_mean(widen(weights.detach()) * opening * cost, everywhere, normalizer=normalizer)
+    return loss, _stats(away, opening, everywhere, normalizer)
 
 
 def top_k_divergence(student: Tensor, *, teacher: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from siri.algos.composition import Scaled, Sum, Term
-from siri.algos.records import Loss, TokenBatch, TokenScores
+from siri.algos.records import Loss, TokenBatch, TokenScores, TopTokens
 from siri.algos.surrogate import Unit
 from siri.algos.terms import (
     ClippedSurrogate,
@@ -21,6 +21,7 @@ from siri.algos.terms import (
     KLPenalty,
     ReverseKLDistillation,
     ViewDistillation,
+    ViewDivergence,
     WriterSurrogate,
 )
 
@@ -40,7 +41,9 @@ __all__ = [
     "Term",
     "TokenBatch",
     "TokenScores",
+    "TopTokens",
     "ViewDistillation",
+    "ViewDivergence",
     "WriterSurrogate",
 ]
 

@@ -10,13 +10,45 @@ from torch import Tensor
 
 from siri.algos._checks import require_dtype, require_rank, require_same_shape
 
-__all__ = ["Loss", "TokenBatch", "TokenScores"]
+__all__ = ["Loss", "TokenBatch", "TokenScores", "TopTokens"]
 
 _INTEGER = ("input_ids",)
 _BOOLEAN = ("attention_mask", "rl_mask", "int_mask")
 _FLOATING = ("old_logprobs", "advantages", "weights")
 _OPTIONAL = ("reference_logprobs", "rollout_logprobs", "teacher_logprobs")
 _FLAGS = ("teacher_mask", "writer_mask")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TopTokens:
+    """What a teacher holds likeliest at m tokens of a batch, ragged: K numbers a token that is taught."""
+
+    row: Tensor
+    """int64 [m]."""
+    position: Tensor
+    """int64 [m]; the token at this position is the one that was sampled."""
+    ids: Tensor
+    """int64 [m, K], the teacher's K likeliest tokens there."""
+    logprobs: Tensor
+    """float [m, K], log π_T of them; constant."""
+
+    def __post_init__(self) -> None:
+        require_rank(1, row=self.row, position=self.position)
+        require_rank(2, ids=self.ids)
+        require_same_shape(row=self.row, position=self.position)
+        require_same_shape(ids=self.ids, logprobs=self.logprobs)
+        require_same_shape(row=self.row, ids=self.ids[:, 0] if self.ids.shape[1] else self.row)
+        require_dtype("int64", row=self.row, position=self.position, ids=self.ids)
+        require_dtype("float", logprobs=self.logprobs)
+
+    def rows(self, numbers: Tensor) -> TopTokens:
+        """Those of rows ``numbers``, int64 [R], which become 0…R−1."""
+        place, chosen = (self.row[None] == numbers[:, None]).nonzero(as_tuple=True)
+        return TopTokens(place, self.position[chosen], self.ids[chosen], self.logprobs[chosen])
+
+    def to(self, device: torch.device | str) -> TopTokens:
+        """The same on ``device``."""
+        return TopTokens(*(x.to(device) for x in (self.row, self.position, self.ids, self.logprobs)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +89,8 @@ class TokenBatch:
     """bool; tokens that the policy wrote about its rollouts, in rows of their own; None: none."""
     writer_tokens: float = 0.0
     """``writer_mask`` tokens of the global mini-batch; ``rl_tokens`` has none of them."""
+    top: TopTokens | None = None
+    """Of tokens under ``int_mask``, for divergences over the teacher's likeliest tokens; None when unused."""
 
     def __post_init__(self) -> None:
         tensors = self._tensors()
@@ -71,11 +105,16 @@ class TokenBatch:
     def rows(self, index: Tensor | slice | Sequence[int]) -> TokenBatch:
         """The chosen rows as a part of the same mini-batch: the normalisers stay."""
         chosen = index if isinstance(index, Tensor | slice) else list(index)
-        return replace(self, **{name: tensor[chosen] for name, tensor in self._tensors().items()})  # type: ignore[arg-type]
+        part = replace(self, **{name: tensor[chosen] for name, tensor in self._tensors().items()})  # type: ignore[arg-type]
+        if self.top is None:
+            return part
+        numbers = torch.arange(len(self.input_ids), device=self.input_ids.device)
+        return replace(part, top=self.top.rows(numbers[chosen]))
 
     def to(self, device: torch.device | str) -> TokenBatch:
         """The same batch with its tensors on ``device``."""
-        return replace(self, **{name: tensor.to(device) for name, tensor in self._tensors().items()})  # type: ignore[arg-type]
+        there = replace(self, **{name: tensor.to(device) for name, tensor in self._tensors().items()})  # type: ignore[arg-type]
+        return there if self.top is None else replace(there, top=self.top.to(device))
 
     def _tensors(self) -> dict[str, Tensor]:
         found = {name: getattr(self, name) for name in _INTEGER + _BOOLEAN + _FLOATING + _OPTIONAL + _FLAGS}
@@ -91,6 +130,8 @@ class TokenScores:
     set (0, as ``siri.models.scoring`` gives them)."""
     entropy: Tensor
     """float; entropy of the distribution that token j was drawn from."""
+    top: Tensor | None = None
+    """float [m, K], gradient attached: log π of ``batch.top.ids``; None without them."""
 
     def __post_init__(self) -> None:
         require_rank(2, logprobs=self.logprobs)

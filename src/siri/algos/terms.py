@@ -14,6 +14,7 @@ from siri.algos.distillation import (
     importance_distillation,
     reverse_kl_distillation,
     view_distillation,
+    view_divergence,
 )
 from siri.algos.divergence import KLEstimator, kl_divergence, mean_entropy
 from siri.algos.internalization import internalization_loss
@@ -32,6 +33,7 @@ __all__ = [
     "KLPenalty",
     "ReverseKLDistillation",
     "ViewDistillation",
+    "ViewDivergence",
     "WriterSurrogate",
 ]
 
@@ -236,6 +238,36 @@ class ViewDistillation(Term):
             teacher=batch.old_logprobs,
             weights=batch.weights,
             mask=batch.int_mask,
+            sharpness=self.sharpness,
+            normalizer=batch.int_tokens,
+        )
+        return report(
+            batch.int_scale * value, {"view/loss": value, "view/gap": stats.gap, "view/gate": stats.gate}
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ViewDivergence(Term):
+    """λ(k) · divergence across prompts on the rows of lessons, given ``batch.top``; see ``view_divergence``.
+
+    It stands in place of ``ViewDistillation``, of which it is the less noisy form.
+    """
+
+    sharpness: float | None = None
+
+    def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
+        """Report ``view/loss`` (before λ), ``view/gap`` and ``view/gate``."""
+        if batch.top is None or scores.top is None:
+            raise ConfigError(
+                "got a batch without the teacher's likeliest tokens, expected TokenBatch.top; fix: "
+                "Hooks(teach=..., top_k=32), or ViewDistillation for sampled tokens"
+            )
+        place = batch.top.row, batch.top.position
+        value, stats = view_divergence(
+            scores.top,
+            teacher=batch.top.logprobs,
+            weights=batch.weights[place],
+            gap=batch.old_logprobs[place] - scores.logprobs.detach()[place],
             sharpness=self.sharpness,
             normalizer=batch.int_tokens,
         )

@@ -24,7 +24,7 @@ from siri.training.learner import Learner
 from siri.training.lessons import Lesson
 from siri.training.no_learner import NoLearner
 from siri.training.privileged import Advised, of_trajectory, reprompt, teacher_rows
-from siri.training.rows import build_rows
+from siri.training.rows import Row, Span, TopK, build_rows, merged
 from siri.types import Advice, Group, Skill, WriterSample, Written
 
 __all__ = ["Advise", "Counsel", "Hooked", "Hooks"]
@@ -60,6 +60,8 @@ class Hooked:
     figures: Mapping[str, float] | None = None
     prompts: Mapping[int, tuple[int, ...]] | None = None
     """Skill prompts of plain turns, where lessons ask for them."""
+    tops: Mapping[int, TopK] | None = None
+    """The likeliest tokens of the turns that lessons teach, by number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +74,15 @@ class Hooks:
         credit: advantages of tokens, in place of those of turns.
         teach: lessons, in place of those of siri's gate; taught in every phase.
         schedule: λ of iteration k; None is siri's warm-up, from the third phase on.
+        top_k: the likeliest tokens of a taught turn under its own prompt that lessons bring along
+            (``siri.algos.ViewDivergence``), by one forward pass over the taught turns; 0: none.
     """
 
     advise: Advise | Adviser | None = None
     credit: CreditRule | None = None
     teach: Teach | None = None
     schedule: Callable[[int], float] | None = None
+    top_k: int = 0
 
     def advised(
         self,
@@ -179,7 +184,8 @@ class Hooks:
         prompts = _skill_prompts(groups, advantages, lessons, shown, policy, suite.prompter)
         kept = [x for x in lessons if x.prompt not in prompts or prompts[x.prompt] is not None]
         known_prompts = {n: ids for n, ids in prompts.items() if ids is not None}
-        return Hooked(advantages, kept, teacher, figures, known_prompts)
+        tops = _tops(groups, advantages, kept, learner, self.top_k) if self.top_k else None
+        return Hooked(advantages, kept, teacher, figures, known_prompts, tops)
 
 
 def _shared(writer: Adviser, groups: Sequence[Group], policy: TrainablePolicy, iteration: int) -> Written:
@@ -262,6 +268,24 @@ def _skill_prompts(
             prompts = reprompt(trajectory, {None: shown(group.skills)}, prompter=prompter, encoder=encoder)
             found |= {n: prompts[n - start] for n in turns}
     return found
+
+
+def _tops(
+    groups: Sequence[Group],
+    advantages: Advantages,
+    lessons: Sequence[Lesson],
+    learner: Learner | NoLearner,
+    k: int,
+) -> dict[int, TopK]:
+    """The k likeliest tokens of every turn that is taught, under the prompt it was sampled with."""
+    wanted, numbers, rows = {lesson.response for lesson in lessons}, list[int](), list[Row]()
+    for _, trajectory, start in advantages.turns.walk(groups):
+        own = [(n, t) for n, t in enumerate(trajectory.turns, start) if n in wanted and t.completion_ids]
+        numbers += [n for n, _ in own]
+        spans = [(t.prompt_ids, t, Span(len(t.prompt_ids), t.logprobs, 0.0)) for _, t in own]
+        rows += merged("rl", spans)
+    found = (top for spans in learner.likeliest(rows, k) for top in spans)
+    return dict(zip(numbers, found, strict=False))  # without a learner there is nothing to ask
 
 
 def _student(

@@ -105,6 +105,7 @@ class Curriculum:
                 objective,
                 config,
                 taught=hooks.advise is not None,
+                top_k=hooks.top_k,
                 progress=self.progress,
             )
         self.learner = learner or NoLearner()

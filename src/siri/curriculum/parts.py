@@ -51,11 +51,12 @@ def make_learner(
     config: RunConfig,
     *,
     taught: bool = False,
+    top_k: int = 0,
     progress: Progress,
 ) -> Learner:
     """The learner of ``policy``'s weights, with the adapter and the reference model that it needs.
 
-    ``taught``: batches have the log-probs of a teacher.
+    ``taught``: batches have the log-probs of a teacher; ``top_k``: lessons bring its likeliest tokens.
 
     Raises:
         ConfigError: the policy has no weights, or cannot do what ``config`` asks of it.
@@ -103,6 +104,7 @@ def make_learner(
         recompute=o.recompute,
         shard=o.shard,
         taught=taught,
+        top_k=top_k,
         skips_faults=r.on_fault == "drop",
         progress=progress,
     )

@@ -137,5 +137,12 @@ class Teaching:
         if lessons is None:
             wanted = self.config.internalization.replay or state.phase is Phase.INTERNALIZATION
             lessons = self.gate.lessons(groups, credit, standing) if wanted else []
-        rows = build_rows(groups, hooked.advantages, lessons, teacher=hooked.teacher, prompts=hooked.prompts)
+        rows = build_rows(
+            groups,
+            hooked.advantages,
+            lessons,
+            teacher=hooked.teacher,
+            prompts=hooked.prompts,
+            tops=hooked.tops,
+        )
         return rows, hooked.advantages, hooked.figures or {}, credit.warning

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from siri.algos.objectives import TokenBatch, TokenScores
+from siri.algos.objectives import TokenBatch, TokenScores, TopTokens
 from siri.errors import ConfigError, ShapeError
 from siri.models.heads import head_scores, is_linear
 
-__all__ = ["logprobs_only", "score"]
+__all__ = ["likeliest", "logprobs_only", "score"]
 
 KEEP = 2**24
 """Logits (positions x vocabulary) up to this count are kept for the backward pass: 64 MiB of float32."""
@@ -38,7 +38,7 @@ def score(
         keep: above this many logits the backward pass recomputes them chunk by chunk.
 
     Returns:
-        float32 scores with gradient, 0 outside the masks.
+        float32 scores with gradient, 0 outside the masks; of ``batch.top``, those of its K tokens too.
     """
     if chunk is not None and chunk < 1:
         raise ConfigError(f"got chunk={chunk}, expected at least 1; fix: leave it out")
@@ -47,11 +47,95 @@ def score(
         mask = mask | batch.writer_mask
     if bool(mask[:, :1].any()):
         raise ShapeError("got a scored token at position 0, expected a prompt of one token or more before it")
-    head = _head(model)
+    head, cap = _head(model), _cap(model)
     row, position = mask.nonzero(as_tuple=True)
     states = _body(model)(input_ids=batch.input_ids, use_cache=False).last_hidden_state[row, position - 1]
     targets = batch.input_ids[row, position]
-    cap = getattr(_text_config(model), "final_logit_softcapping", None)
+    if batch.top is not None:
+        return _with_top(batch, batch.top, head, cap, states, (row, position), chunk, entropy, keep)
+    logprobs, entropies = _scored(head, cap, states, targets, chunk, entropy, keep)
+    zeros = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
+    return TokenScores(
+        zeros.index_put((row, position), logprobs), zeros.index_put((row, position), entropies)
+    )
+
+
+@torch.no_grad()
+def likeliest(model: nn.Module, batch: TokenBatch, k: int) -> tuple[Tensor, Tensor]:
+    """The k likeliest tokens where ``rl_mask`` has a token, in the order of the mask: rows, then positions.
+
+    Args:
+        model: a transformers causal language model.
+        batch: right-padded rows on the model's device.
+        k: as many; at most the vocabulary.
+
+    Returns:
+        (int64 [M, K] ids, float32 [M, K] log-probs), likeliest first.
+    """
+    head, cap = _head(model), _cap(model)
+    row, position = batch.rl_mask.nonzero(as_tuple=True)
+    states = _body(model)(input_ids=batch.input_ids, use_cache=False).last_hidden_state[row, position - 1]
+    size = head.weight.shape[0]
+    chunk = max(1, CHUNK // size)
+    parts = [
+        _distribution(head, states[start : start + chunk], cap).topk(min(k, size), dim=-1)
+        for start in range(0, max(len(states), 1), chunk)
+    ]
+    return torch.cat([part.indices for part in parts]), torch.cat([part.values for part in parts])
+
+
+def _with_top(
+    batch: TokenBatch,
+    top: TopTokens,
+    head: Any,
+    cap: float | None,
+    states: Tensor,
+    places: tuple[Tensor, Tensor],
+    chunk: int | None,
+    entropy: bool,
+    keep: int,
+) -> TokenScores:
+    """Scores where some tokens come with K others: each position passes the head once, in one of two ways."""
+    row, position = places
+    length = batch.input_ids.shape[1]
+    number, wanted = row * length + position, top.row * length + top.position
+    at = torch.searchsorted(number, wanted).clamp(max=max(len(number) - 1, 0))
+    if len(wanted) and (not len(number) or bool((number[at] != wanted).any())):
+        raise ShapeError("got TokenBatch.top at a token under no mask, expected tokens under int_mask")
+    rest = torch.ones_like(number, dtype=torch.bool)
+    rest[at] = False
+    targets = batch.input_ids[row, position]
+    logprobs, entropies = _scored(head, cap, states[rest], targets[rest], chunk, entropy, keep)
+    size = head.weight.shape[0]
+    step = chunk or max(1, CHUNK // size)
+    recompute = torch.is_grad_enabled() and len(wanted) * size > keep
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    for start in range(0, max(len(wanted), 1), step):
+        chosen = at[start : start + step]
+        ids = torch.cat([targets[chosen, None], top.ids[start : start + step]], dim=1)
+        arguments = (head, states[chosen], ids, cap, entropy)
+        parts.append(
+            checkpoint(_top_chunk, *arguments, use_reentrant=False) if recompute else _top_chunk(*arguments)
+        )
+    own, inside, spread = (torch.cat(column) for column in zip(*parts, strict=True))
+    zeros = torch.zeros(batch.input_ids.shape, dtype=torch.float32, device=row.device)
+
+    def filled(others: Tensor, taught: Tensor) -> Tensor:
+        return zeros.index_put((row[rest], position[rest]), others).index_put((row[at], position[at]), taught)
+
+    return TokenScores(filled(logprobs, own), filled(entropies, spread), inside)
+
+
+def _scored(
+    head: Any,
+    cap: float | None,
+    states: Tensor,
+    targets: Tensor,
+    chunk: int | None,
+    entropy: bool,
+    keep: int,
+) -> tuple[Tensor, Tensor]:
+    """Log-probs and entropies of ``targets``, float32 [N]."""
     chunk = chunk or max(1, CHUNK // head.weight.shape[0])
     recompute = torch.is_grad_enabled() and targets.numel() * head.weight.shape[0] > keep
 
@@ -69,11 +153,8 @@ def score(
             parts.append(checkpoint(_chunk, *arguments, use_reentrant=False))
         else:
             parts.append(_chunk(*arguments))
-    zeros = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
-    logprobs, entropies = (
-        zeros.index_put((row, position), torch.cat(column)) for column in zip(*parts, strict=True)
-    )
-    return TokenScores(logprobs=logprobs, entropy=entropies)
+    logprobs, entropies = (torch.cat(column) for column in zip(*parts, strict=True))
+    return logprobs, entropies
 
 
 @torch.no_grad()
@@ -85,14 +166,34 @@ def logprobs_only(model: nn.Module, batch: TokenBatch, *, chunk: int | None = No
 def _chunk(
     head: nn.Module, states: Tensor, targets: Tensor, cap: float | None, entropy: bool
 ) -> tuple[Tensor, Tensor]:
-    logits: Tensor = head(states).float()
-    if cap is not None:
-        logits = cap * torch.tanh(logits / cap)
-    distribution = torch.log_softmax(logits, dim=-1)
+    distribution = _distribution(head, states, cap)
     chosen = distribution.gather(-1, targets[:, None])[:, 0]
     if not entropy:
         return chosen, torch.zeros_like(chosen)
     return chosen, -(distribution.exp() * distribution).sum(-1)
+
+
+def _top_chunk(
+    head: nn.Module, states: Tensor, ids: Tensor, cap: float | None, entropy: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probs of the first of ``ids`` [m, 1 + K] and of the others, and entropies."""
+    distribution = _distribution(head, states, cap)
+    chosen = distribution.gather(-1, ids)
+    spread = -(distribution.exp() * distribution).sum(-1) if entropy else torch.zeros_like(chosen[:, 0])
+    return chosen[:, 0], chosen[:, 1:], spread
+
+
+def _distribution(head: nn.Module, states: Tensor, cap: float | None) -> Tensor:
+    """Log-probs of the whole vocabulary, float32 [N, V]."""
+    logits: Tensor = head(states).float()
+    if cap is not None:
+        logits = cap * torch.tanh(logits / cap)
+    return torch.log_softmax(logits, dim=-1)
+
+
+def _cap(model: nn.Module) -> float | None:
+    found: float | None = getattr(_text_config(model), "final_logit_softcapping", None)
+    return found
 
 
 def _body(model: nn.Module) -> Any:

@@ -2,7 +2,8 @@
 
 The teacher's log-ratios move a belief in success, whose steps weigh the turns.
 
-Deviations: the words are the bank's proven skills, or given ones. V₀ is the group's success rate, as the
+Deviations: the words are the bank's proven skills, or given ones; turns are weighed in every world, where
+the scripts of WebShop and Search weigh tokens. V₀ is the group's success rate, as the
 docstring of the public code says; the code clips the mean of unscaled returns, so that V₀ is .9999 after
 one win of four. Left out: that, random duplicates in the sums, the z-score of noise, a teacher cut to the
 student's length.

@@ -13,6 +13,10 @@ GRPO_METHOD = Method(
     "arXiv 2402.03300",
     "policy gradient with advantages relative to the group; no skills, no advantages of states",
     as_configured,
-    settings={"advantage.omega": 0.0, "advantage.statistics": "per_trajectory"},
+    settings={
+        "advantage.omega": 0.0,
+        "advantage.normalize": "mean_std",
+        "advantage.statistics": "per_trajectory",
+    },
     mines=False,
 )

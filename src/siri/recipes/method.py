@@ -23,8 +23,15 @@ __all__ = ["GRPO", "Method", "Parts", "Words", "as_configured", "from_bank", "gi
 Words: TypeAlias = Advise | Adviser
 """Where a teacher's words come from: the bank or given texts (``Advise``), or a writer (``Adviser``)."""
 
-GRPO: Mapping[str, Any] = {"advantage.omega": 0.0}
-"""Settings of the methods that stand on GRPO: no advantages of single states, μ and σ over turns."""
+GRPO: Mapping[str, Any] = {
+    "advantage.omega": 0.0,
+    "advantage.normalize": "mean_std",
+    "advantage.statistics": "per_turn",
+}
+"""Settings of the methods that stand on GRPO: no advantages of single states, μ and σ over turns.
+
+The penalty of invalid actions (.1 of 10 in the public code), optimizer, KL and entropy stay the preset's.
+"""
 
 
 @dataclass(frozen=True, slots=True)

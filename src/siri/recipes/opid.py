@@ -3,7 +3,7 @@
 The method's writer (`--advice own`) analyses every trajectory, failures too, as the paper's external model
 does: a lesson for the episode, and one each for up to five turns, which goes before it there. Deviations:
 by default the words are the bank's proven skills, or given ones; in any case they stand in the prompter's
-block. Left out: the first weight's code default of 1.0.
+block. A_E is divided by σ, as in three of its nine scripts. Left out: the first weight's code default of 1.0.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from siri.algos.objectives import TokenBatch
+from siri.algos.objectives import TokenBatch, TopTokens
 from siri.errors import ConfigError
 from siri.training.rows import KINDS, Row
 
@@ -29,6 +30,8 @@ class Totals:
     """Whether any turn of the mini-batch has a teacher."""
     writer_tokens: float = 0.0
     """Of rows of kind ``writer``; no other count has them."""
+    top_k: int = 0
+    """Likeliest tokens of a teacher that a batch may hold at each token; 0: it has no field for them."""
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Totals:
@@ -36,7 +39,8 @@ class Totals:
         rl, internal, written = (sum(row.tokens for row in rows if row.kind == kind) for kind in KINDS)
         turns = sum(span.tokens > 0 for row in rows if row.kind == "rl" for span in row.spans)
         teaches = any(span.teacher is not None for row in rows for span in row.spans)
-        return cls(float(rl), float(internal), float(turns), teaches, float(written))
+        most = max((s.top.ids.shape[1] for row in rows for s in row.spans if s.top is not None), default=0)
+        return cls(float(rl), float(internal), float(turns), teaches, float(written), most)
 
 
 def minibatches(rows: Sequence[Row], *, count: int, seed: int) -> list[list[Row]]:
@@ -107,4 +111,27 @@ def collate(
         teacher_mask=taught if teaches else None,
         writer_mask=masks["writer_mask"] if totals.writer_tokens else None,
         writer_tokens=totals.writer_tokens,
+        top=_top(rows) if totals.top_k else None,
+    )
+
+
+def _top(rows: Sequence[Row]) -> TopTokens:
+    """The likeliest tokens that spans bring, of tokens that count."""
+    places, ids, logprobs = list[tuple[int, int]](), list[Tensor](), list[Tensor]()
+    for number, row in enumerate(rows):
+        for span in row.spans:
+            if span.top is None:
+                continue
+            mask = span.mask or (True,) * len(span.logprobs)
+            chosen = [n for n, counts in enumerate(mask) if counts]
+            places += [(number, span.start + n) for n in chosen]
+            ids.append(torch.from_numpy(span.top.ids[chosen]).long())
+            logprobs.append(torch.from_numpy(span.top.logprobs[chosen]))
+    where = torch.tensor(places, dtype=torch.int64).reshape(-1, 2)
+    nothing = torch.zeros((0, 1))
+    return TopTokens(
+        where[:, 0],
+        where[:, 1],
+        torch.cat(ids) if ids else nothing.long(),
+        torch.cat(logprobs) if logprobs else nothing,
     )

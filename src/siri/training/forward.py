@@ -14,7 +14,7 @@ from siri.algos.objectives import TokenBatch
 from siri.processes import Processes
 from siri.training.batches import Totals, collate, micro_batches
 from siri.training.passes import mode
-from siri.training.rows import Row
+from siri.training.rows import Row, TopK
 
 __all__ = ["Forward"]
 
@@ -93,15 +93,45 @@ class Forward:
 
         Every process runs equally many forward passes; what a shorter share runs in addition is not returned.
         """
+        for part, batch, counts in self._batches(rows):
+            logprobs: Tensor = self.scorer(batch, entropy=False)[0]
+            if counts:
+                yield part, batch, logprobs
+
+    @torch.no_grad()
+    def likeliest(self, rows: Sequence[Row], k: int) -> list[tuple[TopK, ...]]:
+        """The k likeliest tokens at every sampled token of RL rows, by span, under the weights as they are.
+
+        As ``score`` in all else. At most the vocabulary.
+        """
+        found: list[tuple[int, tuple[TopK, ...]]] = []
+        places = {id(row): place for place, row in enumerate(rows)}
+        with mode(self.scorer, training=False):
+            for part, batch, counts in self._batches(rows):
+                ids, logprobs = self.scorer(batch, top_k=k)
+                if not counts:
+                    continue
+                wide, deep = ids.int().cpu().numpy(), logprobs.float().cpu().numpy()
+                first = 0
+                for row in part:
+                    own = list[TopK]()
+                    for span in row.spans:
+                        last = first + len(span.logprobs)
+                        own.append(TopK(wide[first:last], deep[first:last]))
+                        first = last
+                    found.append((places[id(row)], tuple(own)))
+        everybody = sorted(Processes.current().gather(found), key=lambda pair: pair[0])
+        return [spans for _, spans in everybody]
+
+    def _batches(self, rows: Sequence[Row]) -> Iterator[tuple[list[Row], TokenBatch, bool]]:
+        """This process's share in parts with their batches, and whether the part counts or fills up."""
         totals = Totals.of(rows)
         parts = micro_batches(self.share(rows), max_tokens=self.max_tokens)
         filler = micro_batches(rows[:1], max_tokens=self.max_tokens)
         for number in range(self.most(len(parts))):
             part = parts[number] if number < len(parts) else filler[0]
             batch = collate(part, pad_id=self.pad_id, totals=totals).to(self.accelerator.device)
-            logprobs: Tensor = self.scorer(batch, entropy=False)[0]
-            if number < len(parts):
-                yield part, batch, logprobs
+            yield part, batch, number < len(parts)
 
     def share(self, rows: Sequence[Row]) -> list[Row]:
         """This process's rows: every n-th by length, so that all have about as much to do."""

@@ -24,7 +24,7 @@ from siri.training.batches import Totals, collate, micro_batches, minibatches
 from siri.training.forward import Forward
 from siri.training.job import on_cpu
 from siri.training.passes import Scorer, mode, reference_logprobs
-from siri.training.rows import KINDS, Row
+from siri.training.rows import KINDS, Row, TopK
 from siri.training.sharding import shard as spread
 from siri.training.sharding import whole
 from siri.training.shards import Piece, Shards
@@ -61,6 +61,7 @@ class Learner:
         shard: spread weights, gradients and optimizer state over the processes (FSDP2). ``model`` is then no
             longer whole in any process; give a copy of the one that plays.
         taught: rows may have teachers; a batch without one then says so, rather than having no field.
+        top_k: likeliest tokens of a teacher that lessons may bring; likewise.
         skips_faults: a step whose objective raises or returns no loss is skipped, as one whose loss is not
             finite; else the fault is raised.
         progress: told of the optimizer steps of every update, as ``"learning"``.
@@ -88,6 +89,7 @@ class Learner:
         accelerator: Accelerator | None = None,
         shard: bool = False,
         taught: bool = False,
+        top_k: int = 0,
         skips_faults: bool = False,
         progress: Progress | None = None,
     ) -> None:
@@ -105,8 +107,8 @@ class Learner:
                 f"got an objective with a KL term ({objective}) and no reference, expected the frozen "
                 f"initial model; fix: pass reference=..., or an objective without the term (kl=0)"
             )
-        try_objective(self.objective, reference=reference is not None, taught=taught)
-        self.taught, self.skips_faults = taught, skips_faults
+        try_objective(self.objective, reference=reference is not None, taught=taught, top_k=top_k)
+        self.taught, self.top_k, self.skips_faults = taught, top_k, skips_faults
         self.progress = progress or Silent()
         self.grad_clip = grad_clip
         self.max_tokens = max_tokens_per_micro_batch
@@ -212,6 +214,10 @@ class Learner:
         """
         return self._forward.score(rows)
 
+    def likeliest(self, rows: Sequence[Row], k: int) -> list[tuple[TopK, ...]]:
+        """The k likeliest tokens at every sampled token of RL rows, by span; a collective as ``score``."""
+        return self._forward.likeliest(rows, k)
+
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
         """Parameters and persistent buffers by name, tied ones once; with an adapter, its own alone.
 
@@ -243,7 +249,7 @@ class Learner:
 
     def _step(self, rows: Sequence[Row], int_scale: float, *, measure_gap: bool) -> dict[str, float]:
         totals = Totals.of(rows)
-        totals = replace(totals, teaches=totals.teaches or self.taught)
+        totals = replace(totals, teaches=totals.teaches or self.taught, top_k=max(totals.top_k, self.top_k))
         metrics: defaultdict[str, float] = defaultdict(float)
         # apart, as rows of L_int need no pass of the reference model
         own = self._forward.share(rows)

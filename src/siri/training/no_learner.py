@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from siri.training.rows import Row
+from siri.training.rows import Row, TopK
 from siri.training.shards import Piece, Shards
 
 __all__ = ["NoLearner"]
@@ -33,6 +33,10 @@ class NoLearner:
     def score(self, rows: Sequence[Row]) -> list[tuple[tuple[float, ...], ...]]:
         """The log-probs that the rows came with: there is no model to ask."""
         return [tuple(span.logprobs for span in row.spans) for row in rows]
+
+    def likeliest(self, rows: Sequence[Row], k: int) -> list[tuple[TopK, ...]]:  # noqa: ARG002
+        """None: there is no model to ask."""
+        return [() for _ in rows]
 
     def gap(self, rows: Sequence[Row]) -> float:  # noqa: ARG002
         """0: there is no model to ask."""

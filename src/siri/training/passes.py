@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from siri.algos.objectives import TokenBatch
 from siri.models.adapters import adapter_off, has_adapter
-from siri.models.scoring import logprobs_only, score
+from siri.models.scoring import likeliest, logprobs_only, score
 
 __all__ = ["Scorer", "mode", "reference_logprobs"]
 
@@ -22,9 +22,14 @@ class Scorer(nn.Module):
         self.model = model
         self._no_split_modules = getattr(model, "_no_split_modules", None)
 
-    def forward(self, batch: TokenBatch, entropy: bool = True) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: TokenBatch, entropy: bool = True, top_k: int = 0) -> tuple[Tensor, ...]:
+        """Log-probs and entropies, and those of ``batch.top``; or, with ``top_k``, the likeliest tokens."""
+        if top_k:
+            return likeliest(self.model, batch, top_k)
         scores = score(self.model, batch, entropy=entropy)
-        return scores.logprobs, scores.entropy
+        if scores.top is None:
+            return scores.logprobs, scores.entropy
+        return scores.logprobs, scores.entropy, scores.top
 
 
 def reference_logprobs(model: nn.Module, batch: TokenBatch) -> Tensor:

@@ -8,11 +8,13 @@ policy by a fraction of an optimizer step.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
+
 from siri.errors import CheckpointError
-from siri.training.rows import Row, Span
+from siri.training.rows import Row, Span, TopK
 
 __all__ = ["Replay"]
 
@@ -43,7 +45,7 @@ class Replay:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {str(k): [asdict(row) for row in kept] for k, kept in sorted(self._kept.items())}
+        return {str(k): [_plain(row) for row in kept] for k, kept in sorted(self._kept.items())}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what ``state_dict`` returned.
@@ -60,6 +62,15 @@ class Replay:
             ) from error
 
 
+def _plain(row: Row) -> dict[str, Any]:
+    bare = replace(row, spans=tuple(replace(span, top=None) for span in row.spans))
+    data = asdict(bare)
+    for span, plain in zip(row.spans, data["spans"], strict=True):
+        if span.top is not None:
+            plain["top"] = {"ids": span.top.ids.tolist(), "logprobs": span.top.logprobs.tolist()}
+    return data
+
+
 def _row(data: Mapping[str, Any]) -> Row:
     spans = tuple(
         Span(
@@ -69,10 +80,17 @@ def _row(data: Mapping[str, Any]) -> Row:
             weight=_values(span["weight"]),
             mask=None if span["mask"] is None else tuple(span["mask"]),
             rollout=None if span["rollout"] is None else tuple(span["rollout"]),
+            top=_top(span.get("top")),
         )
         for span in data["spans"]
     )
     return Row(data["kind"], tuple(data["ids"]), spans, tuple(data["skills"]))
+
+
+def _top(data: Mapping[str, Any] | None) -> TopK | None:
+    if data is None:
+        return None
+    return TopK(np.asarray(data["ids"], np.int32), np.asarray(data["logprobs"], np.float32))
 
 
 def _values(value: float | Sequence[float]) -> float | tuple[float, ...]:

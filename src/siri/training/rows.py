@@ -7,19 +7,32 @@ transcript becomes one row per episode, a windowed prompt one row per turn, thro
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from siri.errors import ConfigError, ShapeError
 from siri.training.credit import Advantages
 from siri.training.lessons import Lesson
 from siri.types import Group, Trajectory, Turn
 
-__all__ = ["KINDS", "Row", "Span", "build_rows", "lesson_rows", "merged"]
+__all__ = ["KINDS", "Row", "Span", "TopK", "build_rows", "lesson_rows", "merged"]
 
 Kind = Literal["rl", "int", "writer"]
 KINDS: tuple[Kind, ...] = ("rl", "int", "writer")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TopK:
+    """A teacher's K likeliest tokens at each of the n tokens of a completion: 8 K bytes a token."""
+
+    ids: NDArray[np.int32]
+    """[n, K], likeliest first."""
+    logprobs: NDArray[np.float32]
+    """[n, K]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +53,8 @@ class Span:
     """As the engine reported them, where ``logprobs`` were recomputed by the trainer; None: the same."""
     teacher: tuple[float, ...] | None = None
     """Log-probs of the same tokens under the teacher's prompt; None: the turn has no teacher."""
+    top: TopK | None = None
+    """The teacher's likeliest tokens, in rows of lessons; None: only those sampled are known."""
 
     @property
     def tokens(self) -> int:
@@ -71,6 +86,7 @@ def build_rows(
     *,
     teacher: Mapping[int, tuple[float, ...]] | None = None,
     prompts: Mapping[int, tuple[int, ...]] | None = None,
+    tops: Mapping[int, TopK] | None = None,
 ) -> list[Row]:
     """RL rows of every trajectory, in rollout order, then the rows of ``lessons``.
 
@@ -80,6 +96,7 @@ def build_rows(
         lessons: what is to be distilled, e.g. ``Gate().lessons(groups, advantages, standing)``.
         teacher: log-probs of completions under their teacher's prompts, by the number of the turn.
         prompts: skill prompts of plain turns, by the number of the turn, for lessons that ask for them.
+        tops: the likeliest tokens of the turn that is taught, by its number.
 
     Returns:
         Rows; none for turns without token ids.
@@ -95,7 +112,7 @@ def build_rows(
     for _, trajectory, start in advantages.turns.walk(groups):
         turns = [(turn, n) for n, turn in enumerate(trajectory.turns, start) if turn.completion_ids]
         rows += merged("rl", [(t.prompt_ids, t, _span(t, values[n], taught.get(n))) for t, n in turns])
-    return rows + lesson_rows(groups, advantages, lessons, prompts=prompts)
+    return rows + lesson_rows(groups, advantages, lessons, prompts=prompts, tops=tops)
 
 
 def lesson_rows(
@@ -104,6 +121,7 @@ def lesson_rows(
     lessons: Sequence[Lesson],
     *,
     prompts: Mapping[int, tuple[int, ...]] | None = None,
+    tops: Mapping[int, TopK] | None = None,
 ) -> list[Row]:
     """Rows of kind ``int``: each lesson's completion after its prompt. The order of the lessons is of no use.
 
@@ -135,7 +153,8 @@ def lesson_rows(
         taught = []
         for lesson in part:
             prompt, turn = _prompt(*turns[lesson.prompt], lesson, prompts or {}), turns[lesson.response][1]
-            taught.append((prompt, turn, _lesson_span(turn, len(prompt), values[lesson.response], lesson)))
+            span = _lesson_span(turn, len(prompt), values[lesson.response], lesson)
+            taught.append((prompt, turn, replace(span, top=(tops or {}).get(lesson.response))))
         rows += merged("int", taught, turns[part[0].response][0].skills)
     return [row for row in rows if row.tokens]
 

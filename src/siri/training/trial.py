@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from siri.algos.composition import terms
-from siri.algos.objectives import TokenBatch, TokenScores
+from siri.algos.objectives import TokenBatch, TokenScores, TopTokens
 from siri.doors import name_of, valued
 from siri.errors import ConfigError, PartFault
 from siri.protocols import Objective
@@ -13,13 +13,14 @@ from siri.protocols import Objective
 __all__ = ["try_objective"]
 
 
-def try_objective(objective: Objective, *, reference: bool, taught: bool = False) -> None:
+def try_objective(objective: Objective, *, reference: bool, taught: bool = False, top_k: int = 0) -> None:
     """Compute ``objective`` on two rows of two tokens, one of each kind.
 
     Args:
         objective: what will be trained with.
         reference: whether batches will have log-probs of a reference model.
         taught: whether they will have those of a teacher.
+        top_k: likeliest tokens of a teacher that lessons may bring.
 
     Raises:
         ConfigError: it reads what batches will not have, returns something else than a ``Loss``, or one of
@@ -27,6 +28,8 @@ def try_objective(objective: Objective, *, reference: bool, taught: bool = False
     """
     ones, zeros = torch.ones(2, 2), torch.zeros(2, 2)
     first, second = torch.tensor([[True], [False]]).expand(2, 2), torch.tensor([[False], [True]]).expand(2, 2)
+    row, position = second.nonzero(as_tuple=True)
+    likely = TopTokens(row, position, torch.zeros(2, 1, dtype=torch.int64), -torch.ones(2, 1))
     batch = TokenBatch(
         input_ids=torch.zeros(2, 2, dtype=torch.int64),
         attention_mask=torch.ones(2, 2, dtype=torch.bool),
@@ -42,8 +45,10 @@ def try_objective(objective: Objective, *, reference: bool, taught: bool = False
         rollout_logprobs=-ones,
         teacher_logprobs=-ones if taught else None,
         teacher_mask=first if taught else None,
+        top=likely if top_k else None,
     )
-    scores = TokenScores((-ones).requires_grad_(), ones.clone().requires_grad_())
+    top = (-2 * torch.ones(2, 1)).requires_grad_() if top_k else None
+    scores = TokenScores((-ones).requires_grad_(), ones.clone().requires_grad_(), top)
     try:
         loss = valued(objective, batch, scores)
         parts = [(term, valued(term, batch, scores).value) for term in terms(objective)]
