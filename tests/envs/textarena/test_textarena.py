@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -67,6 +68,22 @@ def test_global_generators_stay_and_steps_go_on_with_their_own() -> None:
         assert play(True) == plain
     finally:
         random.setstate(before[0])
+
+
+@pytest.mark.parametrize("game", [name for name, game in GAMES.items() if game.draws_in])
+def test_a_generator_in_the_place_of_the_global_one_makes_the_same_boards(
+    game: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def boards() -> list[str]:
+        env = Arena(game)
+        return [env.reset(options={"task": task(seed)})[0] for seed in range(20)]
+
+    before, quick = random.getstate(), boards()
+    assert random.getstate() == before
+    assert all(sys.modules[name].random is random for name in GAMES[game].draws_in)
+    monkeypatch.setitem(GAMES, game, replace(GAMES[game], draws_in=()))
+    assert boards() == quick
+    assert len(set(quick)) > 10
 
 
 def test_the_second_invalid_move_in_a_row_ends_the_episode() -> None:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
+from importlib import import_module
 from io import StringIO
 from typing import Any
 
@@ -19,8 +20,6 @@ from siri.types import Info, Task
 
 __all__ = ["Arena", "Board", "game_of", "make_game"]
 
-_ECHO = 2
-"""textarena.ObservationType.PLAYER_ACTION; comparing numbers is quicker."""
 _ANY = 60
 """Commands per episode of a game that siri knows nothing of."""
 
@@ -39,8 +38,8 @@ class Arena(gymnasium.Env[str, str]):
     the second in a row. An episode is a success when the game ends with its full reward of 1, which gives
     ``reward``; ``info["score"]`` is TextArena's reward, where there is one, within [0, 1].
 
-    TextArena draws from Python's global generators, and seeds them; here each environment has a state of its
-    own for them, which is in place only while the game is at work.
+    TextArena draws from Python's global generators, and seeds them; here each environment has generators of
+    its own, which are in their place only while the game is at work.
 
     Args:
         game: a name of ``GAMES``, or any id of a single-player game of TextArena.
@@ -74,8 +73,12 @@ class Arena(gymnasium.Env[str, str]):
         self.observation_space = AnyText()
         self.action_space = AnyText(("[up]", "[down]", "[1 1]"))
         self.arena = make_game(self.game)
+        self._echo = _kind_of_an_echo()
+        self._modules = [import_module(name) for name in self.game.draws_in]
+        self._draw = random.Random()
         self._own: tuple[Any, Any] | None = None
         self._path: list[str] = []
+        self._steps = 0
         self._started = self._over = False
 
     def reset(  # type: ignore[override]
@@ -97,7 +100,7 @@ class Arena(gymnasium.Env[str, str]):
                 f"got task {task!r:.80}, expected one of textarena_suite(); "
                 "fix: reset(options={'task': task}), or name 'boards' when making the environment"
             )
-        self._own, self._path = None, []
+        self._own, self._path, self._steps = None, [], 0
         self._started, self._over = True, False
         with self._generators(task.source.seed):
             try:
@@ -122,43 +125,55 @@ class Arena(gymnasium.Env[str, str]):
                 terminated = bool(self.arena.step(action)[0])
         else:
             terminated = bool(self.arena.step(action)[0])
-        self._path.append(action)
+        self._steps += 1
+        if self.game.state is None:
+            self._path.append(action)
         table = self.arena.state
         valid = table.error_count == 0 and not table.game_info[0]["invalid_move"]
         success = terminated and valid and self._score() >= 1
-        truncated = not terminated and len(self._path) >= self.max_steps
+        truncated = not terminated and self._steps >= self.max_steps
         self._over = terminated or truncated
         text = self._told()
         return text, self.reward * success, terminated, truncated, self._info(valid=valid, success=success)
 
     def _told(self) -> str:
         """What the game has said since the last time, without the echo of the command."""
-        table = self.arena.state
-        messages = table.get_current_player_observation()
-        # its own words, not the echo of the command
-        told = [text.strip() for _, text, kind in messages if kind.value != _ECHO]
+        table, echo = self.arena.state, self._echo
+        said = table.get_current_player_observation()
+        told = [text.strip() for _, text, kind in said if kind is not echo]
         if table.done:
             told.append(str(table.game_info[0].get("reason", "")).strip())
-        return "\n".join(told)
+        return told[0] if len(told) == 1 else "\n".join(told)
 
     def _score(self) -> float:
         rewards = self.arena.state.rewards
         return 0.0 if not rewards else float(rewards[0])
 
     def _info(self, *, valid: bool, success: bool = False) -> Info:
-        moves = [] if self.game.moves is None or self._over else self.game.moves(self.arena)
-        state: Hashable = tuple(self._path) if self.game.state is None else self.game.state(self.arena)
+        game, arena, over = self.game, self.arena, self._over
+        state: Hashable = tuple(self._path) if game.state is None else game.state(arena)
         return {
-            "admissible": moves,
+            "admissible": [] if over or game.moves is None else game.moves(arena),
             "success": success,
-            "anchor": (state, self.arena.state.error_count, self._over),
+            "anchor": (state, arena.state.error_count, over),
             "valid": valid,
-            "score": min(1.0, max(0.0, self._score())),
+            "score": min(1.0, max(0.0, self._score())) if over else 0.0,
         }
 
     @contextmanager
     def _generators(self, seed: int | None = None) -> Iterator[None]:
         """The global generators are this environment's while the block runs."""
+        if self._modules:
+            # what they call random is a generator of ours: quicker than putting the global one's state back
+            for module in self._modules:
+                module.random = self._draw  # type: ignore[attr-defined]
+            try:
+                with redirect_stdout(StringIO()):
+                    yield
+            finally:
+                for module in self._modules:
+                    module.random = random  # type: ignore[attr-defined]
+            return
         also_numpy = self.game.numpy_random
         theirs = _states(also_numpy)
         try:
@@ -174,6 +189,13 @@ class Arena(gymnasium.Env[str, str]):
                 self._own = _states(also_numpy)
         finally:
             _restore(theirs)
+
+
+def _kind_of_an_echo() -> Any:
+    """What TextArena calls the message that repeats a command."""
+    from textarena import ObservationType
+
+    return ObservationType.PLAYER_ACTION
 
 
 def _states(also_numpy: bool) -> tuple[Any, Any]:

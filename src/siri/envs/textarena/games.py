@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
 from typing import Any, TypeVar
 
 __all__ = ["GAMES", "Game"]
@@ -36,6 +37,8 @@ class Game:
     """Whether its steps may draw from the global generators."""
     numpy_random: bool = True
     """Whether it may draw from numpy's generator too."""
+    draws_in: tuple[str, ...] = ()
+    """Modules of TextArena that do all its drawing, from Python's generator; empty: that is not known."""
 
 
 def _sokoban_state(env: Any) -> Hashable:
@@ -78,11 +81,14 @@ def _lake_state(env: Any) -> Hashable:
 
 
 def _lake_moves(env: Any) -> list[str]:
-    row, column = env.state.game_state["player_pos"]
-    inside = range(env.size)
-    return [
-        move for move, (down, right) in _MOVES.items() if row + down in inside and column + right in inside
-    ]
+    return list(_inside(*env.state.game_state["player_pos"], env.size))
+
+
+@cache
+def _inside(row: int, column: int, size: int) -> tuple[str, ...]:
+    """The moves that do not leave the lake."""
+    moves = _MOVES.items()
+    return tuple(m for m, (down, right) in moves if 0 <= row + down < size and 0 <= column + right < size)
 
 
 def _lake_solve(env: Any) -> list[str] | None:
@@ -97,7 +103,7 @@ def _lake_solve(env: Any) -> list[str] | None:
 
 
 def _lights_state(env: Any) -> Hashable:
-    return tuple([light for row in env.state.game_state["grid"] for light in row])
+    return tuple(chain.from_iterable(env.state.game_state["grid"]))
 
 
 def _lights_moves(env: Any) -> list[str]:
@@ -174,6 +180,7 @@ GAMES: Mapping[str, Game] = {
         _lake_solve,
         random_steps=False,
         numpy_random=False,
+        draws_in=("textarena.core", "textarena.envs.FrozenLake.env"),
     ),
     "lightsout": Game(
         "LightsOut-v0-raw",
@@ -185,6 +192,7 @@ GAMES: Mapping[str, Game] = {
         _lights_solve,
         random_steps=False,
         numpy_random=False,
+        draws_in=("textarena.core", "textarena.envs.LightsOut.env"),
     ),
 }
 """Games with exact states, legal moves and a solver."""
