@@ -187,6 +187,58 @@ _PHI3 = (
     "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}{% endif %}"
 )
 
+HERMES_TOOLS = (
+    "{% if messages[0].role == 'system' %}{% set rules = messages[0].content %}"
+    "{% else %}{% set rules = 'You are helpful.' %}{% endif %}"
+    "{{ '<|im_start|>system\n' + rules }}{% if tools %}{{ '\n\nTools:\n<tools>' }}{% for t in tools %}"
+    "{{ '\n' }}{{ t | tojson }}{% endfor %}"
+    "{{ '\n</tools>\nCall one as <tool_call>{...}</tool_call>.' }}{% endif %}"
+    "{{ '<|im_end|>\n' }}{% for m in messages %}{% if m.role == 'system' %}{% elif m.role == 'tool' %}"
+    "{{ '<|im_start|>user\n<tool_response>\n' + m.content + '\n</tool_response><|im_end|>\n' }}"
+    "{% elif m.tool_calls %}{{ '<|im_start|>assistant' }}{% if m.content %}{{ '\n' + m.content }}{% endif %}"
+    '{% for c in m.tool_calls %}{{ \'\n<tool_call>\n{"name": "\' + c.function.name + \'", "arguments": \' }}'
+    "{{ c.function.arguments | tojson }}{{ '}\n</tool_call>' }}{% endfor %}{{ '<|im_end|>\n' }}"
+    "{% else %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+LLAMA_TOOLS = (
+    "{{ bos_token }}{% for m in messages %}"
+    "{% set role = 'ipython' if m.role == 'tool' else m.role %}"
+    "{{ '<|start_header_id|>' + role + '<|end_header_id|>\n\n' }}"
+    '{% if m.tool_calls %}{{ \'{"name": "\' + m.tool_calls[0].function.name + \'", "parameters": \' }}'
+    "{{ m.tool_calls[0].function.arguments | tojson }}{{ '}' }}"
+    "{% elif m.role == 'tool' %}{{ {'output': m.content} | tojson }}"
+    "{% else %}{{ m.content | trim }}{% endif %}"
+    "{% if loop.first and tools %}{% for t in tools %}{{ '\n\n' }}{{ t | tojson }}{% endfor %}"
+    '{{ \'\nAnswer with {"name": function name, "parameters": arguments}.\' }}{% endif %}'
+    "{{ '<|eot_id|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
+MISTRAL_TOOLS = (
+    "{{ bos_token }}{% set ns = namespace(index=0) %}{% for m in messages %}"
+    "{% if m.role == 'user' or (m.role == 'assistant' and not m.tool_calls) %}"
+    "{% if (m.role == 'user') != (ns.index % 2 == 0) %}"
+    "{{ raise_exception('After the optional system message, roles must alternate') }}{% endif %}"
+    "{% set ns.index = ns.index + 1 %}{% endif %}"
+    "{% if m.role == 'user' %}{% if tools and loop.first %}{{ '[AVAILABLE_TOOLS]' }}{{ tools | tojson }}"
+    "{{ '[/AVAILABLE_TOOLS]' }}{% endif %}{{ '[INST] ' + m.content + ' [/INST]' }}"
+    "{% elif m.tool_calls %}{{ '[TOOL_CALLS][' }}{% for c in m.tool_calls %}{% if c.id | length != 9 %}"
+    "{{ raise_exception('Tool call IDs should be alphanumeric strings with length 9!') }}{% endif %}"
+    '{{ \'{"name": "\' + c.function.name + \'", "arguments": \' }}{{ c.function.arguments | tojson }}'
+    "{{ ', \"id\": \"' + c.id + '\"}' }}{% endfor %}{{ ']' + eos_token }}"
+    "{% elif m.role == 'tool' %}{{ '[TOOL_RESULTS]{\"content\": ' }}{{ m.content | tojson }}"
+    "{{ ', \"call_id\": \"' + m.tool_call_id + '\"}[/TOOL_RESULTS]' }}"
+    "{% elif m.role == 'assistant' %}{{ ' ' + m.content + eos_token }}"
+    "{% else %}{{ raise_exception('Only user, assistant and tool roles are supported!') }}"
+    "{% endif %}{% endfor %}"
+)
+TOOL_TEMPLATES = {
+    "hermes": ("qwen25", HERMES_TOOLS),
+    "llama": ("llama31", LLAMA_TOOLS),
+    "mistral": ("mistral_tools", MISTRAL_TOOLS),
+}
+"""A model and a template that takes tools, for each family of calls."""
+
 _IM = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 _L3 = (
     "<|begin_of_text|>",
@@ -200,6 +252,7 @@ _R1 = ("<|begin|>", "<|end|>", "<|User|>", "<|Assistant|>")
 _G = ("<pad>", "<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>")
 _P3 = ("<|user|>", "<|assistant|>", "<|system|>", "<|end|>")
 _INST = ("<s>", "</s>", "[INST]", "[/INST]")
+_CALLS = ("[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]")
 _THINK = ("<think>", "</think>")
 
 
@@ -240,6 +293,9 @@ _SPECS = {
     "llama31": _Spec(lambda: _bytes(_L3, bos=_L3[0]), _LLAMA31, LlamaConfig, _LLAMA_STOPS, _LLAMA_ROLES),
     "llama2": _Spec(lambda: _pieces(("<s>", "</s>"), "prepend"), _LLAMA2, LlamaConfig, ("</s>",), _S),
     "mistral": _Spec(lambda: _pieces(_INST, "first"), _MISTRAL, MistralConfig, ("</s>",), _S),
+    "mistral_tools": _Spec(
+        lambda: _pieces((*_INST, *_CALLS), "first"), MISTRAL_TOOLS, MistralConfig, ("</s>",), _S
+    ),
     "mistral_trim": _Spec(
         lambda: _pieces(_INST, "always"),
         _MISTRAL.replace("m['content'] + eos_token", "m['content'] | trim + eos_token"),
@@ -279,7 +335,7 @@ _SPECS = {
         {**_S, "eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"},
     ),
 }
-NAMES = tuple(_SPECS)
+NAMES = tuple(name for name in _SPECS if name != "mistral_tools")
 
 
 @lru_cache

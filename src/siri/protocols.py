@@ -61,6 +61,7 @@ __all__ = [
     "Stateful",
     "Term",
     "Tokenizer",
+    "ToolPrompter",
     "TrainablePolicy",
     "Validator",
     "WeightSource",
@@ -223,6 +224,16 @@ class Prompter(Protocol):
 
     def parse(self, text: str) -> tuple[str, bool, tuple[int, int]]:
         """(action, well-formed?, character span of the action within ``text``)."""
+        ...
+
+
+@runtime_checkable
+class ToolPrompter(Prompter, Protocol):
+    """A prompter whose model calls tools: its messages may hold ``tool_calls`` and the role ``tool``."""
+
+    @property
+    def tools(self) -> Sequence[Mapping[str, Any]]:
+        """JSON schemas of the tools, as chat templates take them; the same for every prompt."""
         ...
 
 

@@ -54,6 +54,9 @@ class Message(TypedDict):
     """``""`` in an assistant message that only calls tools."""
     tool_calls: NotRequired[Sequence[ToolCall]]
     """Of an assistant message."""
+    reply: NotRequired[str]
+    """Of an assistant message with tool calls: the exact words that they were read from. Templates do not see
+    them; by them an engine knows the reply whose token ids it keeps."""
     tool_call_id: NotRequired[str]
     """Of a ``tool`` message: the call that it answers."""
     name: NotRequired[str]

@@ -79,7 +79,7 @@ def _model(
         from siri.envs.alfworld import TranscriptPrompter, WindowPrompter
 
         prompter = TranscriptPrompter() if name == "tiny" else WindowPrompter()
-    from siri import build
+    from siri import build, doors
     from siri.config import load_config
     from siri.config.presets import preset
 
@@ -89,7 +89,8 @@ def _model(
 
     def act(turns: list[Turn], observation: str, info: Info) -> tuple[str, str] | None:
         messages = prompter.messages(task, turns, observation, info["admissible"])
-        [answer] = model.generate([Request(messages, seed=seed + len(turns))], sampling)
+        request = Request(messages, seed=seed + len(turns), tools=doors.tools_of(prompter))
+        [answer] = model.generate([request], sampling)
         if not answer.completion_ids:
             console.print("the prompt no longer fits the model's context")
             return None

@@ -39,6 +39,7 @@ from siri.doors.complete import (
     seat,
     seat_of,
     stateful,
+    tools_of,
 )
 from siri.doors.names import name_of
 from siri.doors.tolerance import Tolerance
@@ -74,6 +75,7 @@ __all__ = [
     "stateful",
     "taken_back",
     "told",
+    "tools_of",
     "valued",
     "written",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from siri import answers
@@ -20,10 +20,12 @@ from siri.protocols import (
     Objective,
     Policy,
     PromptEncoder,
+    Prompter,
     Seat,
     SkillMiner,
     Stateful,
     Term,
+    ToolPrompter,
     TrainablePolicy,
     Validator,
 )
@@ -43,6 +45,7 @@ __all__ = [
     "seat",
     "seat_of",
     "stateful",
+    "tools_of",
 ]
 
 
@@ -93,6 +96,11 @@ def encoder(given: object, what: str) -> PromptEncoder:
         f"got {name_of(own)} without encode() and max_context, which {what} needs to prompt again; "
         "fix: HFPolicy, or see siri.protocols.PromptEncoder"
     )
+
+
+def tools_of(given: Prompter) -> Sequence[Mapping[str, Any]] | None:
+    """JSON schemas of the tools that a prompter's model may call; None where it calls none."""
+    return tuple(given.tools) if isinstance(given, ToolPrompter) else None
 
 
 def seat(given: Environment) -> Seat:

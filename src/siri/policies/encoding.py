@@ -111,7 +111,7 @@ class Encoder:
         """
         texts = self._render_each([(request.messages, request.tools) for request in requests])
         rests = [
-            None if old is None else self._rest(old, request.messages, text)
+            None if old is None else self._rest(old, request, text)
             for request, old, text in zip(requests, transcripts, texts, strict=True)
         ]
         plains = [
@@ -180,17 +180,21 @@ class Encoder:
         ids = [i for i in ids if i not in self.template.control_ids]
         return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
-    def _rest(self, old: Transcript, messages: Sequence[Message], text: str) -> _Rest | None:
+    def _rest(self, old: Transcript, request: Request, text: str) -> _Rest | None:
         """What ``text`` adds after the transcript; None when it does not extend it."""
-        past = old.request.messages
+        past, messages = old.request.messages, request.messages
         count = len(past)
         if len(messages) <= count or list(messages[:count]) != list(past):
             return None
         answer = messages[count]
-        if answer["role"] != "assistant" or answer["content"] not in (old.reply, self.opened + old.reply):
+        reply = answer.get("reply", answer["content"])
+        if answer["role"] != "assistant" or reply not in (old.reply, self.opened + old.reply):
             return None
         said = self.template.quoted("assistant", self.opened + old.reply).removeprefix(self.opened)
-        after = after_reply(text, old.prompt.text, said)
+        if "tool_calls" in answer:
+            after = self._after_calls(old, request, text)
+        else:
+            after = after_reply(text, old.prompt.text, said)
         if after is None:
             self._warn_costly()
             return None
@@ -206,6 +210,21 @@ class Encoder:
             spaced = stop is None and len(after) - len(closed) > len(said) - len(said.rstrip())
             return _Rest(kept, closed, None, spaced)
         return _Rest(kept, after, None, spaced=True)
+
+    def _after_calls(self, old: Transcript, request: Request, text: str) -> str | None:
+        """What ``text`` says after a reply with tool calls, the end of the turn included.
+
+        The template writes calls in its own way, so they are not looked for: the sampled ids stand for them.
+        What was said before them, a thought perhaps, has to be there as it was.
+        """
+        past = request.messages[: len(old.request.messages) + 1]
+        closing, turn = self.report.closing, self.template.past(past, request.tools)
+        if turn is None or closing is None or not text.startswith(turn) or closing not in turn:
+            return None
+        words = self.template.quoted("assistant", past[-1]["content"]).removeprefix(self.opened)
+        if after_reply(turn, old.prompt.text, words) is None:
+            return None
+        return turn[turn.rindex(closing) :] + text[len(turn) :]
 
     def _tail(self, old: Transcript, rest: _Rest, ids: list[int], text: str) -> list[int] | None:
         """The ids that follow the old prompt; None when the whole has to be tokenised."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from jinja2 import TemplateError
@@ -52,7 +53,7 @@ class ChatTemplate:
     def __init__(self, tokenizer: Any, arguments: Mapping[str, Any] | None = None) -> None:
         self.tokenizer = tokenizer
         self.arguments = _checked(dict(arguments or {}))
-        self._parts = self._folds = False
+        self._parts = self._folds = self._takes_tools = False
         self._append = ""
         _require_template(tokenizer, self.arguments.get("chat_template"))
         self._dated = self._pin_date()
@@ -98,10 +99,11 @@ class ChatTemplate:
             tools: JSON schemas of the tools that all of them may call.
 
         Raises:
-            ConfigError: the template refuses a conversation.
+            ConfigError: the template refuses a conversation, or knows no tools.
         """
         if not conversations:
             return []
+        self._require_tools(tools)
         try:
             shown = self._apply([self._shaped(c) for c in conversations], tools=tools)
             return [text + self._append for text in shown]
@@ -111,6 +113,27 @@ class ChatTemplate:
                 f"got a chat template that refuses a conversation ({first_line(error)}; roles "
                 f"{', '.join(roles)}), expected a prompt; fix: tokenizer.chat_template"
             ) from error
+
+    def past(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None) -> str | None:
+        """A conversation as a later prompt begins with it; None where the template refuses it."""
+        try:
+            return self._apply([self._shaped(messages)], prompt=False, tools=tools)[0]
+        except _FAILS:
+            return None
+
+    def _require_tools(self, tools: Sequence[Mapping[str, Any]] | None) -> None:
+        """Refuse tools where the template leaves them out, before a model is asked to call them."""
+        if not tools or self._takes_tools:
+            return
+        question: list[Message] = [{"role": "user", "content": _ASKED}]
+        with suppress(*_FAILS):
+            name = str(tools[0].get("function", tools[0]).get("name"))
+            self._takes_tools = name in self._apply([self._shaped(question)], tools=tools)[0]
+        if not self._takes_tools:
+            raise ConfigError(
+                "got tools for a chat template that does not show them, expected one that takes tools; fix: "
+                "another model, or an env.style without tool calls"
+            )
 
     def quoted(self, role: str, content: str) -> str:
         """What a message says, with control tokens parted."""
@@ -136,6 +159,10 @@ class ChatTemplate:
         shaped: list[dict[str, Any]] = [
             {**m, "content": self.quoted(m["role"], m["content"])} for m in messages
         ]
+        for message in shaped:
+            message.pop("reply", None)
+            if "tool_calls" in message:
+                message["tool_calls"] = self._parted(message["tool_calls"])
         if self._folds and shaped and shaped[0]["role"] == "system":
             rules = str(shaped.pop(0)["content"])
             if shaped and shaped[0]["role"] == "user":
@@ -146,6 +173,14 @@ class ChatTemplate:
             for message in shaped:
                 message["content"] = [{"type": "text", "text": message["content"]}]
         return shaped
+
+    def _parted(self, value: Any) -> Any:
+        """Plain data of an assistant's message, with control tokens parted."""
+        if isinstance(value, str):
+            return self.quoted("assistant", value)
+        if isinstance(value, Mapping):
+            return {key: self._parted(inner) for key, inner in value.items()}
+        return [self._parted(inner) for inner in value] if isinstance(value, list | tuple) else value
 
     def _apply(
         self,

@@ -70,6 +70,7 @@ class Rollout:
                 raise ConfigError(f"got {name}={value}, expected at least 1; fix: raise it")
         self.make_env = make_env
         self.prompter = prompter
+        self.tools = doors.tools_of(prompter)
         self.policy = doors.policy(policy)
         self.sampling = sampling
         self.slots = slots
@@ -219,6 +220,7 @@ class Rollout:
             session=episode.session,
             plain=doors.prompted(self.prompter, *state) if episode.skills else None,
             seed=derive_seed("sample", episode.plan.seed, episode.number, len(episode.turns)),
+            tools=self.tools,
         )
 
     def _act(self, episode: Episode, completion: Completion) -> None:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from siri import doors
 from siri.errors import ConfigError
 from siri.policies.encoding import Encoder, Transcript
 from siri.protocols import Environment, Expert, Prompter
@@ -198,7 +199,7 @@ class Demonstrator:
             shown = prompter.messages(
                 episode.task, episode.turns[:n], turn.observation, turn.admissible, skills
             )
-            request = Request(shown)
+            request = Request(shown, tools=doors.tools_of(prompter))
             [prompt] = self.encoder.encode([request], [old])
             said = turn.text.removeprefix(self.encoder.opened)
             ids = self.encoder.reply_ids(prompt, said)

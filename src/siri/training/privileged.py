@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
+from siri import doors
 from siri.protocols import PromptEncoder, Prompter
 from siri.training.rows import Row, Span
 from siri.types import Advice, Request, Shown, Trajectory
@@ -127,4 +128,5 @@ def _runs(trajectory: Trajectory) -> list[int]:
 def _request(trajectory: Trajectory, k: int, shown: Sequence[Shown], prompter: Prompter) -> Request:
     turn, past = trajectory.turns[k], trajectory.turns[:k]
     seen = past[:1] + past[1 + turn.hidden :]
-    return Request(prompter.messages(trajectory.task, seen, turn.observation, turn.admissible, shown))
+    messages = prompter.messages(trajectory.task, seen, turn.observation, turn.admissible, shown)
+    return Request(messages, tools=doors.tools_of(prompter))

@@ -78,8 +78,8 @@ def test_the_prompter(family: str) -> None:
     turn = Turn("Question: What?", (), "query lamp price", "…", True, 0.0, ())
     chat = prompter.messages(task, [turn], "12 coins", (), [make_skill()])
     assert [message["role"] for message in chat] == ["system", "user", "assistant", "user"]
-    assert "calculator" in chat[0]["content"]
-    assert chat[-1]["content"] == "<tool_response>\n12 coins\n</tool_response>"
+    assert [tool["function"]["name"] for tool in prompter.tools] == [tool.name for tool in TOOLS]
+    assert chat[-1]["content"] == "12 coins"
 
 
 def test_the_family_of_a_template() -> None:

@@ -18,10 +18,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from siri.errors import ConfigError
+from siri.types import Message, ToolCall
 
 __all__ = ["FAMILIES", "Call", "Tool", "family_of", "find_call", "write_call"]
 
 FAMILIES = ("hermes", "llama", "mistral")
+_TRIED = ("hermes", "mistral", "llama")
+"""In this order where the family is not named: marked calls before bare ones."""
 _HERMES = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
 _MISTRAL = "[TOOL_CALLS]"
 _LLAMA = re.compile(r"\s*(?:<\|python_tag\|>)?\s*(\{.*\})\s*", re.DOTALL)
@@ -61,8 +64,17 @@ class Call:
     arguments: Mapping[str, Any]
     span: tuple[int, int]
     """Characters of the reply that hold its JSON."""
+    start: int
+    """Where the call begins, its mark included; a thought may stand before it."""
     alone: bool
     """Whether it is the only call of the reply."""
+
+    def message(self, reply: str, name: str) -> Message:
+        """The assistant's message that chat templates write the call of, called ``name``."""
+        function = {"name": self.name, "arguments": dict(self.arguments)}
+        calls: list[ToolCall] = [{"id": name, "type": "function", "function": function}]
+        said = reply[: self.start].strip()
+        return {"role": "assistant", "content": said, "tool_calls": calls, "reply": reply}
 
     def command(self, tools: Sequence[Tool]) -> str | None:
         """``NAME ARGUMENT …`` in the tool's order; None where the call fits none of ``tools``."""
@@ -78,15 +90,21 @@ class Call:
 def find_call(text: str, family: str) -> Call | None:
     """The first call in a reply, or None where there is none that can be read.
 
+    Args:
+        text: the reply.
+        family: one of ``FAMILIES``, or ``auto`` for the form of any of them.
+
     Raises:
         ConfigError: there is no such family.
     """
+    if family == "auto":
+        return next((call for name in _TRIED if (call := find_call(text, name)) is not None), None)
     if family == "hermes":
         found = list(_HERMES.finditer(text))
-        return _read(found[0][1], found[0].span(1), len(found) == 1) if found else None
+        return _read(found[0][1], found[0].span(1), found[0].start(), len(found) == 1) if found else None
     if family == "llama":
         whole = _LLAMA.fullmatch(text)
-        return _read(whole[1], whole.span(1), True) if whole else None
+        return _read(whole[1], whole.span(1), 0, True) if whole else None
     if family == "mistral":
         return _mistral(text)
     raise ConfigError(f"got tool family {family!r}, expected one of {list(FAMILIES)}; fix: choose one")
@@ -142,21 +160,21 @@ def _mistral(text: str) -> Call | None:
         return None
     if not isinstance(calls, list) or not calls or not isinstance(calls[0], dict):
         return None
-    return _call(calls[0], (start, end), len(calls) == 1)
+    return _call(calls[0], (start, end), at, len(calls) == 1)
 
 
-def _read(text: str, span: tuple[int, int], alone: bool) -> Call | None:
+def _read(text: str, span: tuple[int, int], start: int, alone: bool) -> Call | None:
     try:
-        return _call(json.loads(text), span, alone)
+        return _call(json.loads(text), span, start, alone)
     except (ValueError, RecursionError):
         return None
 
 
-def _call(found: Any, span: tuple[int, int], alone: bool) -> Call | None:
+def _call(found: Any, span: tuple[int, int], start: int, alone: bool) -> Call | None:
     if not isinstance(found, dict) or not isinstance(found.get("name"), str):
         return None
     arguments = found.get("arguments", found.get("parameters"))
-    return Call(found["name"], arguments, span, alone) if isinstance(arguments, dict) else None
+    return Call(found["name"], arguments, span, start, alone) if isinstance(arguments, dict) else None
 
 
 def _plain(value: str | int | float) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from siri.envs.prompts import skill_block
 from siri.envs.tools.calls import FAMILIES, Tool, find_call
@@ -28,38 +28,39 @@ TOOLS = (
 )
 """The tools of the world, in the words of their schemas."""
 
-_ASK = {
-    "hermes": "For a function call, return a json object within <tool_call></tool_call> tags:\n"
-    '<tool_call>\n{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call>',
-    "llama": 'Reply with one JSON object and nothing else: {"name": <function-name>, "parameters": <args>}',
-    "mistral": 'Reply with [TOOL_CALLS][{"name": <function-name>, "arguments": <args-json-object>}]',
-}
+_RULES = (
+    "Answer the question with the help of the tools, one call at a time. Look values up, never guess them. "
+    "Give the final answer with the tool 'answer'."
+)
 
 
 class CallPrompter:
-    """The episode as a conversation of tool calls, in the form of one model family.
+    """The episode as a conversation of tool calls; implements ``siri.protocols.ToolPrompter``.
 
-    The first message is the system's: the task and the signatures of the tools. Each prompt extends the one
-    before. The skill block stands at the end of the question. A reply without a call that can be read, with
-    two calls, or with arguments that its tool does not take, is malformed: the turn counts as invalid.
+    The model's own chat template writes the signatures of the tools, the calls and the role ``tool``, so
+    prompts are those that the model was taught. Each extends the one before. The skill block stands at the
+    end of the question. A reply without a call that can be read, with two calls, or with arguments that its
+    tool does not take, is malformed: the turn counts as invalid, and what the world says to it comes from the
+    user.
 
     Args:
-        family: whose form calls have, see :mod:`siri.envs.tools.calls`.
+        family: whose form replies have to have, see :mod:`siri.envs.tools.calls`; ``auto`` is any of them.
         tools: what may be called.
     """
 
-    def __init__(self, family: str = "hermes", *, tools: Sequence[Tool] = TOOLS) -> None:
-        if family not in FAMILIES:
+    def __init__(self, family: str = "auto", *, tools: Sequence[Tool] = TOOLS) -> None:
+        if family not in ("auto", *FAMILIES):
             raise ConfigError(
-                f"got tool family {family!r}, expected one of {list(FAMILIES)}; fix: choose one"
+                f"got tool family {family!r}, expected one of {['auto', *FAMILIES]}; fix: choose one"
             )
         self.family = family
-        self.tools = tuple(tools)
-        signatures = "\n".join(json.dumps(tool.schema(), ensure_ascii=False) for tool in self.tools)
-        self.system = (
-            "Answer the question with the help of the tools, one call at a time. Look values up, never guess "
-            f"them.\n\n# Tools\n\n<tools>\n{signatures}\n</tools>\n\n{_ASK[family]}"
-        )
+        self.kinds = tuple(tools)
+        self._schemas = tuple(tool.schema() for tool in self.kinds)
+
+    @property
+    def tools(self) -> Sequence[Mapping[str, Any]]:
+        """JSON schemas of the tools."""
+        return self._schemas
 
     def messages(
         self,
@@ -72,12 +73,18 @@ class CallPrompter:
         """The conversation that asks for the next call."""
         seen = [turn.observation for turn in turns] + [observation]
         chat: list[Message] = [
-            {"role": "system", "content": self.system},
+            {"role": "system", "content": _RULES},
             {"role": "user", "content": seen[0] + self.block(skills)},
         ]
-        for turn, after in zip(turns, seen[1:], strict=True):
-            chat.append({"role": "assistant", "content": turn.text})
-            chat.append({"role": "user", "content": f"<tool_response>\n{after}\n</tool_response>"})
+        for number, (turn, after) in enumerate(zip(turns, seen[1:], strict=True)):
+            call = find_call(turn.text, self.family)
+            if call is None:
+                chat.append({"role": "assistant", "content": turn.text})
+                chat.append({"role": "user", "content": after})
+                continue
+            name = f"call{number:05d}"  # nine letters and digits, which Mistral's templates insist on
+            chat.append(call.message(turn.text, name))
+            chat.append({"role": "tool", "content": after, "tool_call_id": name, "name": call.name})
         return chat
 
     def block(self, skills: Sequence[Shown]) -> str:
@@ -87,7 +94,7 @@ class CallPrompter:
     def parse(self, text: str) -> tuple[str, bool, tuple[int, int]]:
         """The first call as a command; well-formed only if it is the only one and fits its tool."""
         call = find_call(text, self.family)
-        command = call.command(self.tools) if call else None
+        command = call.command(self.kinds) if call else None
         if call is None or command is None:
             return " ".join(text.split())[-60:], False, (0, len(text))
         return command, call.alone, call.span

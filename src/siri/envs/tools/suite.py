@@ -31,7 +31,7 @@ RULES = (
 def tools_suite(
     *,
     style: Style = "window",
-    family: str = "hermes",
+    family: str = "auto",
     max_steps: int = 8,
     history: int = 2,
     train_tasks: int = 480,
@@ -47,7 +47,7 @@ def tools_suite(
     Args:
         style: ``calls`` is a conversation of tool calls, ``window`` verl-agent's form with commands, and
             ``transcript`` a conversation of bare commands.
-        family: with ``calls``: whose form calls have (hermes, llama, mistral).
+        family: with ``calls``: whose form calls must have (hermes, llama, mistral); auto is any of them.
         max_steps: commands per episode, the answer included.
         history: turns in a window prompt.
         train_tasks: questions of the training split.
@@ -147,8 +147,8 @@ class _Maker:
 class Settings(EnvSettings):
     """Settings of the world of tools."""
 
-    family: Literal["hermes", "llama", "mistral"] = "hermes"
-    """With style calls: whose form tool calls have."""
+    family: Literal["auto", "hermes", "llama", "mistral"] = "auto"
+    """With style calls: whose form tool calls must have; auto is any of them."""
 
 
 def configured(config: RunConfig, settings: Settings) -> Suite:
