@@ -44,14 +44,26 @@ class World:
     """What it is, in one line."""
     extra: str | None = None
     """What has to be installed for it."""
+    flat: tuple[str, ...] = ()
+    """Settings of its own that are older than ``env.options`` and lie in the section ``env`` itself."""
 
 
 WORLDS: Mapping[str, World] = {
-    "alfworld": World("siri.envs.alfworld.suite:configured", "Household tasks in text"),
-    "webshop": World("siri.envs.webshop.suite:configured", "Buying what an instruction asks for", "webshop"),
+    "alfworld": World("siri.envs.alfworld.suite:configured", "Household tasks in text", flat=("scale",)),
+    "webshop": World(
+        "siri.envs.webshop.suite:configured",
+        "Buying what an instruction asks for",
+        "webshop",
+        flat=("catalog", "products", "human", "splits", "shuffle_seed", "rewards", "valid_goals"),
+    ),
     "textcraft": World("siri.envs.textcraft.suite:configured", "Crafting an item from recipes"),
     "tools": World("siri.envs.tools.suite:configured", "Questions for a calculator, a converter and a table"),
     "babyai": World("siri.envs.babyai.suite:configured", "Missions in a grid, on minigrid", "babyai"),
+    "scienceworld": World(
+        "siri.envs.scienceworld.suite:configured",
+        "Experiments of elementary science; needs Java",
+        "scienceworld",
+    ),
     "sokoban": World("siri.envs.textarena.suite:sokoban", "Pushing boxes, on TextArena", "textarena"),
     "textarena": World(
         "siri.envs.textarena.suite:configured", "Any single-player game of TextArena", "textarena"
@@ -69,6 +81,8 @@ class Setting:
     default: str
     """``""`` where it has none and must be given."""
     description: str
+    section: str = "env.options"
+    """Where it lies."""
 
 
 def world_names() -> dict[str, str]:
@@ -115,14 +129,20 @@ def make_suite(name: str, config: RunConfig, *, data: str | Path | None = None) 
 
 
 def describe_settings(name: str) -> list[Setting]:
-    """An environment's own settings (``env.options``), in order. Imports it.
+    """An environment's own settings, in order: ``env.options``, and what ``World.flat`` names. Imports it.
 
     Raises:
         ConfigError: there is no such environment, or it cannot be imported.
     """
+    from siri.config import EnvConfig
+
     settings = _settings_class(name, load_plugin("env", GROUP, _own(name), known=tuple(WORLDS)))
-    if settings is None:
-        return []
+    flat = WORLDS[name].flat if name in WORLDS else ()
+    found = [setting for setting in _described(EnvConfig, "env") if setting.name in flat] if flat else []
+    return found if settings is None else [*found, *_described(settings, "env.options")]
+
+
+def _described(settings: type[Any], section: str) -> list[Setting]:
     schema = TypeAdapter(settings).json_schema()
     needed = schema.get("required", ())
     described = {n: f.description for n, f in getattr(settings, "model_fields", {}).items()}
@@ -132,6 +152,7 @@ def describe_settings(name: str) -> list[Setting]:
             _kind(row, schema),
             "" if key in needed else json.dumps(row.get("default")),
             " ".join((described.get(key) or row.get("description") or "").split()),
+            section,
         )
         for key, row in schema.get("properties", {}).items()
     ]

@@ -39,7 +39,7 @@ def envs(
     table = Table("--set", "type", "default", "what it is", title=escape(name))
     for setting in settings:
         table.add_row(
-            f"env.options.{escape(setting.name)}",
+            escape(f"{setting.section}.{setting.name}"),
             escape(setting.kind),
             escape(setting.default or "(must be given)"),
             escape(setting.description),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue
 
 from siri.config.values import Count, NotNegative, Positive, Real, Section, Share, Whole
 
@@ -13,6 +13,8 @@ __all__ = ["EnvConfig", "EpisodesConfig", "EvaluationConfig", "RolloutConfig"]
 
 class EnvConfig(Section):
     """The benchmark: games and how they are shown."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     max_steps: Count = 50
     """Actions until an episode is truncated."""

@@ -89,35 +89,49 @@ _SHOP_PAPER: dict[str, Any] = {
 _SPLITS = ("valid_seen", "valid_unseen")
 
 
-def _world(steps: int, max_tokens: int, splits: tuple[str, ...], **env: Any) -> dict[str, dict[str, Any]]:
-    """The three presets of a world whose episodes take ``steps`` commands of at most ``max_tokens``."""
+def _world(
+    steps: int,
+    max_tokens: int,
+    splits: tuple[str, ...],
+    *,
+    most: int | None = None,
+    rollout: Mapping[str, Any] | None = None,
+    **env: Any,
+) -> dict[str, dict[str, Any]]:
+    """The three presets of a world whose episodes take ``steps`` commands of at most ``max_tokens``; those of
+    the paper's scale take ``most``, where that is more."""
+    played = dict(rollout or {})
     small = {"max_steps": steps, "style": "transcript", "train_games": 240, "valid_games": 60, **env}
     few = {"train_games": 12, "valid_games": 6}
     return {
         "embedded": {
             **_EMBEDDED,
             "env": small,
-            "rollout": {"max_tokens": max_tokens},
+            "rollout": {"max_tokens": max_tokens, **played},
             "evaluation": {"temperature": 1.0, "splits": splits},
         },
         "smoke": {
             **_SMOKE,
             "env": {**small, **few},
-            "rollout": {**_SMOKE["rollout"], "max_tokens": max_tokens},
+            "rollout": {**_SMOKE["rollout"], "max_tokens": max_tokens, **played},
             "evaluation": {"temperature": 1.0, "splits": splits},
         },
         "paper": {
             **_PAPER,
-            "env": {"max_steps": steps, "style": "window"},
+            "env": {"max_steps": most or steps, "style": "window"},
+            "rollout": played,
             "evaluation": {"splits": splits},
         },
     }
 
 
 _WORLDS: dict[str, dict[str, dict[str, Any]]] = {
-    "textcraft": _world(30, 24, _SPLITS),
+    # of the size that the embedded policy was taught in
+    "textcraft": _world(16, 28, _SPLITS, options={"depth": [1, 2], "distractors": 4}, most=30),
     "tools": _world(8, 16, _SPLITS),
-    "babyai": _world(64, 8, _SPLITS),
+    "babyai": _world(20, 6, _SPLITS, options={"levels": "small"}, most=64),
+    # each environment is a Java process of some hundred MB
+    "scienceworld": _world(30, 24, ("valid",), most=100, rollout={"slots": 8, "processes": True}),
     "sokoban": _world(30, 8, ("valid",)),
     "textarena": _world(30, 16, ("valid",)),
 }

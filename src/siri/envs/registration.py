@@ -35,6 +35,8 @@ def register_envs() -> None:
         register(id="siri/TextArena-v0", entry_point="siri.envs.textarena.suite:make_arena")
     if "siri/BabyAI-v0" not in registry:
         register(id="siri/BabyAI-v0", entry_point="siri.envs.babyai.suite:make_babyai")
+    if "siri/ScienceWorld-v0" not in registry:
+        register(id="siri/ScienceWorld-v0", entry_point="siri.envs.scienceworld.suite:make_scienceworld")
     if "siri/Tools-v0" not in registry:
         register(id="siri/Tools-v0", entry_point="siri.envs.tools.suite:make_tools")
 
