@@ -24,7 +24,7 @@ sys.path.append(str(ROOT / "scripts"))
 from sitegen import api, commands, settings  # noqa: E402
 
 METRIC = re.compile(
-    r"^(policy|kl|int|sft|distill|view|teacher|credit|learn|engine|arm|bank|env)/[a-z{][\w/{}]*$"
+    r"^(policy|kl|int|sft|distill|view|writer|part|teacher|credit|learn|engine|arm|bank|env)/[a-z{][\w/{}]*$"
 )
 
 
