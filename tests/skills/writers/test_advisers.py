@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from siri.errors import ConfigError, MinerFault
+from siri.processes import Processes
 from siri.skills import Analyses, ChatWriter, Reflections, Rubric, SelfMiner
 from siri.testing import ScriptedPolicy
 from siri.types import Group, StopReason, Trajectory
@@ -84,6 +85,26 @@ def test_names_of_trajectories_name_keys_and_nothing_else() -> None:
     later.bind(ScriptedPolicy(lambda messages: "x"), iteration=3)
     later.write([group(True, False)])
     assert set(four.seeds).isdisjoint(one.seeds)
+
+
+@pytest.mark.parametrize("adviser", [Reflections, Analyses])
+def test_processes_write_together_what_one_writes(adviser) -> None:
+    def answer(asked: str, seed: int) -> str:
+        return f'{{"episode_skill": "seed {seed}"}}' if "episode_skill" in asked else f"seed {seed}"
+
+    def written(groups):
+        return adviser(ChatWriter(lambda messages, seed: answer(messages[-1]["content"], seed))).write(groups)
+
+    groups = [group(n % 2 == 0, n % 3 == 0, False, prefix=f"g{n}-") for n in range(5)]
+    groups = [
+        replace(g, trajectories=tuple(replace(t, seed=n) for t in g.trajectories))
+        for n, g in enumerate(groups)
+    ]
+    parts = [written(Processes(rank, 2).share(groups)) for rank in range(2)]
+    whole = written(groups)
+    assert {**parts[0].advice, **parts[1].advice} == whole.advice
+    assert len({a[0].text for a in whole.advice.values()}) > 2
+    assert parts[0].requests + parts[1].requests == whole.requests
 
 
 def test_the_policys_own_reflections_are_samples_with_rewards() -> None:
