@@ -42,7 +42,8 @@ def ending(out: Path) -> dict[str, Any]:
     metrics = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     summary = json.loads((out / "summary.json").read_text())
     summary.pop("seconds")
-    files = ["skills.json", *(f"model/{path.name}" for path in sorted((out / "model").iterdir()))]
+    model = [f"model/{path.name}" for path in sorted((out / "model").iterdir())]
+    files = ["skills.json", "rollouts.jsonl", *model]
     digests = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in files}
     return {
         "metrics": [{k: v for k, v in line.items() if k != "time"} for line in metrics],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import sys
 import time
@@ -19,11 +20,11 @@ def shown(*, terminal: bool, quiet: bool = False) -> str:
     out = StringIO()
     console = Console(file=out, force_terminal=terminal, width=100, height=40)
     with Bars(console, quiet=quiet) as bars:
-        bars.say("warmup, iteration 1")
-        bars.whole(1, 4)
+        bars.say("warmup, 1 iteration done " + "and much more to say of it " * 9, "no skills yet")
+        bars.whole(1, 4, "≤ 2 min left")
         with during(bars, "rollout", 8):
             bars.advance("rollout", 3, plain=0.25, skill=0.5)
-            bars._bars.refresh()
+            bars._live.refresh()
         console.print("a line")
         bars.advance("no such part")
     return out.getvalue()
@@ -31,8 +32,11 @@ def shown(*, terminal: bool, quiet: bool = False) -> str:
 
 def test_a_terminal_shows_parts_and_figures() -> None:
     text = shown(terminal=True)
-    for words in ("warmup, iteration 1", "1/5", "rollout", "3/8", "plain 0.25  skill 0.50", "a line"):
-        assert words in text
+    words = ("warmup, 1 iteration done", "no skills yet", "1/≤5", "≤ 2 min left", "rollout", "3/8", "a line")
+    for part in (*words, "plain 0.25  skill 0.50", "━━━"):
+        assert part in text
+    # nothing is wider than the terminal, so no bar is pushed off it
+    assert max(len(line) for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).splitlines()) <= 100
 
 
 @pytest.mark.parametrize(("terminal", "quiet"), [(False, False), (True, True)])

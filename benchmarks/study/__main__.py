@@ -24,11 +24,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from rich.console import Console
+
 from benchmarks.study.arms import ARMS, BENCHMARKS, REGIMES, SMALL
 from benchmarks.study.check import compare
 from benchmarks.study.finished import Runs, unpack, write
 from benchmarks.study.play import play
 from benchmarks.study.report import report
+from siri.counting import counted
+from siri.progress import Bars, during
 
 RUNS = Path("runs") / "study"
 """Where finished runs lie, one JSON file each."""
@@ -57,7 +61,9 @@ def planned(args: argparse.Namespace) -> Iterator[tuple[str, str, int, Path]]:
 def drive(args: argparse.Namespace) -> int:
     """Run what is missing, ``args.workers`` at a time; a failed run is named and makes the exit status 1."""
     todo = [job for job in planned(args) if not job[3].exists()]
-    print(f"{len(todo)} runs to do, {args.workers} at a time", flush=True)
+    screen = Console()
+    bars = Bars(screen, quiet=args.quiet)
+    screen.print(f"{counted(len(todo), 'run')} to do, {args.workers} at a time")
 
     def one(job: tuple[str, str, int, Path]) -> bool:
         arm, regime, seed, path = job
@@ -71,18 +77,21 @@ def drive(args: argparse.Namespace) -> int:
             "PYTHONPATH": os.pathsep.join(place for place in places if place),
         }
         began = time.monotonic()
+        bars.say(f"last begun: {regime} {arm} {seed}")
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         failed = path.with_suffix(".failed")
         if done.returncode:
             failed.parent.mkdir(parents=True, exist_ok=True)
             failed.write_text(done.stdout + done.stderr, encoding="utf-8")
-            print(f"FAILED {regime} {arm} {seed}: see {failed}", flush=True)
+            screen.print(f"FAILED {regime} {arm} {seed}: see {failed}", soft_wrap=True)
+            bars.advance("runs")
             return False
         failed.unlink(missing_ok=True)
-        print(f"{regime} {arm} {seed}: {time.monotonic() - began:.0f} s", flush=True)
+        screen.print(f"{regime} {arm} {seed}: {time.monotonic() - began:.0f} s")
+        bars.advance("runs")
         return True
 
-    with ThreadPoolExecutor(args.workers) as pool:
+    with bars, during(bars, "runs", len(todo)), ThreadPoolExecutor(args.workers) as pool:
         good = list(pool.map(one, todo))
     return 0 if all(good) else 1
 
@@ -99,6 +108,7 @@ def main() -> int:
     run.add_argument("--seeds", default="0-7", help="first-last; 100 and above are development seeds")
     run.add_argument("--all-seeds", action="store_true", help="for every arm, also those that ask for fewer")
     run.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    run.add_argument("--quiet", action="store_true", help="no bar on a terminal")
     one = commands.add_parser("one", help="carry out one run")
     one.add_argument("--out", type=Path, required=True)
     check = commands.add_parser("check", help="repeat one run and compare it with the committed table")

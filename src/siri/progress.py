@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import html
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import StringIO
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from siri.plaintext import clean
 from siri.protocols import Progress
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.live import Live
     from rich.progress import TaskID
 
 __all__ = ["Bars", "Silent", "during"]
@@ -30,9 +35,9 @@ class Silent:
 
 
 class Bars:
-    """Shows a bar for each part and a line on the whole, on a terminal or in a notebook; else nothing.
+    """Shows what is going on, a bar for each part and one for the whole, on a terminal or in a notebook.
 
-    A context manager. Something moves while it is open, whatever the work does.
+    A context manager. Something moves while it is open, whatever the work does; elsewhere it shows nothing.
 
     Args:
         console: where. Lines that are printed on it meanwhile appear above the bars.
@@ -40,35 +45,52 @@ class Bars:
     """
 
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            SpinnerColumn,
-            TextColumn,
-            TimeElapsedColumn,
-        )
+        from rich.live import Live
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as RichProgress
+        from rich.spinner import Spinner
+        from rich.table import Column
 
-        visible = console.is_terminal or console.is_jupyter
+        self.console = console
+        self.shown = not quiet and (console.is_terminal or console.is_jupyter)
+        # of fixed widths, so that long words never push a bar off the line
         self._bars = RichProgress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
+            TextColumn("  {task.description:<11}", markup=False, table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=32, complete_style="cyan", finished_style="green", pulse_style="cyan"),
+            TextColumn("{task.fields[count]:>9}", markup=False, table_column=Column(no_wrap=True)),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[figures]}", markup=False),
+            TextColumn(
+                "{task.fields[figures]}",
+                markup=False,
+                style="dim",
+                table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+            ),
             console=console,
-            transient=True,
-            # a console that looks sys.stdout up for each line would write to itself
-            redirect_stdout=False,
-            redirect_stderr=False,
-            disable=quiet or not visible,
+            auto_refresh=False,
+            expand=True,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._line: TaskID | None = None
+        self._words, self._detail = "", ""
+        self._began = time.monotonic()
+        self._spinner = Spinner("dots", style="cyan")
+        self._live: Live | _Notebook = (
+            _Notebook(self._drawn)
+            if console.is_jupyter
+            else Live(
+                get_renderable=self._drawn,
+                console=console,
+                refresh_per_second=8,
+                transient=True,
+                # a console that looks sys.stdout up for each line would write to itself
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+        )
 
     def __enter__(self) -> Bars:
-        self._bars.start()
+        self._began = time.monotonic()
+        if self.shown:
+            self._live.start()
         return self
 
     def __exit__(
@@ -78,35 +100,100 @@ class Bars:
 
     def close(self) -> None:
         """Take everything away; called again, it does nothing."""
-        self._bars.stop()
+        self._live.stop()
 
-    def say(self, words: str) -> None:
-        """What is going on as a whole; takes the place of what was said before."""
-        if self._line is None:
-            self._line = self._bars.add_task(words, total=None, figures="")
-        self._bars.update(self._line, description=words)
+    def say(self, words: str, detail: str = "") -> None:
+        """What is going on as a whole, and a second line on it; takes the place of what was said before."""
+        self._words, self._detail = clean(words), clean(detail)
+        self._changed()
 
-    def whole(self, done: int, left: int | None) -> None:
+    def whole(self, done: int, left: int | None, words: str = "") -> None:
         """How far the whole is: units that are done, and at most so many to come; None is unknown."""
-        if self._line is not None:
-            self._bars.update(self._line, completed=done, total=None if left is None else done + left)
+        total = None if left is None else done + left
+        count = str(done) if left is None else f"{done}/≤{total}"
+        if "run" not in self._tasks:
+            self._tasks["run"] = self._bars.add_task("run", total=total, count="", figures="")
+        task = self._tasks["run"]
+        self._bars.update(task, total=total, completed=done, count=count, figures=clean(words))
+        self._changed()
 
     def begin(self, part: str, total: int) -> None:
-        """A bar for ``part``."""
+        """A bar for ``part``; without a ``total`` it only says that something is going on."""
         self.end(part)
-        self._tasks[part] = self._bars.add_task(part, total=max(total, 1), figures="")
+        count = f"0/{total}" if total else ""
+        self._tasks[part] = self._bars.add_task(clean(part), total=total or None, count=count, figures="")
 
     def advance(self, part: str, n: int = 1, **figures: float) -> None:
         """Move its bar."""
-        if part in self._tasks:
-            words = "  ".join(f"{name} {value:.2f}" for name, value in figures.items())
-            self._bars.update(self._tasks[part], advance=n, figures=words)
+        if part not in self._tasks:
+            return
+        name = self._tasks[part]
+        self._bars.update(name, advance=n, figures="  ".join(f"{k} {v:.2f}" for k, v in figures.items()))
+        task = next(task for task in self._bars.tasks if task.id == name)
+        self._bars.update(name, count=f"{task.completed:.0f}/{task.total:.0f}" if task.total else "")
+        self._changed()
 
     def end(self, part: str) -> None:
         """Take it away."""
         task = self._tasks.pop(part, None)
         if task is not None:
             self._bars.remove_task(task)
+
+    def _changed(self) -> None:
+        if self.shown and isinstance(self._live, _Notebook):
+            self._live.refresh()
+
+    def _drawn(self) -> RenderableType:
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        line = Table.grid(expand=True, padding=(0, 1, 0, 0))
+        line.add_column(width=1)
+        line.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+        line.add_column(no_wrap=True, justify="right")
+        minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
+        clock = Text(f"{minutes}:{seconds:02d}", style="dim")
+        line.add_row(self._spinner, Text(self._words, style="bold"), clock)
+        if self._detail:
+            line.add_row("", Text(self._detail, style="dim"), "")
+        return Group(line, self._bars.get_renderable()) if self._tasks else line
+
+
+class _Notebook:
+    """The bars below a cell, as one output that changes in place; nothing but IPython is needed.
+
+    Drawn when something has changed, twice a second at most.
+    """
+
+    def __init__(self, drawn: Callable[[], RenderableType]) -> None:
+        self._drawn, self._last = drawn, 0.0
+        self._handle: Any = None
+
+    def start(self) -> None:
+        """Make the output."""
+        from IPython.display import display
+
+        self._handle = display(self._content(""), raw=True, display_id=True)
+
+    def refresh(self) -> None:
+        """Draw, unless that was done just now."""
+        if self._handle is not None and time.monotonic() - self._last > 0.5:
+            from rich.console import Console
+
+            self._last, text = time.monotonic(), StringIO()
+            Console(file=text, width=100, force_jupyter=False, color_system=None).print(self._drawn())
+            self._handle.update(self._content(text.getvalue()), raw=True)
+
+    def stop(self) -> None:
+        """Leave an empty output."""
+        if self._handle is not None:
+            self._handle.update(self._content(""), raw=True)
+            self._handle = None
+
+    @staticmethod
+    def _content(text: str) -> dict[str, str]:
+        return {"text/plain": text, "text/html": f"<pre>{html.escape(text)}</pre>"}
 
 
 @contextmanager

@@ -406,7 +406,7 @@ class Progress(Protocol):
     """
 
     def begin(self, part: str, total: int) -> None:
-        """``part`` starts, and will have ``total`` units of work (episodes, or optimizer steps)."""
+        """``part`` starts, with ``total`` units of work (episodes, or optimizer steps); 0 is unknown."""
         ...
 
     def advance(self, part: str, n: int = 1, **figures: float) -> None:

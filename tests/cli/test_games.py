@@ -56,7 +56,7 @@ def test_info_of_a_game(data: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> 
 @live
 def test_verify(data: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     assert siri(monkeypatch, "games", "verify", data, "--games", 1, "--steps", 12) == 0
-    assert "1 games, 12 steps, 1 games won: no difference" in capsys.readouterr().out
+    assert "1 game, 12 steps, 1 won: no difference" in capsys.readouterr().out
     monkeypatch.setattr(State, "opening", lambda _: "Hello.")
     game = next(data.rglob("game.tw-pddl"))
     assert siri(monkeypatch, "games", "verify", game, "--steps", 3) == 1

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
 from siri import cli
-from siri.envs.alfworld import generate_games
+from siri.envs.alfworld import KINDS, generate_games
 
 SMALL = ("--set", "env.train_games=6", "--set", "env.valid_games=6")
 
@@ -68,3 +69,29 @@ def test_bad_input_is_one_sentence(arguments, message: str, monkeypatch: pytest.
     shown = capsys.readouterr().err
     assert message in shown
     assert shown.count("\n") == 1
+
+
+def test_the_prompt_is_what_the_agent_reads_in_either_arm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """Deleting the block from the skill arm's prompt gives the plain arm's, byte for byte."""
+    skill = {"condition": "the task is any", "strategy": "search the desk first"}
+    (tmp_path / "mine.json").write_text(json.dumps([skill | {"kind": kind} for kind in KINDS]))
+    shown = {}
+    arguments = ("play", "--prompt", "--policy", "tiny", "--set", "env.max_steps=2", *SMALL)
+    for arm, more in (("plain", ()), ("skill", ("--skills", tmp_path / "mine.json", "--candidates"))):
+        assert siri(monkeypatch, *arguments, *more) == 0
+        text = capsys.readouterr().out
+        assert f"prompt, {arm} arm" in text
+        shown[arm] = text[text.index("<|user|>") :].split("\n──")[0]
+    assert "search the desk first" in shown["skill"]
+    assert "search the desk first" not in shown["plain"]
+    pairs = enumerate(zip(shown["plain"], shown["skill"], strict=False))
+    same = next(n for n, (a, b) in pairs if a != b)
+    after = shown["plain"][same:]
+    assert shown["skill"].endswith(after)
+    assert "search the desk first" in shown["skill"][same : len(shown["skill"]) - len(after)]
+    assert siri(monkeypatch, *arguments[:2], "--policy", "expert", *SMALL) == 0
+    assert "prompt, plain arm, messages" in capsys.readouterr().out
+    assert siri(monkeypatch, *arguments, "--skills", tmp_path / "mine.json") == 2
+    assert "--candidates" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from siri import cli
+from siri.runs import read_rollouts
 from tests.smoke import metrics, siri
 
 
@@ -49,6 +50,35 @@ def test_eval_repeats_the_summary(run: Path, monkeypatch: pytest.MonkeyPatch, ca
         assert (row["success"], row["n"]) == (final[split]["plain"], final[split]["n"])
     assert siri(monkeypatch, "eval", run / "model", "--greedy", "--split", "valid_seen") == 0
     assert "greedy" in capsys.readouterr().out
+
+
+def test_eval_over_seeds_and_some_tasks_keeps_its_episodes(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    out = tmp_path / "measured"
+    arguments = ["eval", run / "model", "--split", "valid_seen", "--seeds", 3, "--limit", 4, "--out", out]
+    assert siri(monkeypatch, *arguments) == 0
+    shown = capsys.readouterr().out
+    result = json.loads((out / "result.json").read_text())
+    row = result["splits"]["valid_seen"]
+    assert result["seeds"] == [0, 1, 2]
+    assert row["n"] == 12
+    assert row["success"] == sum(each["success"] for each in row["each"]) / 3
+    assert row["interval"][0] <= row["success"] <= row["interval"][1]
+    assert row["tasks"] in shown
+    assert "avg@3" in shown
+    rows = read_rollouts(out / "rollouts.jsonl")
+    assert [(r.seed, r.arm, len(r.episodes)) for r in rows] == [(n, "plain", 4) for n in range(3)]
+    for found, each in zip(rows, row["each"], strict=True):
+        assert sum(e.success for e in found.episodes) / 4 == each["success"]
+        assert each["tasks"] == row["tasks"]
+    # the same tasks have the same fingerprint, others another
+    assert siri(monkeypatch, *arguments[:-2], "--json") == 0
+    assert json.loads(capsys.readouterr().out)["splits"]["valid_seen"]["tasks"] == row["tasks"]
+    assert siri(monkeypatch, *arguments[:4], "--limit", 5, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["splits"]["valid_seen"]["tasks"] != row["tasks"]
+    assert siri(monkeypatch, *arguments) == 2
+    assert "not empty" in capsys.readouterr().err
 
 
 def test_same_seed_same_metrics_and_gigpo_beside_it(
@@ -349,7 +379,7 @@ def test_a_dry_run_says_what_it_needs_and_writes_nothing(
     assert siri(monkeypatch, *paper, "--processes", "3") == 0
     shown = capsys.readouterr().out
     assert "7.616" in shown
-    assert "16 groups do not divide by 3" in " ".join(shown.split())
+    assert "16 groups over 3 processes: some wait" in " ".join(shown.split())
     assert siri(monkeypatch, "run", "--dry-run", "--preset", "smoke") == 0
     assert siri(monkeypatch, *paper, "--data", "none") == 2
     assert siri(monkeypatch, "run", "--dry-run", "--policy", "nobody/nothing") == 2

@@ -10,11 +10,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from siri.cli.consoles import PlainConsole
+from siri.cli.prompts import PromptView
+from siri.progress import Bars
 from siri.report import Server, page, write_report
 from siri.report.episodes import fitting
 from siri.runs import Run
@@ -53,7 +57,8 @@ def hostile(finished: Run) -> Run:
     rows = []
     for line in (path / "rollouts.jsonl").read_text().splitlines():
         row = json.loads(line)
-        for episode in row["episodes"]:
+        row["prompt"] = [["user", f"{HOSTILE}{row.get('block', '')}{HOSTILE}"]]
+        for episode in row.get("episodes", ()):
             (episode if row["type"] == "evaluation" else row)["task"]["goal"] = HOSTILE
             episode["final"] = HOSTILE
             for turn in episode["turns"]:
@@ -140,7 +145,12 @@ def test_a_pair_and_a_skill_open_by_link(finished: Run, browser: Any, tmp_path: 
     place = next(n for n, pair in enumerate(pairs) if len(pair["arms"]) == 2 and pair["block"])
     shown, seen = opened(browser, f"{path.as_uri()}#pair-0-{place}")
     assert shown.locator("#pair .arm").count() == 2
-    assert "search the desk first" in shown.locator("#pair .block").inner_text()
+    # inside the prompt that the skill arm read, and nowhere in the plain arm's
+    assert "search the desk first" in shown.locator("#pair .arm.skill .prompt mark").inner_text()
+    assert shown.locator("#pair .arm.plain mark").count() == 0
+    whole = [shown.locator(f"#pair .arm.{arm} .prompt pre").text_content() for arm in ("plain", "skill")]
+    assert whole[1].replace(pairs[place]["block"], "") == whole[0]
+    assert len(whole[1]) > len(whole[0])
     [record] = finished.skills.records()
     other, more = opened(browser, f"{path.as_uri()}#skill-0-{record.skill.id}")
     details = other.locator(f"#skill-0-{record.skill.id}")
@@ -215,7 +225,7 @@ def test_the_server_is_fresh_and_for_this_machine_alone(cut: Run) -> None:
         try:
             with urllib.request.urlopen(server.url) as answer:
                 first = answer.read().decode()
-            assert 'data-live="1"' in first
+            assert re.search('data-live="[0-9a-f]{16}"', first)
             (cut.path / "metrics.jsonl").open("a").close()
             other = urllib.request.Request(server.url, headers={"Host": "evil.example:80"})
             with pytest.raises(urllib.error.HTTPError, match="403"):
@@ -225,6 +235,68 @@ def test_the_server_is_fresh_and_for_this_machine_alone(cut: Run) -> None:
         finally:
             server.shutdown()
             thread.join()
+
+
+def test_the_server_follows_a_run_that_goes_on(cut: Run, browser: Any) -> None:
+    """A line that the run writes shows in the open page, without a hand; what was chosen stays chosen."""
+    path = cut.path.parent / "going"
+    shutil.copytree(cut.path, path)
+    with Server([path], port=0) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            shown, seen = opened(browser, server.url)
+            shown.select_option("[name=arm]", "plain")
+            shown.evaluate("document.activeElement.blur()")
+            assert "a message of the run" not in shown.locator("#events").inner_text()
+            metrics = path / "metrics.jsonl"
+            whole = metrics.read_text()[: metrics.read_text().rindex("\n") + 1]
+            last = json.loads(whole.splitlines()[-1])
+            news = last | {"iteration": last["iteration"] + 1, "events": ["a message of the run"]}
+            metrics.write_text(whole + json.dumps(news) + "\n")
+            shown.locator("#events", has_text="a message of the run").wait_for()
+            assert shown.input_value("[name=arm]") == "plain"
+            assert "following" in shown.inner_text("#live")
+            shown.click("#live")
+            assert "paused" in shown.inner_text("#live")
+            assert seen.errors == []
+            assert all(url.startswith((server.url, "data:")) for url in seen.requests)
+            # the same line on the server that is not asked for the page
+            with urllib.request.urlopen(server.url + "stamp") as answer:
+                assert len(answer.read()) == 16
+            shown.close()
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_hostile_text_on_the_terminal(
+    hostile: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither lists nor comparisons nor lines of progress let a control character through."""
+    [record] = hostile.skills.records()
+    for arguments in (
+        ("skills", hostile.path),
+        ("skills", "show", hostile.path, record.skill.id),
+        ("skills", "diff", hostile.path, hostile.path),
+        ("compare", hostile.path, hostile.path),
+    ):
+        assert siri(monkeypatch, *arguments) == 0
+        shown = capsys.readouterr()
+        assert not {"\x1b", "\u202e"} & set(shown.out + shown.err), arguments
+        if arguments[0] == "skills":
+            assert "onerror" in "".join(shown.out.split()), arguments
+    out = StringIO()
+    console = PlainConsole(file=out, force_terminal=True, width=200)
+    with Bars(console) as bars:
+        bars.say(HOSTILE, HOSTILE)
+        bars.whole(1, 2, HOSTILE)
+        bars.begin(HOSTILE, 3)
+        bars._live.refresh()
+    PromptView(HOSTILE).text(f"before {HOSTILE} after", "tokens")
+    assert "\x1b[31m\u202e" not in out.getvalue()
+    assert "\\x1b[31m\\u202eevil" in out.getvalue()
+    assert "\x1b" not in capsys.readouterr().out
 
 
 def test_the_command_writes_it(

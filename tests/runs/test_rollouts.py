@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from siri.config import load_config
 from siri.curriculum import Curriculum, Iteration
@@ -112,7 +114,10 @@ def test_nothing_that_is_computed_changes() -> None:
     without = load_config(CONFIG, changes={"episodes.groups": 0})
     runs: list[Curriculum] = [fresh(Writer(), CONFIG), fresh(Writer(), without)]
     kept, none = (list(run) for run in runs)
-    assert numbers(kept) == numbers(none)
+    # the one figure that is of the kept groups alone
+    own = [replace(i, metrics={k: v for k, v in i.metrics.items() if k != "arm/skill/uptake"}) for i in kept]
+    assert numbers(own) == numbers(none)
+    assert any("arm/skill/uptake" in i.metrics for i in kept)
     assert all(i.kept for i in kept)
     assert not any(i.kept for i in none)
 
@@ -126,6 +131,33 @@ def test_kill_and_resume_leaves_the_same_file(run: Run, tmp_path: Path, after: i
     assert Run.open(path).episodes()  # readable as it lies
     carried_out(path, resume=True)
     assert (path / "rollouts.jsonl").read_bytes() == run.directory.rollouts.read_bytes()
+
+
+def test_uptake_is_what_the_model_says_of_both_prompts() -> None:
+    """Against the equation, computed from single passes of the model as it was before the update."""
+    run = fresh(Writer(), CONFIG)
+    for _ in range(20):
+        model = deepcopy(run.policy.model).eval()
+        iteration = run.step()
+        if "arm/skill/uptake" in iteration.metrics:
+            break
+    [kept] = iteration.kept
+    gains = []
+    for trajectory, notes in zip(kept.group.trajectories, kept.notes, strict=True):
+        for turn, note in zip(trajectory.turns, notes, strict=True):
+            if trajectory.arm != "skill" or turn.prompt_ids == turn.plain_prompt_ids:
+                assert note.uptake is None
+                continue
+            own = []
+            for prompt in (turn.prompt_ids, turn.plain_prompt_ids):
+                ids = torch.tensor([[*prompt, *turn.completion_ids]])
+                with torch.no_grad():
+                    logits = model(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+                own.append(logits[range(len(turn.completion_ids)), list(turn.completion_ids)])
+            gain = [float(g) for g, a in zip(own[0] - own[1], turn.action_mask, strict=True) if a]
+            assert note.uptake == pytest.approx(sum(gain) / len(gain), abs=1e-4)
+            gains += gain
+    assert iteration.metrics["arm/skill/uptake"] == pytest.approx(sum(gains) / len(gains), abs=1e-4)
 
 
 def test_the_size_is_bounded_and_late_iterations_have_their_share(tmp_path: Path) -> None:
@@ -155,7 +187,7 @@ def test_groups_are_chosen_by_the_seed_alone() -> None:
 def test_what_was_distilled_is_noted_token_by_token(tmp_path: Path) -> None:
     """With a gate that takes every skill rollout: the tokens of each, in words, around the update."""
     run = fresh(Writer(), CONFIG)
-    run.gate = replace(run.gate, chosen=lambda _, trajectory: trajectory.arm == "skill")
+    run.teaching.gate = replace(run.teaching.gate, chosen=lambda _, trajectory: trajectory.arm == "skill")
     directory = RunDirectory(tmp_path / "run")
     with occupied(directory, Recipe(CONFIG, miner="python:Writer")):
         execute(run, directory)

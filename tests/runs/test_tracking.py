@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
+import sqlite3
+import subprocess
+import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+import siri
 from siri.errors import ConfigError, MissingExtra
 from siri.processes import peak_memory
 from siri.rollout.clock import Clock
@@ -57,3 +64,44 @@ def test_tensorboard_gets_the_metrics(tmp_path: Path) -> None:
     [events] = (tmp_path / "trackers").rglob("events.out*")
     found = EventAccumulator(str(events.parent)).Reload()
     assert [(e.step, e.value) for e in found.Scalars("arm/delta")] == [(3, 0.5)]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("trackio") is None, reason="needs trackio")
+def test_trackio_gets_metrics_tables_and_episodes_as_traces(tmp_path: Path) -> None:
+    """On this machine alone, read back from its own store by another process that knows where it lies."""
+    script = """
+import json, sys
+from pathlib import Path
+from siri.curriculum.notes import KeptGroup
+from siri.rollout.evaluation import Evaluation
+from siri.runs import StageResult
+from siri.runs.tracking import Trackers
+from siri.types import Group
+from tests.skills.helpers import make_trajectory
+trackers = Trackers(["trackio"], Path(sys.argv[1]) / "run", {"a": {"b": 1}})
+trackers.stage("base", StageResult({"valid_seen": {"plain": Evaluation(1, 2, 0, {"k": (1, 2)})}}))
+episode = make_trajectory()
+trackers.log({"arm/delta": 0.5}, 3, [KeptGroup(0, Group(episode.task, (episode,)), ())])
+trackers.close()
+"""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("TRACKIO")}
+    places = [str(Path(__file__).parents[2]), str(Path(siri.__file__).parents[1])]
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        env=environment | {"PYTHONPATH": os.pathsep.join(places)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    [store] = (tmp_path / "run" / "trackers" / "trackio").glob("siri*.db")
+    with closing(sqlite3.connect(store)) as base:
+        rows = [json.loads(text) for (text,) in base.execute("select metrics from metrics")]
+        traces = list(base.execute("select step, key, messages from traces"))
+    found = {name: value for row in rows for name, value in row.items()}
+    assert found["arm/delta"] == 0.5
+    assert found["evaluation/valid_seen/plain"] == 0.5
+    assert found["evaluation/base"]["_value"][0]["n"] == 2
+    [(step, key, messages)] = traces
+    assert (step, key) == (3, "episodes")
+    assert json.loads(messages)[1] == {"role": "assistant", "content": "go to countertop 1"}

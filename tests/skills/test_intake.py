@@ -43,7 +43,7 @@ def test_new_skills_become_candidates_and_known_ones_grow():
     assert [skill.strategy for skill in added] == ["new"]
     assert bank.get(make_skill("known").id).skill.sources == ("t0", "t1")
     assert event == (
-        "mined 2 skills from 1 episodes, 1 new, refused {'too_long': 1}, failed {'timeout': 2}, "
+        "mined 2 skills from 1 episode, 1 new, refused 1 too_long, failed 2 timeout, "
         "the budget of 4 requests is spent"
     )
 
@@ -118,7 +118,7 @@ def test_what_is_no_skill_is_left_out_and_counted():
     proposal = propose(Says([*odd, good]), [], bank)
     [skill], event = admit(proposal, bank, iteration=4)
     assert (skill.created, skill.sources) == (4, ("a", "b"))
-    assert event == "mined 1 skills from 0 episodes, 1 new, 7 that are no skills"
+    assert event == "mined 1 skill from 0 episodes, 1 new, 7 that are no skills"
     json.dumps(bank.to_json())
     with pytest.raises(MinerFault, match=r"^got None among the skills of miner Says, expected a siri.types"):
         propose(Says(odd), [], bank)

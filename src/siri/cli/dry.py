@@ -11,6 +11,7 @@ from rich.table import Table
 
 from siri.build import check_engine
 from siri.cli.app import console
+from siri.counting import counted
 from siri.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -42,13 +43,14 @@ def dry_run(recipe: Recipe, processes: int) -> None:
     if room is not None:
         verdict = "more than" if found.total > room else "within"
         console.print(f"{found.total:.1f} GiB at most, {verdict} this machine's {room:.1f} GiB")
-    batches = Table("batches", "", title=f"{processes} processes")
+    batches = Table("batches", "", title=counted(processes, "process", "processes"))
     for name, count in found.batches.items():
         batches.add_row(name, f"{count:,.0f}")
     for name, gigabytes in found.checkpoints.items():
         batches.add_row(name, f"{gigabytes:,.1f}")
     if settings.rollout.tasks % processes:
-        batches.caption = f"{settings.rollout.tasks} groups do not divide by {processes}: some processes wait"
+        shares = counted(processes, "process", "processes")
+        batches.caption = f"{counted(settings.rollout.tasks, 'group')} over {shares}: some wait"
     console.print(batches)
     _show_template(embedded if policy == "tiny" else policy, settings)
     if recipe.data is None:

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from siri.cli.app import app, console
+from siri.counting import counted
 from siri.errors import ConfigError
 
 SHARED = ("max_steps", "style", "history", "train_games", "valid_games", "games_seed", "kinds")
@@ -78,5 +79,5 @@ def new_env(
         path.parent.mkdir(parents=True, exist_ok=True)
         text = template.joinpath(source).read_text(encoding="utf-8")
         path.write_text(text.replace("{{name}}", name), encoding="utf-8")
-    console.print(f"wrote {len(targets)} files to {where}")
+    console.print(f"wrote {counted(len(targets), 'file')} to {where}")
     console.print(f"Next: pip install -e {where} && pytest {where} && siri run --env {name} --preset smoke")

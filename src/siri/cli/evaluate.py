@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +14,14 @@ from rich.table import Column, Table
 
 from siri.cli.app import app, console, errors, use_threads
 from siri.cli.show import STAGES, interval
-from siri.cli.skills import open_bank
+from siri.cli.skills import chosen_skills, open_bank, run_of
+from siri.counting import counted
 from siri.errors import ConfigError
 from siri.progress import Bars
 
 if TYPE_CHECKING:
-    from siri.config import RunConfig
     from siri.rollout.evaluation import Chooser, Evaluation, Repeated
     from siri.runs import StageResult
-    from siri.skills import SkillBank
 
 
 @app.command("eval")
@@ -39,6 +39,12 @@ def evaluate_(
     greedy: Annotated[bool, typer.Option("--greedy", help="Temperature 0.")] = False,
     seed: Annotated[int | None, typer.Option(help="Sampling seed; by default that of the run.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds to measure with, from --seed on.")] = 1,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="So many tasks of a split, spread evenly; all by default.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="New folder for result.json, and every episode in rollouts.jsonl.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     skills: Annotated[
         Path | None,
@@ -55,12 +61,14 @@ def evaluate_(
     from siri.config import load_config
     from siri.config.presets import preset as named
     from siri.rollout.evaluation import repeat_evaluation
-    from siri.runs import Recipe, Run, RunDirectory
+    from siri.runs import Recipe, Run, write_evaluations
+    from siri.storage import write_atomic
     from siri.types import Sampling
 
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"got --out {out} that is not empty, expected a new folder; fix: another name")
     bank = None if skills is None else open_bank(skills)
-    folders = (Path(model), Path(model).parent) if Path(model).is_dir() else ()
-    run = next((Run.open(path) for path in folders if RunDirectory(path).is_run()), None)
+    run = run_of(model)
     if run is not None:
         recipe = run.recipe
         recipe = replace(recipe.named_again(env=env), data=recipe.data if data is None else data)
@@ -80,7 +88,7 @@ def evaluate_(
     sampling = Sampling(temperature=temperature, max_tokens=settings.rollout.max_tokens)
     arms: dict[str, Chooser | None] = {"plain": None}
     if bank is not None:
-        arms["skill"] = _shown(bank, settings, candidates, str(skills))
+        arms["skill"] = chosen_skills(bank, settings, candidates, str(skills))
     if not split and not any(name in suite.tasks for name in settings.evaluation.splits):
         raise ConfigError(f"got no split to evaluate, expected one of {sorted(suite.tasks)}; fix: --split")
     first = settings.seed if seed is None else seed
@@ -97,22 +105,38 @@ def evaluate_(
                     slots=settings.rollout.slots,
                     skills=choose,
                     progress=bars,
+                    limit=limit,
+                    keep=0 if out is None else sys.maxsize,
                 )
                 for arm, choose in arms.items()
             }
             for name in split or [s for s in settings.evaluation.splits if s in suite.tasks]
         }
+    chosen = list(range(first, first + seeds))
+    rows = {name: _as_json(of) for name, of in found.items()}
+    result = {"model": model, "suite": suite.name, "temperature": temperature, "seeds": chosen}
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_evaluations(out / "rollouts.jsonl", found, seeds=chosen)
+        write_atomic(
+            out / "result.json", json.dumps(result | {"splits": rows}, indent=1, allow_nan=False) + "\n"
+        )
     if as_json:
-        rows = {name: _as_json(of) for name, of in found.items()}
-        print(json.dumps({"suite": suite.name, "temperature": temperature, "splits": rows}, allow_nan=False))
+        print(json.dumps(result | {"splits": rows}, allow_nan=False))
         return
     decoding = "greedy" if temperature == 0 else f"temperature {temperature:g}"
-    title = f"{model} ({suite.name}, {decoding}{f', {seeds} seeds' if seeds > 1 else ''})"
+    title = f"{model} ({suite.name}, {decoding}{f', avg@{seeds}' if seeds > 1 else ''})"
     if bank is None:
         console.print(_table({name: of["plain"] for name, of in found.items()}, title))
     else:
         stages = run.summary.stages if run is not None and run.state == "finished" else {}
         console.print(_both_arms(found, title, stages))
+    lists = ", ".join(
+        f"{name} {counted(of['plain'].each[0].n, 'task')} {of['plain'].tasks}" for name, of in found.items()
+    )
+    console.print(f"task lists: {lists}", style="dim", soft_wrap=True)
+    if out is not None:
+        console.print(f"episodes in {out / 'rollouts.jsonl'}", style="dim", soft_wrap=True)
 
 
 def _as_json(arms: Mapping[str, Repeated]) -> dict[str, Any]:
@@ -127,6 +151,7 @@ def _as_json(arms: Mapping[str, Repeated]) -> dict[str, Any]:
                 "success": found.rate,
                 "n": found.n,
                 "interval": list(found.interval),
+                "tasks": found.tasks,
                 "by_kind": kinds,
                 "conduct": found.conduct,
                 "each": [e.to_json() for e in found.each],
@@ -185,16 +210,3 @@ def _both_arms(
 def _arms(plain: Evaluation | Repeated, skill: Evaluation | Repeated) -> list[str]:
     cells = [cell for arm in (plain, skill) for cell in (f"{arm.rate:.3f}", interval(arm.interval))]
     return [*cells, f"{skill.rate - plain.rate:+.3f}"]
-
-
-def _shown(bank: SkillBank, config: RunConfig, candidates: bool, source: str) -> Chooser:
-    from siri.build import shown_skills
-    from siri.skills import PROVEN
-    from siri.types import SkillStatus
-
-    statuses = (*PROVEN, SkillStatus.CANDIDATE) if candidates else PROVEN
-    if not any(record.status in statuses for record in bank.records()):
-        raise ConfigError(
-            f"got no proven skill in {source}, expected at least one; fix: --candidates to show the others"
-        )
-    return shown_skills(bank, config, statuses)

@@ -14,7 +14,9 @@ import typer
 from rich.table import Table
 
 from siri.cli.app import app, console
+from siri.counting import counted
 from siri.errors import ConfigError, EnvironmentFault, MissingExtra
+from siri.progress import Bars, during
 
 SPLITS = ("train", "valid_seen", "valid_unseen")
 
@@ -32,22 +34,26 @@ def generate(
     scale: Annotated[float, typer.Option(help="Size of the rooms: 1.0 as the real ones.")] = 1.0,
     grammar: Annotated[str, typer.Option(help="current, 2.1.2 or 2.1.1 (put O in/on R).")] = "current",
     seed: Annotated[int, typer.Option(help="Seed of the games.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No bars.")] = False,
 ) -> None:
     """Make solvable games. Example: siri games generate --out data --count 100"""
     from siri.envs.alfworld import generate_games
 
-    for name in split or SPLITS:
-        found = generate_games(
-            count,
-            seed=seed,
-            split=name,
-            kinds=kind or None,
-            rooms=room or None,
-            scale=scale,
-            grammar=grammar,  # type: ignore[arg-type]
-            directory=out,
-        )
-        console.print(f"{len(found)} games in {out / 'json_2.1.1' / name!s}", soft_wrap=True)
+    with Bars(console, quiet=quiet) as bars:
+        bars.say("making games")
+        for name in split or SPLITS:
+            found = generate_games(
+                count,
+                seed=seed,
+                split=name,
+                kinds=kind or None,
+                rooms=room or None,
+                scale=scale,
+                grammar=grammar,  # type: ignore[arg-type]
+                directory=out,
+                progress=bars,
+            )
+            console.print(f"{counted(len(found), 'game')} in {out / 'json_2.1.1' / name!s}", soft_wrap=True)
 
 
 @games.command()
@@ -110,6 +116,7 @@ def verify(
     steps: Annotated[int, typer.Option(help="Commands per game.")] = 40,
     shuffle: Annotated[bool, typer.Option("--shuffle", help="Number things at random.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the draw and of the commands.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No bars, no line a game.")] = False,
 ) -> None:
     """Play games on both engines and compare every word. Example: siri games verify data --games 5
 
@@ -125,22 +132,27 @@ def verify(
         raise ConfigError(f"got --games {number} --steps {steps}, expected at least 1; fix: raise them")
     chosen = random.Random(seed).sample(files, min(number, len(files)))
     reference, total, won = Reference(), 0, 0
-    for index, file in enumerate(chosen):
-        try:
-            shuffled = seed + index if shuffle else None
-            found = compare_game(read_game(file), reference, steps=steps, seed=seed + index, shuffle=shuffled)
-        except EnvironmentFault as error:
-            raise EnvironmentFault(f"{error} (file {file})") from None
-        total, won = total + found.steps, won + found.won
-        if found.difference is not None:
-            _show_difference(file, found.difference)
-            raise typer.Exit(1)
-        console.print(
-            f"{index + 1:4d}/{len(chosen)} same in {found.steps} steps, {found.invalid} of them refused"
-            f"{', won' if found.won else ''}: {file.parent.name}",
-            soft_wrap=True,
-        )
-    console.print(f"{len(chosen)} games, {total} steps, {won} games won: no difference")
+    with Bars(console, quiet=quiet) as bars, during(bars, "games", len(chosen)):
+        bars.say("playing on both engines")
+        for index, file in enumerate(chosen):
+            try:
+                shuffled = seed + index if shuffle else None
+                game = read_game(file)
+                found = compare_game(game, reference, steps=steps, seed=seed + index, shuffle=shuffled)
+            except EnvironmentFault as error:
+                raise EnvironmentFault(f"{error} (file {file})") from None
+            total, won = total + found.steps, won + found.won
+            bars.advance("games")
+            if found.difference is not None:
+                _show_difference(file, found.difference)
+                raise typer.Exit(1)
+            if not quiet:
+                console.print(
+                    f"{index + 1:4d}/{len(chosen)} same in {counted(found.steps, 'step')}, {found.invalid} "
+                    f"refused{', won' if found.won else ''}: {file.parent.name}",
+                    soft_wrap=True,
+                )
+    console.print(f"{counted(len(chosen), 'game')}, {counted(total, 'step')}, {won} won: no difference")
 
 
 def _show_difference(file: Path, difference: Any) -> None:
@@ -164,7 +176,7 @@ def download(
         raise MissingExtra("alfworld", "alfworld")
     if importlib.util.find_spec("requests") is None:
         raise MissingExtra("requests", "alfworld")
-    # Through this interpreter, whatever the script's first line says.
+    # Through this interpreter, whatever the script's first line says; it shows its own progress on stdout.
     done = subprocess.run(
         [sys.executable, str(script), "--data-dir", str(out)], stderr=subprocess.PIPE, text=True, check=False
     )

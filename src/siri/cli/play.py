@@ -10,6 +10,8 @@ import typer
 from siri import build
 from siri.cli.app import app, console
 from siri.cli.players import Player, player_of
+from siri.cli.skills import chosen_skills, open_bank, run_of
+from siri.counting import counted
 from siri.errors import ConfigError
 from siri.types import Task, Turn
 
@@ -42,16 +44,30 @@ def play(
         bool, typer.Option("--html", help="WebShop: as web pages on 127.0.0.1 instead of the terminal.")
     ] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of --html; 0 takes a free one.")] = 8000,
+    skills: Annotated[
+        Path | None, typer.Option(help="Play as the skill arm, with these: a run, bank or Agent Skills.")
+    ] = None,
+    candidates: Annotated[bool, typer.Option("--candidates", help="Show unproven skills as well.")] = False,
+    prompt: Annotated[
+        bool, typer.Option("--prompt", help="Print what the agent reads, token for token, the skills marked.")
+    ] = False,
     set_: Annotated[list[str], typer.Option("--set", help="section.key=value.")] = [],  # noqa: B006
 ) -> None:
-    """Play a task, or watch it played. Example: siri play --policy expert --task 3"""
+    """Play a task, or watch it played. Example: siri play --policy expert --task 3
+
+    What a trained policy sees in either arm: siri play --policy runs/first/model --skills runs/first --prompt
+    """
     from siri.config import load_config
     from siri.config.presets import preset
     from siri.envs.alfworld import HouseExpert
 
     # a person and the expert see WebShop as the paper shows it; the embedded policy has a view of its own
     small = env != "webshop" or policy == "tiny"
-    settings = load_config(preset("embedded" if small else "paper", env), assignments=set_)
+    run = run_of(policy)
+    base = preset("embedded" if small else "paper", env) if run is None else run.config
+    settings = load_config(base, assignments=set_)
+    if run is not None and run.path == Path(policy):
+        policy = str(run.directory.model)
     if game is not None:
         if env != "alfworld":
             raise ConfigError(f"got a game file with --env {env!r}, expected 'alfworld'; fix: leave it out")
@@ -68,7 +84,22 @@ def play(
     world = _world(suite, settings, engine)
     expert: Expert | None = HouseExpert(settings.env.max_steps) if suite is None else suite.expert
     prompter = None if suite is None else suite.prompter
-    player = player_of(policy, env, expert, chosen, prompter, temperature, seed)
+    choose = None if skills is None else chosen_skills(open_bank(skills), settings, candidates, str(skills))
+    shown = () if choose is None else choose(chosen)
+    if choose is not None and not shown:
+        console.print(f"no skill of {skills} is for {chosen.kind}: this is the plain arm", style="yellow")
+    player = player_of(
+        policy,
+        env,
+        expert,
+        chosen,
+        prompter,
+        temperature,
+        seed,
+        settings=settings,
+        skills=shown,
+        show=prompt,
+    )
     console.print(f"{suite.name if suite else game}: {chosen.goal}", style="bold")
     if policy == "human":
         console.print("A command or its number; empty or Ctrl-D to stop.", style="dim")
@@ -103,7 +134,7 @@ def _loop(world: Environment, task: Task, player: Player, seed: int) -> None:
             console.print(f"\n{observation.strip()}", soft_wrap=True)
             score = f", task score {100 * info['score']:.1f}" if "score" in info else ""
             solved = "Solved" if info["success"] else "Not solved"
-            console.print(f"\n{solved} after {len(turns)} steps{score}.")
+            console.print(f"\n{solved} after {counted(len(turns), 'step')}{score}.")
             for name, value in info.get("extra", {}).get("reward", {}).items():
                 console.print(f"  {name} {value}", style="dim")
             return

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, cast
 
+from siri import doors
 from siri.cli.app import console, use_threads
+from siri.cli.prompts import PromptView
+from siri.counting import counted
 from siri.errors import ConfigError
-from siri.types import Info, Request, Sampling, Task, Turn
+from siri.skills.safety import SkillGuard
+from siri.types import Info, Request, Sampling, Skill, Task, Turn
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from siri.config import RunConfig
     from siri.protocols import Expert, Prompter
 
 __all__ = ["Player", "player_of"]
@@ -26,13 +33,41 @@ def player_of(
     prompter: Prompter | None,
     temperature: float,
     seed: int,
+    *,
+    settings: RunConfig,
+    skills: Sequence[Skill] = (),
+    show: bool = False,
 ) -> Player:
-    """The player that --policy names."""
-    if name == "human":
-        return _ask
-    if name == "expert":
-        return _expert(expert, task, seed)
-    return _model(name, env, task, prompter, temperature, seed)
+    """The player that --policy names.
+
+    Args:
+        settings: of the model.
+        skills: shown as to the skill arm of a run; none is the plain arm.
+        show: print every prompt.
+    """
+    if name in ("human", "expert"):
+        player = _ask if name == "human" else _expert(expert, task, seed)
+        return _shown(player, task, prompter or _default(name), skills) if show else player
+    return _model(name, env, task, prompter, temperature, seed, settings, skills, show)
+
+
+def _default(name: str) -> Prompter:
+    """Of a game file, which comes without a suite."""
+    from siri.envs.alfworld import TranscriptPrompter, WindowPrompter
+
+    return TranscriptPrompter() if name == "tiny" else WindowPrompter()
+
+
+def _shown(player: Player, task: Task, prompter: Prompter, skills: Sequence[Skill]) -> Player:
+    """``player``, each of whose turns begins with the prompt that an agent would get."""
+    safe = SkillGuard()(skills)
+    view = PromptView(prompter.block(safe))
+
+    def act(turns: list[Turn], observation: str, info: Info) -> tuple[str, str] | None:
+        view.messages(doors.prompted(prompter, task, turns, observation, info["admissible"], safe))
+        return player(turns, observation, info)
+
+    return act
 
 
 def _ask(turns: list[Turn], observation: str, info: Info) -> tuple[str, str] | None:  # noqa: ARG001
@@ -73,24 +108,39 @@ def _expert(expert: Expert | None, task: Task, seed: int) -> Player:
 
 
 def _model(
-    name: str, env: str, task: Task, prompter: Prompter | None, temperature: float, seed: int
+    name: str,
+    env: str,
+    task: Task,
+    prompter: Prompter | None,
+    temperature: float,
+    seed: int,
+    settings: RunConfig,
+    skills: Sequence[Skill],
+    show: bool,
 ) -> Player:
-    if prompter is None:
-        from siri.envs.alfworld import TranscriptPrompter, WindowPrompter
-
-        prompter = TranscriptPrompter() if name == "tiny" else WindowPrompter()
-    from siri import build, doors
+    from siri import build
     from siri.config import load_config
-    from siri.config.presets import preset
 
+    prompter = prompter or _default(name)
     use_threads()
-    model = build.policy(name, load_config(preset("embedded", env), changes={"rollout.slots": 1}), env=env)
+    model = build.policy(name, load_config(settings, changes={"rollout.slots": 1}), env=env)
     sampling = Sampling(temperature=temperature, max_tokens=32 if name == "tiny" else 512)
+    safe = SkillGuard(model.tokenizer)(skills)
+    view = PromptView(prompter.block(safe))
+    # a policy that build makes has one of transformers
+    tokenizer = cast("PreTrainedTokenizerBase", model.tokenizer)
 
     def act(turns: list[Turn], observation: str, info: Info) -> tuple[str, str] | None:
-        messages = prompter.messages(task, turns, observation, info["admissible"])
-        request = Request(messages, seed=seed + len(turns), tools=doors.tools_of(prompter))
+        state = (task, turns, observation, info["admissible"])
+        messages = doors.prompted(prompter, *state, safe)
+        plain = doors.prompted(prompter, *state) if safe else None
+        request = Request(messages, plain=plain, seed=seed + len(turns), tools=doors.tools_of(prompter))
         [answer] = model.generate([request], sampling)
+        if show and answer.prompt_ids:
+            # the very tokens, special ones too
+            view.text(
+                str(tokenizer.decode(list(answer.prompt_ids))), counted(len(answer.prompt_ids), "token")
+            )
         if not answer.completion_ids:
             console.print("the prompt no longer fits the model's context")
             return None

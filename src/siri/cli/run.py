@@ -33,7 +33,7 @@ from siri.progress import Bars
 
 if TYPE_CHECKING:
     from siri.curriculum import Iteration
-    from siri.runs import Recipe, RunDirectory
+    from siri.runs import Recipe, RunDirectory, StageResult
 
 
 @app.command()
@@ -63,7 +63,7 @@ def run(
         bool,
         typer.Option("--resume", help="Continue the run in --out as it was started; its settings stay."),
     ] = False,
-    track: Annotated[list[str], typer.Option(help="tensorboard or wandb; may be given again.")] = [],  # noqa: B006
+    track: Annotated[list[str], typer.Option(help="tensorboard, trackio or wandb; may be given again.")] = [],  # noqa: B006
     dry: Annotated[
         bool, typer.Option("--dry-run", help="Check settings, memory, data; train nothing.")
     ] = False,
@@ -182,15 +182,19 @@ def run(
         def report(iteration: Iteration, seconds: float) -> None:
             bound = left.text(iteration, seconds)
             show_progress(iteration, seconds, bound)
-            bars.say(whereabouts(iteration, bound))
-            bars.whole(iteration.index + 1, iteration.remaining)
+            bars.say(*whereabouts(iteration))
+            bars.whole(iteration.index + 1, iteration.remaining, bound)
             times = {f"time/{name}": value for name, value in iteration.times.items()}
-            trackers.log({**iteration.metrics, **times, "time/seconds": seconds}, iteration.index)
+            figures = {**iteration.metrics, **times, "time/seconds": seconds}
+            trackers.log(figures, iteration.index, iteration.kept)
 
-        done = len(directory.read_metrics()) if resume else 0
+        def measured(name: str, result: StageResult) -> None:
+            console.print(stage_line(name, result))
+            trackers.stage(name, result)
+
         named_preset = None if resume else preset
-        console.print(header(recipe, suite, directory, preset=named_preset, done=done))
-        bars.say("measuring the policy before training" if not done else "continuing")
+        console.print(header(recipe, suite, directory, preset=named_preset))
+        bars.say("continuing" if resume else "measuring the policy before training")
         try:
             summary = execute(
                 recipe.compose(suite, agent, writer, progress=bars),
@@ -198,9 +202,10 @@ def run(
                 resume=resume,
                 report=report,
                 profile=profile,
-                stage=lambda name, result: console.print(stage_line(name, result)),
+                stage=measured,
                 interrupted=interrupts.requested,
                 damaged=lambda message: console.print(f"passed over: {message}"),
+                resumed=console.print,
             )
         except KeyboardInterrupt:
             console.print(
@@ -208,6 +213,7 @@ def run(
             )
             _report(directory, first=job.first)
             raise typer.Exit(130) from None
+        trackers.summary(summary)
     bars.say("writing report.html")
     _report(directory, first=job.first)
     bars.close()
@@ -218,7 +224,7 @@ def run(
     else:
         console.print("no skills")
     if not quiet:
-        for number, command in enumerate(next_steps(directory.path, mined=bool(summary.skills))):
+        for number, command in enumerate(next_steps(directory.path, recipe, mined=bool(summary.skills))):
             console.print(f"{'next:' if not number else '     '} {command}", soft_wrap=True)
 
 

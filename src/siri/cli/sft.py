@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ from rich.table import Table
 from siri.cli.app import app, console, use_threads
 from siri.cli.show import interval
 from siri.errors import ConfigError
+from siri.progress import Bars
 
 if TYPE_CHECKING:
     from siri.rollout.evaluation import Evaluation
@@ -40,6 +42,7 @@ def sft_(
     summaries: Annotated[float, typer.Option(help="Share of examples that write a skill.")] = 0.15,
     held_out: Annotated[list[str], typer.Option(help="Kind of which no skill is taught; again.")] = [],  # noqa: B006
     resume: Annotated[bool, typer.Option("--resume", help="Continue the warm start in --out.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No bars, no line a step.")] = False,
 ) -> None:
     """Teach a policy what the benchmark's expert does, before it is trained by siri run.
 
@@ -67,25 +70,35 @@ def sft_(
         raise ConfigError(f"got --resume and no folder {out}, expected the one to continue; fix: --out")
 
     def report(step: int, loss: float) -> None:
-        if step == 1 or step % 10 == 0 or step == settings.steps:
+        if not quiet and (step == 1 or step % 10 == 0 or step == settings.steps):
             console.print(f"{step:4d}  loss {loss:.3f}")
 
     def measured(when: str, found: Mapping[str, Evaluation]) -> None:
+        if when == "before":
+            bars.say(f"teaching {policy}", f"{settings.steps} steps of {settings.episodes} demonstrations")
         table = Table("split", "plain success", "95 % interval", "n", "valid", "cut off", title=when)
         for split, row in found.items():
             how = [f"{row.conduct[name]:.3f}" for name in ("valid", "cut_off")]
             table.add_row(split, f"{row.rate:.3f}", interval(row.interval), str(row.n), *how)
         console.print(table)
 
-    done = sft(
-        env,
-        policy=policy,
-        out=out,
-        config=made,
-        settings=settings,
-        data=data,
-        resume=resume,
-        report=report,
-        measured=measured,
-    )
-    console.print(f"wrote {done.model}; train it with: siri run --policy {done.model}")
+    with Bars(console, quiet=quiet) as bars:
+        bars.say(f"loading and measuring {policy}")
+        done = sft(
+            env,
+            policy=policy,
+            out=out,
+            config=made,
+            settings=settings,
+            data=data,
+            resume=resume,
+            report=report,
+            measured=measured,
+            progress=bars,
+            notice=console.print,
+        )
+    console.print(f"wrote {done.model}")
+    if not quiet:
+        named_env = "" if env == "alfworld" else f" --env {shlex.quote(env)}"
+        command = f"siri run --policy {shlex.quote(str(done.model))}{named_env} --out runs/trained"
+        console.print(f"next: {command}", soft_wrap=True)

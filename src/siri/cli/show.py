@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from siri.cli.app import console
+from siri.counting import counted
 
 if TYPE_CHECKING:
     from siri.config import RunConfig
@@ -57,10 +60,10 @@ class Remaining:
             done = iteration.metrics["env/total_steps"]
             steps = max(0, math.ceil((limit - done) / max(1.0, done / (iteration.index + 1))))
             left = steps if left is None else min(left, steps)
-        return "" if left is None else f"≤ {left * self.seconds / 60:.0f} min left"
+        return "" if left is None else f"≤ {math.ceil(left * self.seconds / 60)} min left"
 
 
-def header(recipe: Recipe, suite: Suite, directory: RunDirectory, *, preset: str | None, done: int) -> str:
+def header(recipe: Recipe, suite: Suite, directory: RunDirectory, *, preset: str | None) -> str:
     """What is about to run: parts, limits of the phases, and where files go."""
     c = recipe.config
     lines = [
@@ -73,26 +76,32 @@ def header(recipe: Recipe, suite: Suite, directory: RunDirectory, *, preset: str
         + ("" if c.max_env_steps is None else f", {c.max_env_steps:,} environment steps"),
         f"files in {directory.path}",
     ]
-    return "\n".join([*lines, *([f"continues after iteration {done - 1}"] if done else [])])
+    return "\n".join(lines)
 
 
-def whereabouts(iteration: Iteration, left: str) -> str:
-    """The line above the bars: phase and bank in words, and the time that is left at most."""
+def whereabouts(iteration: Iteration) -> tuple[str, str]:
+    """The lines above the bars: how far the run is, and its bank in words."""
     m = iteration.metrics
     counts = [(int(m.get(f"bank/{name}", 0)), name) for name in STATUSES]
-    bank = ", ".join(f"{count} {name}" for count, name in counts if count) or "no skills yet"
-    return f"{iteration.phase.value}, iteration {iteration.index + 1} done; {bank}; {left}".rstrip("; ")
+    words = [counted(n, name) if name == "candidate" else f"{n} {name}" for n, name in counts if n]
+    bank = f"skills: {', '.join(words)}" if words else "no skills yet"
+    return f"{iteration.phase.value}, {counted(iteration.index + 1, 'iteration')} done", bank
 
 
-def next_steps(path: Path, *, mined: bool) -> list[str]:
-    """Commands that fit a finished run."""
-    commands = [f"siri view {path}", f"siri eval {path}/model --seeds 3"]
+def next_steps(path: Path, recipe: Recipe, *, mined: bool) -> list[str]:
+    """Commands that fit a finished run, as a shell takes them."""
+    run, model = shlex.quote(str(path)), shlex.quote(str(path / "model"))
+    # a run does not name foreign code by itself
+    again = f" --env {shlex.quote(recipe.env)}" if ":" in recipe.env else ""
+    commands = [f"siri view {run}", f"siri eval {model} --seeds 3{again}"]
     if mined:
-        commands.insert(1, f"siri skills {path}")
+        commands[1:1] = [f"siri skills {run}"]
+        commands.append(f"siri eval {model} --skills {run}{again}")
     return commands
 
 
 def show_progress(iteration: Iteration, seconds: float, left: str) -> None:
+    """One line for an iteration, and one for each of its events; a terminal shows ``left`` elsewhere."""
     m = iteration.metrics
     parts = [f"{iteration.index:3d} {iteration.phase.value:15s} plain {m.get('arm/plain/success', 0.0):.3f}"]
     if "arm/skill/success" in m:
@@ -111,20 +120,26 @@ def show_progress(iteration: Iteration, seconds: float, left: str) -> None:
     ]
     if m.get("int/gate_frac"):
         parts.append(f"gap {m['int/prompt_gap']:.3f}")
-    parts.append(", ".join(part for part in (f"{seconds:.1f} s", left) if part))
+    parts.append(f"{seconds:.1f} s" if console.is_terminal or not left else f"{seconds:.1f} s, {left}")
     console.print("  ".join(parts), soft_wrap=True)
     for event in iteration.events:
-        console.print(f"    {event}", soft_wrap=True)
+        if console.is_terminal:
+            console.print(Padding(Text(event, style="dim"), (0, 0, 0, 4)))
+        else:
+            console.print(f"    {event}", soft_wrap=True)
 
 
 def stage_line(name: str, result: StageResult) -> Text:
-    cells = "  ".join(f"{split} {cell(result[split]['plain'])}" for split in result)
-    return Text.assemble((STAGES[name], "bold"), f": plain success {cells}")
+    """Plain success at one stage, in one line of a terminal of 100 columns."""
+    found = {split: result[split]["plain"] for split in result}
+    cells = "  ".join(f"{split} {e.rate:.3f} {interval(e.interval)}" for split, e in found.items())
+    sizes = dict.fromkeys(str(e.n) for e in found.values())
+    return Text.assemble((STAGES[name], "bold"), f": plain {cells}  n={'/'.join(sizes)}")
 
 
 def summary_table(summary: Summary, *, title: str) -> Table:
     caption = (
-        f"{summary.env_steps:,} environment steps, {summary.iterations} iterations, "
+        f"{counted(summary.env_steps, 'environment step')}, {counted(summary.iterations, 'iteration')}, "
         f"{summary.seconds / 60:.1f} minutes"
     )
     table = Table("policy", "split", "plain", "95 % interval", "n", "skill arm", "Δ", caption=caption)

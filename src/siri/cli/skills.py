@@ -13,12 +13,16 @@ from typer.core import TyperGroup
 
 from siri.cli.app import app, console
 from siri.cli.show import STATUSES, interval
+from siri.counting import counted
 from siri.errors import ConfigError
 
 if TYPE_CHECKING:
+    from siri.config import RunConfig
+    from siri.rollout.evaluation import Chooser
+    from siri.runs import Run
     from siri.skills import SkillBank, SkillRecord
 
-__all__ = ["open_bank"]
+__all__ = ["chosen_skills", "open_bank", "run_of"]
 
 
 class _ListByDefault(TyperGroup):
@@ -52,6 +56,28 @@ def open_bank(source: Path) -> SkillBank:
     if not directory.skills.exists():
         raise ConfigError(f"got run {source} without skills.json, expected one; fix: let it run an iteration")
     return run.skills
+
+
+def run_of(model: str) -> Run | None:
+    """The run that a model belongs to: RUN, or RUN/model; None for any other."""
+    from siri.runs import Run, RunDirectory
+
+    folders = (Path(model), Path(model).parent) if Path(model).is_dir() else ()
+    return next((Run.open(path) for path in folders if RunDirectory(path).is_run()), None)
+
+
+def chosen_skills(bank: SkillBank, config: RunConfig, candidates: bool, source: str) -> Chooser:
+    """Which of its proven skills a task is shown; with ``candidates``, of the unproven ones too."""
+    from siri.build import shown_skills
+    from siri.skills import PROVEN
+    from siri.types import SkillStatus
+
+    statuses = (*PROVEN, SkillStatus.CANDIDATE) if candidates else PROVEN
+    if not any(record.status in statuses for record in bank.records()):
+        raise ConfigError(
+            f"got no proven skill in {source}, expected at least one; fix: --candidates to show the others"
+        )
+    return shown_skills(bank, config, statuses)
 
 
 @group.command("list")
@@ -151,7 +177,7 @@ def export(
     if form == "json" and target.exists():
         raise ConfigError(f"got target {target} that exists, expected a new file; fix: another name")
     export_skills(bank, target, form="agent" if form == "agent" else "json")
-    console.print(f"{len(bank)} skills in {target}")
+    console.print(f"{counted(len(bank), 'skill')} in {target}")
 
 
 @group.command("import")
@@ -178,7 +204,7 @@ def import_(
         bank.put(fresh)
         new = len(fresh)
     bank.save(into)
-    console.print(f"{new} new skills in {into}, {len(bank)} in all")
+    console.print(f"{counted(new, 'new skill')} in {into}, {len(bank)} in all")
 
 
 @group.command()
@@ -218,5 +244,6 @@ def _print_record(record: SkillRecord) -> None:
     )
     console.print(f"  {s.text}")
     console.print(
-        f"  utility {record.utility:+.3f}, 95 % interval {interval(record.interval)}, {record.uses} groups"
+        f"  utility {record.utility:+.3f}, 95 % interval {interval(record.interval)}, "
+        f"{counted(record.uses, 'group')}"
     )

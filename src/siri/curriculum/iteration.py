@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from siri import doors
+from siri.counting import counted
 from siri.curriculum.notes import KeptGroup
 from siri.curriculum.phases import Phase
 from siri.errors import SplitError
@@ -15,6 +16,7 @@ from siri.protocols import Judge
 from siri.rollout.outcomes import conduct
 from siri.skills import PROVEN, SkillBank
 from siri.training.lessons import Standing
+from siri.training.replay import Replayed
 from siri.types import FaultCounts, Group, SkillStatus, StopReason, Trajectory
 
 __all__ = [
@@ -48,6 +50,8 @@ class Iteration:
     """The most iterations that follow; None where only environment steps end the run."""
     kept: tuple[KeptGroup, ...] = ()
     """Some of ``groups`` with what training made of their turns (``config.episodes``)."""
+    replayed: tuple[Replayed, ...] = ()
+    """Wins of past iterations that were distilled again in this one."""
 
 
 def unplayed(groups: Sequence[Group], too_long: tuple[int, int] | None) -> str | None:
@@ -107,7 +111,7 @@ def losses(found: Sequence[FaultCounts]) -> tuple[dict[str, float], list[str]]:
         "env/timeouts": float(sum(own.timeouts for own in found)),
     }
     reasons = [reason for own in found for reason in own.reasons]
-    return counts, [f"{len(reasons)} episodes lost, the first to {reasons[0]}"] if reasons else []
+    return counts, [f"{counted(len(reasons), 'episode')} lost, the first to {reasons[0]}"] if reasons else []
 
 
 def finite(metrics: Mapping[str, float]) -> tuple[dict[str, float], list[str]]:
@@ -119,7 +123,7 @@ def finite(metrics: Mapping[str, float]) -> tuple[dict[str, float], list[str]]:
 
 def rounding(count: int) -> list[str]:
     """What to say of log-probs above 0 by rounding."""
-    return [f"{count} log-probs above 0 by rounding were taken as 0"] if count else []
+    return [f"{counted(count, 'log-prob')} above 0 by rounding taken as 0"] if count else []
 
 
 def skips(metrics: Mapping[str, float], trouble: str) -> list[str]:

@@ -186,7 +186,8 @@ class Curriculum:
         events += self._advance()
         times = clock.take() | {"peak_memory": peak_memory()}
         left = remaining(state, self.schedule)
-        return Iteration(k, phase, metrics, tuple(groups), tuple(events), mined, times, left, learned.kept)
+        noted = (learned.kept, learned.replayed)
+        return Iteration(k, phase, metrics, tuple(groups), tuple(events), mined, times, left, *noted)
 
     def tasks(self, k: int) -> list[Task]:
         """The tasks of iteration ``k``: epochs over the train split, each in an order of its own."""
@@ -243,7 +244,7 @@ class Curriculum:
 
         def mine() -> Proposal:
             timeout = self.config.mining.timeout
-            with during(self.progress, "mining", len(pool)):
+            with during(self.progress, "mining", 0):
                 frozen = doors.told(self.policy, self.policy.snapshot)
                 doors.bound(miner, frozen, iteration=k, timeout=timeout)
                 return propose(miner, pool, self.bank, screen=self.screen, timeout=timeout)

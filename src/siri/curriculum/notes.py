@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from siri.seeds import derive_seed
+from siri.training.credit import Advantages
 from siri.training.learner import Learner
+from siri.training.lessons import Lesson
 from siri.training.no_learner import NoLearner
-from siri.training.rows import Row, Span
-from siri.types import Group
+from siri.training.rows import Row, Span, lesson_rows
+from siri.types import Group, Trajectory, Turn
 
-__all__ = ["KeptGroup", "Note", "Taught", "Watch", "sampled"]
+__all__ = ["KeptGroup", "Note", "Taught", "Watch", "plain_rows", "sampled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,9 @@ class Note:
     advantage: float | tuple[float, ...]
     """A of the completion, or of each of its tokens."""
     taught: Taught | None = None
+    uptake: float | None = None
+    """Mean over the action's tokens of log π(y | with the skills) − log π(y | without), before the update;
+    None where no skill was shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,19 @@ def sampled(iteration: int, groups: int, *, keep: int, seed: int) -> tuple[int, 
     return tuple(sorted(generator.sample(range(groups), min(keep, groups))))
 
 
+def plain_rows(groups: Sequence[Group], values: Advantages, places: Collection[int]) -> list[Row]:
+    """The skill arm's turns of some groups under their plain prompts: what they would be without a skill."""
+    of = {id(groups[place]) for place in places}
+    lessons = [
+        Lesson(number, number, "plain", 0.0)
+        for group, trajectory, start in values.turns.walk(groups)
+        if id(group) in of and trajectory.arm == "skill"
+        for number, turn in enumerate(trajectory.turns, start)
+        if turn.prompt_ids != turn.plain_prompt_ids
+    ]
+    return lesson_rows(groups, values, lessons)
+
+
 class Watch:
     """Looks at the lessons of some groups around an update. Changes nothing that is computed.
 
@@ -62,6 +80,8 @@ class Watch:
         places: those to look at.
         values: the advantage of every turn of ``groups``, as ``Advantages.by_turn`` has them.
         rows: what is distilled now.
+        plain: the skill arm's turns at ``places`` as rows under their plain prompts. Those that ``rows`` have
+            under the same prompt are scored once.
         learner: knows the log-probs. Asking it is a collective, as learning is.
     """
 
@@ -72,6 +92,7 @@ class Watch:
         *,
         values: Sequence[float | tuple[float, ...]],
         rows: Sequence[Row],
+        plain: Sequence[Row] = (),
         learner: Learner | NoLearner,
     ) -> None:
         self.groups, self.places, self.learner = groups, sorted(places), learner
@@ -85,6 +106,41 @@ class Watch:
         }
         self.rows = [row for row in rows if any(id(span.logprobs) in own for span in row.spans)]
         self.before = learner.score(self.rows) if self.rows else []
+        without = {
+            id(span.logprobs): (row.ids[: span.start], values)
+            for row, known in zip(self.rows, self.before, strict=True)
+            for span, values in zip(row.spans, known, strict=True)
+        }
+        # without a model there is nobody to ask
+        left = () if isinstance(learner, NoLearner) else plain
+        left = [row for row in left if not all(_known(row, span, without) for span in row.spans)]
+        for row, known in zip(left, learner.score(left) if left else [], strict=True):
+            for span, values in zip(row.spans, known, strict=True):
+                without[id(span.logprobs)] = (row.ids[: span.start], values)
+        self._without = without
+
+    def uptake(self) -> float | None:
+        """How much likelier the action's tokens of the skill arm were with its skills shown, in nats a token.
+
+        A mean over the action tokens of all places; None where no skill was shown there.
+        """
+        gains = [
+            gain
+            for place in self.places
+            for trajectory in self.groups[place].trajectories
+            for turn in trajectory.turns
+            for gain in self._gains(trajectory, turn)
+        ]
+        return sum(gains) / len(gains) if gains else None
+
+    def _gains(self, trajectory: Trajectory, turn: Turn) -> list[float]:
+        """The differences at the action's tokens; none where the prompt showed no skill."""
+        prompt, values = self._without.get(id(turn.logprobs), ((), ()))
+        shown = trajectory.arm == "skill" and turn.prompt_ids != turn.plain_prompt_ids
+        if not (shown and values and prompt == turn.plain_prompt_ids):
+            return []
+        action = turn.action_mask or (True,) * len(values)
+        return [a - b for a, b, own in zip(turn.logprobs, values, action, strict=True) if own]
 
     def kept(self) -> tuple[KeptGroup, ...]:
         """The groups with their notes; called after the update."""
@@ -101,13 +157,27 @@ class Watch:
                 pairs = zip(group.trajectories, notes, strict=True)
                 whole = tuple(
                     tuple(
-                        Note(advantage, taught.get(id(turn.logprobs)) if turn.logprobs else None)
+                        Note(
+                            advantage,
+                            taught.get(id(turn.logprobs)) if turn.logprobs else None,
+                            _mean(self._gains(trajectory, turn)),
+                        )
                         for turn, advantage in zip(trajectory.turns, worth, strict=True)
                     )
                     for trajectory, worth in pairs
                 )
                 found.append(KeptGroup(place, group, whole))
         return tuple(found)
+
+
+def _known(row: Row, span: Span, known: Mapping[int, tuple[tuple[int, ...], tuple[float, ...]]]) -> bool:
+    """Whether the tokens of a span were scored already, under the same prompt."""
+    prompt, _ = known.get(id(span.logprobs), ((), ()))
+    return bool(prompt) and prompt == row.ids[: span.start]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def _weights(span: Span) -> tuple[float, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from siri.config import RunConfig
+from siri.counting import counted
 from siri.errors import LearningFault
 
 __all__ = ["PATIENCE", "Phase", "Schedule", "State", "refuse_barren", "remaining", "strike", "transition"]
@@ -126,26 +127,29 @@ def transition(state: State, counts: Mapping[str, int], schedule: Schedule) -> t
     """
     here = state.index - state.since
     if schedule.env_steps is not None and state.env_steps >= schedule.env_steps:
-        return Phase.DONE, f"{state.env_steps} environment steps were reached"
+        return Phase.DONE, f"{counted(state.env_steps, 'environment step')} reached"
     if not schedule.mines:
         limit = schedule.warmup + schedule.mining + schedule.internalization
         if schedule.env_steps is None and here >= limit:
-            return Phase.DONE, f"{here} iterations without a miner"
+            return Phase.DONE, f"{counted(here, 'iteration')} without a miner"
         return None
     active = counts["active"] + counts["internalized"]
     if state.phase is Phase.WARMUP:
         if state.successes >= schedule.successes:
-            return Phase.MINING, f"{state.successes} plain successes"
+            return Phase.MINING, counted(state.successes, "plain success", "plain successes")
         if here >= schedule.warmup:
-            return Phase.MINING, f"{here} iterations, the most allowed"
+            return Phase.MINING, f"{counted(here, 'iteration')}, the most allowed"
     elif state.phase is Phase.MINING:
         if active >= schedule.min_active and here >= schedule.min_mining:
-            return Phase.INTERNALIZATION, f"{active} active skills after {here} iterations"
+            return (
+                Phase.INTERNALIZATION,
+                f"{counted(active, 'active skill')} after {counted(here, 'iteration')}",
+            )
         if here >= schedule.mining:
             warning = "" if active else "; warning: no skill is active, so L_int is 0"
-            return Phase.INTERNALIZATION, f"{here} iterations, the most allowed{warning}"
+            return Phase.INTERNALIZATION, f"{counted(here, 'iteration')}, the most allowed{warning}"
     elif state.phase is Phase.INTERNALIZATION and here >= schedule.internalization:
-        return Phase.DONE, f"{here} iterations"
+        return Phase.DONE, counted(here, "iteration")
     return None
 
 

@@ -10,7 +10,7 @@ from siri.algos import linear_warmup
 from siri.config import RunConfig
 from siri.curriculum.hooks import Hooks
 from siri.curriculum.iteration import skips, standing_of
-from siri.curriculum.notes import KeptGroup, Watch, sampled
+from siri.curriculum.notes import KeptGroup, Watch, plain_rows, sampled
 from siri.curriculum.phases import Phase, State
 from siri.protocols import TrainablePolicy
 from siri.rollout.play import Rollout
@@ -22,7 +22,7 @@ from siri.training.learner import Learner
 from siri.training.lessons import Gate, Standing
 from siri.training.no_learner import NoLearner
 from siri.training.privileged import Advised
-from siri.training.replay import Replay
+from siri.training.replay import Replay, Replayed
 from siri.training.rows import Row, build_rows
 from siri.training.writers import writer_rows
 from siri.types import Group
@@ -38,6 +38,8 @@ class Learned(NamedTuple):
     """What was wrong with the advice, the rewards or the steps."""
     kept: tuple[KeptGroup, ...]
     """Some groups, with what training made of their turns."""
+    replayed: tuple[Replayed, ...]
+    """Wins of past iterations that were distilled again."""
 
 
 class Teaching:
@@ -93,16 +95,26 @@ class Teaching:
             fresh = [row for row in rows if row.kind == "int" and (own or standing.teaches(row.skills))]
             figures["int/prompt_gap"] = self.learner.gap(fresh)
             chosen += fresh + self.replay.rows(standing.proven)
+        again = self.replay.given(standing.proven) if scale else ()
+        if again:
+            tokens = sum(row.tokens for row in fresh)
+            older = sum(lot.tokens for lot in again)
+            figures["int/replayed"] = older / max(1, older + tokens)
         # a skill is proved by the groups it wins in: what it won before is kept, and taken once it is proven
         self.replay.add(k, rows)
         with clock.part("keep"):
+            places = sampled(k, len(groups), keep=self.config.episodes.groups, seed=self.config.seed)
             watch = Watch(
                 groups,
-                sampled(k, len(groups), keep=self.config.episodes.groups, seed=self.config.seed),
+                places,
                 values=worth.by_turn(groups),
                 rows=fresh if scale else (),
+                plain=plain_rows(groups, worth, places),
                 learner=self.learner,
             )
+            uptake = watch.uptake()
+            if uptake is not None:
+                figures["arm/skill/uptake"] = uptake
         with clock.part("learn"):
             seed = derive_seed("learn", self.config.seed, k)
             metrics = self.learner.update(chosen, int_scale=scale, seed=seed)
@@ -113,7 +125,8 @@ class Teaching:
         with clock.part("keep"):
             kept = watch.kept()
         said = said + ([warning] if warning else []) + skips(metrics, self.learner.trouble)
-        return Learned({**metrics, **figures, **found, **counsel.figures, "int/scale": scale}, said, kept)
+        figures |= {**found, **counsel.figures, "int/scale": scale}
+        return Learned({**metrics, **figures}, said, kept, again)
 
     def _rows(
         self, groups: Sequence[Group], standing: Standing, advised: Advised | None, state: State

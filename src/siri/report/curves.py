@@ -26,6 +26,8 @@ class Chart:
     """(metric, label)."""
     smooth: bool = False
     """Draw the moving mean with its range, for what varies from task to task."""
+    share: bool = False
+    """All values lie in [0, 1]."""
 
 
 CHARTS = (
@@ -34,17 +36,23 @@ CHARTS = (
         f"Mean of {WINDOW} iterations; the band is their range.",
         (("arm/plain/success", "plain"), ("arm/skill/success", "skill")),
         smooth=True,
+        share=True,
     ),
     Chart(
         "Effect of the skills",
-        "Δ: success of the skill arm minus the plain arm. Prompt gap: how much likelier the distilled tokens "
-        "are with the skill shown, in nats; it falls as skills are absorbed.",
-        (("arm/delta", "Δ"), ("int/prompt_gap", "prompt gap")),
+        "Δ: success of the skill arm minus the plain arm, in the same groups.",
+        (("arm/delta", "Δ"),),
+    ),
+    Chart(
+        "How far skills move the policy",
+        "Nats a token by which the skill makes tokens likelier: of the skill arm's actions (uptake), and of "
+        "what is distilled (prompt gap), which falls as skills are absorbed.",
+        (("arm/skill/uptake", "uptake"), ("int/prompt_gap", "prompt gap")),
     ),
     Chart(
         "Distillation",
-        "λ, and the distilled tokens as a share of all.",
-        (("int/scale", "λ"), ("int/gate_frac", "share of tokens")),
+        "λ; the distilled tokens as a share of all response tokens, and how many of them are replayed.",
+        (("int/scale", "λ"), ("int/gate_frac", "distilled"), ("int/replayed", "of them replayed")),
     ),
     Chart(
         "Skills by status",
@@ -63,16 +71,20 @@ CHARTS = (
                 ("context_limit", "context limit"),
             )
         ),
+        share=True,
     ),
     Chart(
-        "How the policy behaved",
-        "Share of turns; flat groups as a share of groups.",
-        (
-            ("env/valid", "valid action"),
-            ("env/flat_groups", "flat groups"),
-            ("env/no_action", "no action"),
-            ("env/cut_off", "cut off"),
-        ),
+        "Valid actions",
+        "Share of turns whose action the world took.",
+        (("arm/plain/valid", "plain"), ("arm/skill/valid", "skill")),
+        share=True,
+    ),
+    Chart(
+        "What taught nothing",
+        "Flat groups (all returns alike) as a share of groups; replies without an action or cut off at the "
+        "token limit as a share of turns.",
+        (("env/flat_groups", "flat groups"), ("env/no_action", "no action"), ("env/cut_off", "cut off")),
+        share=True,
     ),
     Chart(
         "Time by part",
@@ -91,6 +103,9 @@ def curves(run: Run) -> dict[str, Any]:
             if name not in metrics:
                 continue
             values = metrics[name]
+            if name == "int/prompt_gap":  # measured in phase 2 alone, and 0 before
+                scales = metrics.get("int/scale", (0.0,) * len(values))
+                values = tuple(v if v or s else math.nan for v, s in zip(values, scales, strict=True))
             entry: dict[str, Any] = {"y": _plain(values)}
             if chart.smooth:
                 windows = [_known(values[max(0, n - WINDOW + 1) : n + 1]) for n in range(len(values))]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from siri.runs import EvaluationRow, GroupRow, KeptEpisode, KeptTurn, Run
+from siri.runs import EvaluationRow, GroupRow, KeptEpisode, KeptTurn, ReplayRow, Run
 
 __all__ = ["fitting", "pairs"]
 
@@ -14,15 +14,29 @@ __all__ = ["fitting", "pairs"]
 def pairs(run: Run) -> list[dict[str, Any]]:
     """Every kept episode once, next to the one of the other arm on the same seed where there is one."""
     found = list[dict[str, Any]]()
+    again = _again(run.replays)
     for group in run.groups:
         for plain, skill in _matched(group.episodes):
-            found.append(_pair(plain, skill, f"iteration {group.iteration}", group.phase, group.block))
+            pair = _pair(plain, skill, f"iteration {group.iteration}", group.phase, group.block)
+            pair["prompt"] = [[message["role"], message["content"]] for message in group.prompt]
+            if skill is not None and skill.success:
+                pair["again"] = again.get((group.iteration, skill.skills), [])
+            found.append(pair)
     stages: dict[tuple[str, str], list[EvaluationRow]] = {}
     for row in run.evaluations:
         stages.setdefault((row.stage, row.split), []).append(row)
     for (stage, split), rows in stages.items():
         for plain, skill in _matched([e for row in rows for e in row.episodes]):
             found.append(_pair(plain, skill, f"evaluation {stage}", split, ""))
+    return found
+
+
+def _again(rows: Sequence[ReplayRow]) -> dict[tuple[int, tuple[str, ...]], list[int]]:
+    """(iteration, skills) → the later iterations in which what was won there was distilled again."""
+    found: dict[tuple[int, tuple[str, ...]], list[int]] = {}
+    for row in rows:
+        for lot in row.lots:
+            found.setdefault((lot.iteration, lot.skills), []).append(row.iteration)
     return found
 
 
@@ -101,6 +115,8 @@ def _turn(turn: KeptTurn) -> dict[str, Any]:
         found["r"] = turn.reward
     if turn.advantage is not None:
         found["A"] = turn.advantage
+    if turn.uptake is not None:
+        found["u"] = turn.uptake
     if turn.taught is not None:
         rows = zip(
             turn.taught.pieces, turn.taught.weights, turn.taught.before, turn.taught.after, strict=True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
@@ -13,12 +13,13 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from siri.counting import counted
 from siri.errors import ConfigError
 from siri.plaintext import clean
 from siri.report.curves import CHARTS, curves, stage_points
 from siri.report.episodes import fitting, pairs
 from siri.report.skills import skills
-from siri.runs import Comparison, Run, compare
+from siri.runs import Comparison, Run, StageResult, compare
 from siri.storage import write_atomic
 
 __all__ = ["page", "write_report"]
@@ -33,12 +34,13 @@ _STAGES = {
 }
 
 
-def page(runs: Sequence[Run], *, live: bool = False, budget: int = BUDGET) -> str:
+def page(runs: Sequence[Run], *, live: str = "", budget: int = BUDGET) -> str:
     """One HTML document about ``runs``, finished or not.
 
     Args:
         runs: the first is what the others are compared with.
-        live: for a server that is asked again: the page says when it was made, and can refresh itself.
+        live: of a server: what its ``/stamp`` answered when the page was made. The page asks again, and loads
+            itself again when the answer is another.
         budget: bytes of episodes; the page says how many it left out.
 
     Raises:
@@ -64,7 +66,10 @@ def page(runs: Sequence[Run], *, live: bool = False, budget: int = BUDGET) -> st
                 "pairs": kept,
             }
         )
-    charts = [{"title": c.title, "about": c.about, "series": c.series, "smooth": c.smooth} for c in CHARTS]
+    charts = [
+        {"title": c.title, "about": c.about, "series": c.series, "smooth": c.smooth, "share": c.share}
+        for c in CHARTS
+    ]
     text: str = (
         _environment()
         .get_template("page.html.jinja")
@@ -73,7 +78,8 @@ def page(runs: Sequence[Run], *, live: bool = False, budget: int = BUDGET) -> st
             comparison=_compared(compare(runs), names) if len(runs) > 1 else None,
             data=_embedded({"charts": charts, "runs": data}),
             made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            live=live,
+            live=bool(live),
+            stamp=live,
             script=_asset("report.js"),
             plot=_asset("uPlot.iife.min.js"),
             style=_asset("uPlot.min.css") + _asset("report.css"),
@@ -95,7 +101,6 @@ def _names(runs: Sequence[Run]) -> list[str]:
 
 def _about(name: str, run: Run) -> dict[str, Any]:
     summary = run.summary
-    last = next(iter(list(summary.stages.values())[-1:]), None)
     return {
         "name": name,
         "path": str(run.path),
@@ -108,41 +113,69 @@ def _about(name: str, run: Run) -> dict[str, Any]:
         "iterations": summary.iterations,
         "steps": summary.env_steps,
         "minutes": summary.seconds / 60,
-        "headline": None
-        if last is None
-        else [(split, _cell(last[split].get("plain")), _cell(last[split].get("skill"))) for split in last],
+        "headline": _headline(summary.stages),
+        "statuses": [
+            (status, sum(row["status"] == status for row in summary.skills))
+            for status in ("active", "internalized", "candidate", "retired")
+        ],
         "stages": [
             {"stage": _STAGES[stage], "split": split, "plain": plain, "skill": result[split].get("skill")}
             for stage, result in summary.stages.items()
             for split in result
             if (plain := result[split]["plain"])
         ],
-        "events": run.events,
+        "events": _by_iteration(run),
         "settings": _settings(run),
-        "versions": _versions(run),
+        "versions": list(run.versions.items()),
     }
+
+
+def _headline(stages: Mapping[str, StageResult]) -> list[dict[str, str]]:
+    """By split, of the last stage: plain success, its gain since the beginning, and the skill arm's."""
+    if not stages:
+        return []
+    name, last = list(stages.items())[-1]
+    first = stages.get("base")
+    found = []
+    for split in last:
+        plain, skill = last[split]["plain"], last[split].get("skill")
+        before = None if first is None or name == "base" or split not in first else first[split]["plain"]
+        words = "95 % interval " + _bounds(plain.interval)
+        if before is not None:
+            gain, bounds = plain.minus(before)
+            words += f"; {gain:+.3f} {_bounds(bounds)} since the beginning"
+        more = "" if skill is None else f"{skill.rate:.3f} {_bounds(skill.interval)}"
+        found.append({"split": split, "rate": f"{plain.rate:.3f}", "words": words, "skill": more})
+    return found
+
+
+def _bounds(interval: tuple[float, float]) -> str:
+    return f"[{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
 def _cell(found: Any) -> str:
     return "" if found is None else f"{found.rate:.3f} [{found.interval[0]:.3f}, {found.interval[1]:.3f}]"
 
 
-def _settings(run: Run) -> list[tuple[str, str]]:
-    found = [(name, str(value)) for name, value in run.recipe.to_json().items() if name != "config"]
+def _by_iteration(run: Run) -> list[tuple[int, str, list[str]]]:
+    """(iteration, phase, what happened), the eventless left out."""
+    found: dict[int, list[str]] = {}
+    for iteration, text in run.events:
+        found.setdefault(iteration, []).append(text)
+    phases = [phase.value for phase in run.phases]
+    return [(k, phases[k] if k < len(phases) else "", texts) for k, texts in found.items()]
+
+
+def _settings(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
+    """By section."""
+    parts = [(name, str(value)) for name, value in run.recipe.to_json().items() if name != "config"]
+    found, alone = list[tuple[str, list[tuple[str, str]]]](), list[tuple[str, str]]()
     for section, values in run.config.model_dump().items():
         if isinstance(values, dict):
-            found += [(f"{section}.{name}", json.dumps(value)) for name, value in values.items()]
+            found.append((section, [(name, json.dumps(value)) for name, value in values.items()]))
         else:
-            found.append((section, json.dumps(values)))
-    return found
-
-
-def _versions(run: Run) -> list[tuple[str, str]]:
-    try:
-        data = json.loads(run.directory.versions.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    return [(str(name), str(value)) for name, value in data.items()] if isinstance(data, dict) else []
+            alone.append((section, json.dumps(values)))
+    return [("parts", parts), ("run", alone), *found]
 
 
 def _compared(found: Comparison, names: Sequence[str]) -> dict[str, Any]:
@@ -188,6 +221,7 @@ def _environment() -> Environment:
     )
     environment.filters["f2"] = lambda value: f"{value:.2f}"
     environment.filters["f3"] = lambda value: f"{value:.3f}"
+    environment.filters["counted"] = counted
     environment.filters["signed"] = lambda value: f"{value:+.2f}"
     return environment
 

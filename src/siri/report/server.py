@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from siri.errors import ConfigError, SiriError
 from siri.report.page import page
-from siri.runs import Run
+from siri.runs import Run, RunDirectory
 
 __all__ = ["Server"]
 
@@ -41,6 +42,22 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/"
 
 
+def stamp(runs: Sequence[Path]) -> str:
+    """Another text whenever a run has written something that the page shows."""
+    found = []
+    for path in runs:
+        directory = RunDirectory(path)
+        for file in (directory.metrics, directory.rollouts, directory.skills, directory.summary):
+            try:
+                seen = file.stat()
+            except OSError:
+                found.append("-")
+            else:
+                found.append(f"{seen.st_size:x}.{seen.st_mtime_ns:x}")
+        found.append("held" if directory.held() else "free")
+    return hashlib.sha256(" ".join(found).encode()).hexdigest()[:16]
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: Server
 
@@ -49,11 +66,15 @@ class _Handler(BaseHTTPRequestHandler):
         host = self.headers.get("Host", "").rpartition(":")[0]
         if host not in ("127.0.0.1", "localhost"):  # another site's name that points here
             self._answer(403, "text/plain", "only 127.0.0.1 is served")
+        elif self.path == "/stamp":
+            self._answer(200, "text/plain", stamp(self.server.runs))
         elif self.path.partition("?")[0] != "/":
             self._answer(404, "text/plain", "there is one page, /")
         else:
             try:
-                text = page([Run.open(path) for path in self.server.runs], live=True)
+                # before the runs are read, so that what is written meanwhile is news
+                before = stamp(self.server.runs)
+                text = page([Run.open(path) for path in self.server.runs], live=before)
             except SiriError as error:
                 self._answer(503, "text/plain", str(error))
             else:

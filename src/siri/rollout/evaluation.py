@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +11,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from siri import doors
+from siri.counting import counted
 from siri.errors import ConfigError
 from siri.processes import Processes
 from siri.protocols import Policy, Progress
@@ -20,7 +23,16 @@ from siri.seeds import derive_seed
 from siri.skills.stats import newcombe, wilson
 from siri.types import Group, Sampling, Skill, Task, Trajectory
 
-__all__ = ["Chooser", "Evaluation", "Outcome", "Repeated", "evaluate", "evaluate_arms", "repeat_evaluation"]
+__all__ = [
+    "Chooser",
+    "Evaluation",
+    "Outcome",
+    "Repeated",
+    "evaluate",
+    "evaluate_arms",
+    "fingerprint",
+    "repeat_evaluation",
+]
 
 Chooser = Callable[[Task], Sequence[Skill]]
 """Which skills a task is shown; none for the plain prompt."""
@@ -54,6 +66,8 @@ class Evaluation:
     """Of each task, in the split's order; empty when it was read from a summary, which keeps counts."""
     kept: tuple[Trajectory, ...] = field(default=(), compare=False, repr=False)
     """Some of the episodes, without their tokens (``evaluate(keep=...)``)."""
+    tasks: str = ""
+    """Fingerprint of the tasks that were played, in order; "" where a summary does not say."""
 
     @property
     def rate(self) -> float:
@@ -74,6 +88,8 @@ class Evaluation:
         kinds = {k: {"success": s / n, "n": n} for k, (s, n) in sorted(self.by_kind.items())}
         found: dict[str, Any] = {"success": self.rate, "n": self.n, "interval": list(self.interval)}
         found |= {"by_kind": kinds}
+        if self.tasks:
+            found["tasks"] = self.tasks
         if self.conduct:
             found["conduct"] = dict(self.conduct)
         return found if self.task_score is None else {**found, "task_score": self.task_score}
@@ -87,7 +103,7 @@ class Evaluation:
         numbers = [*how.values(), *([] if score is None else [score])]
         if not all(isinstance(value, int | float) and math.isfinite(value) for value in numbers):
             raise ValueError("a figure of an evaluation is not a number")
-        return cls(won, n, 0, kinds, task_score=score, conduct=dict(how))
+        return cls(won, n, 0, kinds, task_score=score, conduct=dict(how), tasks=str(data.get("tasks", "")))
 
 
 def _counts(part: Mapping[str, Any]) -> tuple[int, int]:
@@ -109,6 +125,11 @@ class Repeated:
     def rate(self) -> float:
         """Mean success rate over tasks and seeds."""
         return fmean(e.rate for e in self.each)
+
+    @property
+    def tasks(self) -> str:
+        """Fingerprint of the tasks, the same for every seed."""
+        return self.each[0].tasks
 
     @property
     def n(self) -> int:
@@ -150,8 +171,8 @@ class Repeated:
 
     def __str__(self) -> str:
         low, high = self.interval
-        seeds = f"{len(self.each)} seed{'s' if len(self.each) > 1 else ''}"
-        return f"{self.rate:.3f} [{low:.3f}, {high:.3f}] ({self.each[0].n} tasks, {seeds})"
+        seeds, tasks = counted(len(self.each), "seed"), counted(self.each[0].n, "task")
+        return f"{self.rate:.3f} [{low:.3f}, {high:.3f}] ({tasks}, {seeds})"
 
 
 def evaluate(
@@ -165,15 +186,23 @@ def evaluate(
     skills: Chooser | None = None,
     progress: Progress | None = None,
     keep: int = 0,
+    limit: int | None = None,
 ) -> Evaluation:
     """Play every task of ``split`` once; with ``skills``, under the skill prompt where it returns any.
 
-    ``keep`` episodes come back whole (``Evaluation.kept``), spread evenly over the split.
+    ``keep`` episodes come back whole (``Evaluation.kept``), spread evenly over the split. With a ``limit``,
+    so many tasks are played, spread evenly too.
 
     Deterministic in (weights, split, sampling, seed): ``siri eval`` repeats what a run reported.
     """
+    tasks = suite.split(split)
+    if limit is not None:
+        if limit < 1:
+            raise ConfigError(f"got limit={limit}, expected at least 1 task; fix: raise it, or limit=None")
+        limit = min(limit, len(tasks))
+        tasks = [tasks[n * len(tasks) // limit] for n in range(limit)]
     plans = []
-    for task in suite.split(split):
+    for task in tasks:
         shown = tuple(skills(task)) if skills is not None else ()
         task_seed = derive_seed("evaluate", seed, task.id)
         plans.append(GroupPlan(task, plain=not shown, skilled=bool(shown), skills=shown, seed=task_seed))
@@ -210,7 +239,17 @@ def evaluate(
         conduct=conduct(episodes),
         outcomes=outcomes,
         kept=_spread(groups, keep),
+        tasks=fingerprint(tasks),
     )
+
+
+def fingerprint(tasks: Sequence[Task]) -> str:
+    """Twelve hexadecimal digits that two evaluations share if they played the same tasks in the same order.
+
+    Of each task's id, kind and goal; where its files lie does not matter.
+    """
+    text = json.dumps([[task.id, task.kind, task.goal] for task in tasks])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _spread(groups: Sequence[Group], keep: int) -> tuple[Trajectory, ...]:
@@ -264,6 +303,8 @@ def repeat_evaluation(
     slots: int = 128,
     skills: Chooser | None = None,
     progress: Progress | None = None,
+    keep: int = 0,
+    limit: int | None = None,
 ) -> Repeated:
     """``evaluate`` with each of ``seeds``.
 
@@ -283,6 +324,8 @@ def repeat_evaluation(
                 slots=slots,
                 skills=skills,
                 progress=progress,
+                keep=keep,
+                limit=limit,
             )
             for seed in seeds
         )

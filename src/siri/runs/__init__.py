@@ -4,8 +4,9 @@ from siri.runs.api import stream, train
 from siri.runs.comparison import Comparison, compare
 from siri.runs.directory import RunDirectory, versions
 from siri.runs.execute import execute, iterations, occupied
+from siri.runs.keeping import read_rollouts, write_evaluations
 from siri.runs.records import EpisodeRow, Recipe, StageResult, Summary
-from siri.runs.rollouts import EvaluationRow, GroupRow, KeptEpisode, KeptTurn, TaughtTokens
+from siri.runs.rollouts import EvaluationRow, GroupRow, KeptEpisode, KeptTurn, ReplayRow, TaughtTokens
 from siri.runs.run import Columns, Curve, Run
 from siri.runs.warm import Warm, sft
 
@@ -19,6 +20,7 @@ __all__ = [
     "KeptEpisode",
     "KeptTurn",
     "Recipe",
+    "ReplayRow",
     "Run",
     "RunDirectory",
     "StageResult",
@@ -29,8 +31,10 @@ __all__ = [
     "execute",
     "iterations",
     "occupied",
+    "read_rollouts",
     "sft",
     "stream",
     "train",
     "versions",
+    "write_evaluations",
 ]

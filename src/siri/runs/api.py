@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.console import Console
 from siri import build, doors
 from siri.config import RunConfig, load_config
 from siri.config.presets import preset as named
+from siri.counting import counted
 from siri.curriculum import Iteration
 from siri.plaintext import clean
 from siri.progress import Bars
@@ -73,7 +73,8 @@ def train(
     Raises:
         ConfigError: an argument is wrong, or the folder is not free.
     """
-    bars = Bars(Console(stderr=True, markup=False, emoji=False, highlight=False), quiet=not progress)
+    console = Console(stderr=True, markup=False, emoji=False, highlight=False)
+    bars = Bars(console, quiet=not progress)
     steps = stream(
         suite,
         policy=policy,
@@ -89,18 +90,16 @@ def train(
         advice=advice,
         resume=resume,
         progress=bars,
+        notice=lambda words: console.print(clean(words), soft_wrap=True) if progress else None,
     )
     with bars:
-        bars.say("making suite and policy")
+        bars.say("making suite and policy, then measuring it")
         for iteration in steps:
-            bars.say(f"{iteration.phase.value}, iteration {iteration.index + 1}")
+            bars.say(f"{iteration.phase.value}, {counted(iteration.index + 1, 'iteration')} done")
             bars.whole(iteration.index + 1, iteration.remaining)
             if progress:
-                plain = iteration.metrics.get("arm/plain/success", 0.0)
-                said = "".join(f"\n    {clean(event)}" for event in iteration.events)
-                sys.stderr.write(
-                    f"{iteration.index:3d} {iteration.phase.value:15s} plain {plain:.3f}{said}\n"
-                )
+                # above the bars, which a plain write to stderr would tear
+                console.print(_in_words(iteration), soft_wrap=True)
     given = suite if isinstance(suite, Suite) else None
     return Run.open(out, suite=given)
 
@@ -121,11 +120,12 @@ def stream(
     advice: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    notice: Callable[[str], None] = lambda _: None,
 ) -> Generator[Iteration, None, Summary]:
     """``train`` as an iterator: yields every iteration when it is written.
 
     Leaving the loop early saves what was done; ``resume=True`` continues it. ``progress`` is told how far
-    each part of an iteration has come.
+    each part of an iteration has come, ``notice`` where a run resumes and which checkpoints it passed over.
     """
     directory = RunDirectory(Path(out))
     if resume:
@@ -154,7 +154,7 @@ def stream(
     if given.suite is not None:
         made = replace(made, config=build.fit_splits(given.suite, made.config))
         build.check_splits(given.suite, made.config)
-    return _carried_out(directory, made, given, resume=resume, progress=progress)
+    return _carried_out(directory, made, given, resume=resume, progress=progress, notice=notice)
 
 
 class _Given(NamedTuple):
@@ -168,7 +168,13 @@ class _Given(NamedTuple):
 
 
 def _carried_out(
-    directory: RunDirectory, recipe: Recipe, given: _Given, *, resume: bool, progress: Progress | None
+    directory: RunDirectory,
+    recipe: Recipe,
+    given: _Given,
+    *,
+    resume: bool,
+    progress: Progress | None,
+    notice: Callable[[str], None],
 ) -> Generator[Iteration, None, Summary]:
     if resume and directory.summary.exists():
         return directory.results()
@@ -191,7 +197,7 @@ def _carried_out(
             progress=progress,
         )
         held.enter_context(occupied(directory, recipe, resume=resume))
-        return (yield from iterations(run, directory, resume=resume))
+        return (yield from iterations(run, directory, resume=resume, damaged=notice, resumed=notice))
 
 
 def _settings(
@@ -213,5 +219,7 @@ def _name(part: object) -> str:
 
 def _in_words(iteration: Iteration) -> str:
     plain = iteration.metrics.get("arm/plain/success", 0.0)
-    said = "".join(f"    {clean(event)}\n" for event in iteration.events)
-    return f"{iteration.index:3d} {iteration.phase.value:15s} plain {plain:.3f}\n{said}"
+    skill = iteration.metrics.get("arm/skill/success")
+    said = "" if skill is None else f"  skill {skill:.3f}"
+    said += "".join(f"\n    {clean(event)}" for event in iteration.events)
+    return f"{iteration.index:3d} {iteration.phase.value:15s} plain {plain:.3f}{said}"

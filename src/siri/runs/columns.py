@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from siri.counting import counted
+
 __all__ = ["Columns", "Curve"]
 
 
@@ -41,4 +43,4 @@ class Columns(Mapping[str, tuple[float, ...]]):
 
     def __repr__(self) -> str:
         rows = len(next(iter(self._columns.values()), ()))
-        return f"Columns({len(self)} metrics of {rows} iterations)"
+        return f"Columns({counted(len(self), 'metric')} of {counted(rows, 'iteration')})"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from siri import doors
 from siri.build import shown_skills
+from siri.counting import counted
 from siri.curriculum import Curriculum, Iteration, Phase
 from siri.policies.quiet import quiet_transformers
 from siri.rollout.evaluation import evaluate_arms
@@ -21,7 +23,7 @@ from siri.runs.records import Recipe, StageResult, Summary, skill_row
 from siri.skills import PROVEN
 from siri.storage import write_atomic
 from siri.training.job import start_processes
-from siri.types import Group, Sampling
+from siri.types import Group, Message, Sampling, Skill
 
 __all__ = ["execute", "iterations", "occupied"]
 
@@ -58,6 +60,7 @@ def execute(
     stage: Callable[[str, StageResult], None] = lambda *_: None,
     interrupted: Callable[[], bool] = lambda: False,
     damaged: Callable[[str], None] = lambda _: None,
+    resumed: Callable[[str], None] = lambda _: None,
     profile: bool = False,
 ) -> Summary:
     """Carry a composed run to its end in ``directory``; return its summary.
@@ -70,9 +73,10 @@ def execute(
         stage: told of every evaluation: its name and result.
         interrupted: asked after every iteration; True saves everything and raises ``KeyboardInterrupt``.
         damaged: told of every checkpoint that was refused when continuing.
+        resumed: told in a sentence where the run continues.
         profile: write a trace of the first iteration to trace.json, in Chrome's format.
     """
-    options = {"resume": resume, "stage": stage, "damaged": damaged, "profile": profile}
+    options = {"resume": resume, "stage": stage, "damaged": damaged, "resumed": resumed, "profile": profile}
     steps = iterations(run, directory, report=report, interrupted=interrupted, **options)  # type: ignore[arg-type]
     while True:
         try:
@@ -91,6 +95,7 @@ def iterations(
     stage: Callable[[str, StageResult], None] = lambda *_: None,
     interrupted: Callable[[], bool] = lambda: False,
     damaged: Callable[[str], None] = lambda _: None,
+    resumed: Callable[[str], None] = lambda _: None,
     profile: bool = False,
 ) -> Generator[Iteration, None, Summary]:
     """``execute`` as an iterator: yields every iteration when it is written, returns the summary.
@@ -103,6 +108,7 @@ def iterations(
         directory.rollouts,
         run.config.episodes,
         block=lambda group: _block(run, group),
+        prompt=lambda group: _first_prompt(run, group),
         decode=run.policy.decode,
     )
 
@@ -116,6 +122,8 @@ def iterations(
     path = run.processes.on_first(newest)
     if path is not None:
         progress = checkpoint.restore(run, path)
+    if first and resume:
+        resumed(_where(run, path, known=len(directory.read_metrics())))
     if first:
         directory.truncate_metrics(run.state.index)
         keeper.resume(iterations=run.state.index, stages=progress["stages"])
@@ -206,6 +214,15 @@ def iterations(
     return summary
 
 
+def _where(run: Curriculum, path: Path | None, *, known: int) -> str:
+    """Where a resumed run continues; ``known`` are the iterations that metrics.jsonl has."""
+    if path is None:
+        return "no checkpoint yet: the run begins again"
+    done, again = run.state.index, max(0, known - run.state.index)
+    words = f"resumes after {counted(done, 'iteration')}, in {run.state.phase.value}, from {path.name}"
+    return f"{words}; {counted(again, 'later iteration')} will be played again" if again else words
+
+
 def _with_time(iteration: Iteration, *, keep: float) -> Iteration:
     """The iteration with the writer's seconds in it."""
     times = {**iteration.times, "keep": round(iteration.times.get("keep", 0.0) + keep, 3)}
@@ -255,7 +272,21 @@ def _evaluate_stage(run: Curriculum, name: str) -> StageResult:
 
 def _block(run: Curriculum, group: Group) -> str:
     """What the skill arm of a group was shown in addition."""
+    shown = _shown(run, group)
+    return run.suite.prompter.block(shown) if shown else ""
+
+
+def _shown(run: Curriculum, group: Group) -> tuple[Skill, ...]:
+    """The skills of the skill arm as its prompts had them; none without that arm."""
     if not group.arm("skill"):
-        return ""
-    shown = [run.bank.get(name).skill for name in group.skills if name in run.bank]
-    return run.suite.prompter.block(run.rollout.guard(shown))
+        return ()
+    return run.rollout.guard([run.bank.get(name).skill for name in group.skills if name in run.bank])
+
+
+def _first_prompt(run: Curriculum, group: Group) -> Sequence[Message]:
+    """What the skill arm read at its first turn; the plain arm where there is no other."""
+    played = [t.turns[0] for t in (*group.arm("skill"), *group.arm("plain")) if t.turns]
+    if not played:
+        return ()
+    state = (group.task, (), played[0].observation, played[0].admissible)
+    return doors.prompted(run.suite.prompter, *state, _shown(run, group))

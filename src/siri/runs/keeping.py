@@ -11,12 +11,13 @@ from typing import Any
 from siri.config import EpisodesConfig
 from siri.curriculum import Iteration
 from siri.errors import CheckpointError
+from siri.rollout.evaluation import Repeated
 from siri.runs.records import StageResult
-from siri.runs.rollouts import EvaluationRow, GroupRow, evaluation_json, group_json, read_row
+from siri.runs.rollouts import EvaluationRow, GroupRow, ReplayRow, evaluation_json, group_json, read_row, replay_json
 from siri.storage import flush, write_atomic
-from siri.types import Group
+from siri.types import Group, Message
 
-__all__ = ["Keeper", "read_rollouts"]
+__all__ = ["Keeper", "read_rollouts", "write_evaluations"]
 
 
 class Keeper:
@@ -26,6 +27,7 @@ class Keeper:
         path: rollouts.jsonl.
         settings: how many, and how large they may become.
         block: the text that the skills of a group add to a prompt.
+        prompt: the first turn's prompt of a group (``GroupRow.prompt``).
         decode: the text of tokens; None where the policy cannot say.
     """
 
@@ -35,9 +37,10 @@ class Keeper:
         settings: EpisodesConfig,
         *,
         block: Callable[[Group], str],
+        prompt: Callable[[Group], Sequence[Message]],
         decode: Callable[[Sequence[int]], str | None],
     ) -> None:
-        self.path, self.settings, self.block, self.decode = path, settings, block, decode
+        self.path, self.settings, self.block, self.prompt, self.decode = path, settings, block, prompt, decode
         self._size = 0
         """Bytes of the groups so far."""
 
@@ -52,7 +55,7 @@ class Keeper:
             if data is None or not line.endswith(b"\n") or not _past(data, iterations, stages):
                 break
             kept.append(line)
-            self._size += len(line) if data["type"] == "group" else 0
+            self._size += len(line) if "stage" not in data else 0
         write_atomic(self.path, b"".join(kept).decode("utf-8"))
 
     def iteration(self, iteration: Iteration) -> float:
@@ -67,13 +70,21 @@ class Keeper:
         began = time.perf_counter()
         done, left = iteration.index + 1, iteration.remaining
         share = 1.0 if left is None else done / (done + left)
-        lines = list[bytes]()
+        lines, rows = list[bytes](), list[Mapping[str, Any]]()
         for kept in iteration.kept:
             phase = iteration.phase.value
             row = group_json(
-                kept, iteration=iteration.index, phase=phase, block=self.block(kept.group), decode=self.decode
+                kept,
+                iteration=iteration.index,
+                phase=phase,
+                block=self.block(kept.group),
+                prompt=self.prompt(kept.group),
+                decode=self.decode,
             )
-            line = _line(row)
+            rows.append(row)
+        if iteration.replayed:
+            rows.append(replay_json(iteration.index, iteration.replayed))
+        for line in map(_line, rows):
             if self._size + len(line) <= share * self.settings.megabytes * 1e6:
                 lines.append(line)
                 self._size += len(line)
@@ -103,9 +114,9 @@ class Keeper:
             ) from error
 
 
-def read_rollouts(path: Path) -> tuple[GroupRow | EvaluationRow, ...]:
+def read_rollouts(path: Path) -> tuple[GroupRow | EvaluationRow | ReplayRow, ...]:
     """What a run kept so far; lines that are cut off, damaged or of a later version are left out."""
-    found = list[GroupRow | EvaluationRow]()
+    found = list[GroupRow | EvaluationRow | ReplayRow]()
     for line in path.read_bytes().splitlines() if path.exists() else []:
         data = _data(line)
         if data is None:
@@ -117,6 +128,25 @@ def read_rollouts(path: Path) -> tuple[GroupRow | EvaluationRow, ...]:
         if row is not None:
             found.append(row)
     return tuple(found)
+
+
+def write_evaluations(
+    path: Path, found: Mapping[str, Mapping[str, Repeated]], *, seeds: Sequence[int]
+) -> None:
+    """A file like a run's rollouts.jsonl, with evaluations alone: by split, arm and seed, stage ``eval``.
+
+    Args:
+        path: is written whole or not at all.
+        found: by split and arm.
+        seeds: of ``Repeated.each``, in order.
+    """
+    lines = [
+        _line(evaluation_json("eval", split, arm, each, seed=seed))
+        for split, arms in found.items()
+        for arm, repeated in arms.items()
+        for seed, each in zip(seeds, repeated.each, strict=True)
+    ]
+    write_atomic(path, b"".join(lines).decode())
 
 
 def _line(row: Mapping[str, Any]) -> bytes:
@@ -132,6 +162,6 @@ def _data(line: bytes) -> dict[str, Any] | None:
 
 
 def _past(data: Mapping[str, Any], iterations: int, stages: Collection[str]) -> bool:
-    if data.get("type") == "group":
+    if data.get("type") in ("group", "replay"):
         return bool(data["iteration"] < iterations)
     return data.get("stage") in stages

@@ -14,9 +14,19 @@ from typing import Any
 
 from siri.curriculum.notes import KeptGroup, Note, Taught
 from siri.rollout.evaluation import Evaluation, Outcome
-from siri.types import Arm, StopReason, Task, Trajectory, Turn
+from siri.training.replay import Replayed
+from siri.types import Arm, Message, StopReason, Task, Trajectory, Turn
 
-__all__ = ["SCHEMA", "EvaluationRow", "GroupRow", "KeptEpisode", "KeptTurn", "TaughtTokens", "read_row"]
+__all__ = [
+    "SCHEMA",
+    "EvaluationRow",
+    "GroupRow",
+    "KeptEpisode",
+    "KeptTurn",
+    "ReplayRow",
+    "TaughtTokens",
+    "read_row",
+]
 
 SCHEMA = 1
 """Of a line; a reader leaves out lines of a later one."""
@@ -58,6 +68,8 @@ class KeptTurn:
     """A, or its mean over the tokens; None outside training."""
     taught: TaughtTokens | None = None
     """None where nothing was distilled."""
+    uptake: float | None = None
+    """How much likelier the action's tokens were with the skills shown, in nats a token (docs: metrics)."""
 
     def turn(self) -> Turn:
         """As a prompter takes it: words alone, without tokens."""
@@ -110,6 +122,16 @@ class GroupRow:
     episodes: tuple[KeptEpisode, ...]
     block: str = ""
     """What the skill arm's prompts show in addition; "" without a skill arm."""
+    prompt: tuple[Message, ...] = ()
+    """The first turn's prompt, of the skill arm where there is one; without its block it is the plain arm's."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayRow:
+    """What one iteration distilled again of earlier ones."""
+
+    iteration: int
+    lots: tuple[Replayed, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +145,18 @@ class EvaluationRow:
     """Of every task."""
     episodes: tuple[KeptEpisode, ...]
     """Some of them."""
+    seed: int | None = None
+    """That it was played with; None for that of the run."""
 
 
 def group_json(
-    kept: KeptGroup, *, iteration: int, phase: str, block: str, decode: Callable[[Sequence[int]], str | None]
+    kept: KeptGroup,
+    *,
+    iteration: int,
+    phase: str,
+    block: str,
+    prompt: Sequence[Message],
+    decode: Callable[[Sequence[int]], str | None],
 ) -> dict[str, Any]:
     """One line for a group; ``decode`` gives the text of tokens, or None where there are none."""
     commands: dict[str, int] = {}
@@ -139,15 +169,25 @@ def group_json(
         "place": kept.place,
         "task": _task(kept.group.task),
         "block": block,
+        "prompt": [[message["role"], message["content"]] for message in prompt],
         "episodes": [_episode(trajectory, notes, commands, decode) for trajectory, notes in pairs],
         "commands": list(commands),
     }
 
 
-def evaluation_json(stage: str, split: str, arm: str, found: Evaluation) -> dict[str, Any]:
-    """One line for an evaluation."""
+def replay_json(iteration: int, lots: Sequence[Replayed]) -> dict[str, Any]:
+    """One line for what an iteration distilled again."""
+    rows = [[lot.iteration, list(lot.skills), lot.rows, lot.tokens] for lot in lots]
+    return {"schema": SCHEMA, "type": "replay", "iteration": iteration, "lots": rows}
+
+
+def evaluation_json(
+    stage: str, split: str, arm: str, found: Evaluation, *, seed: int | None = None
+) -> dict[str, Any]:
+    """One line for an evaluation; ``seed`` where it is not the run's own."""
     commands: dict[str, int] = {}
     return {
+        **({} if seed is None else {"seed": seed}),
         "schema": SCHEMA,
         "type": "evaluation",
         "stage": stage,
@@ -162,7 +202,7 @@ def evaluation_json(stage: str, split: str, arm: str, found: Evaluation) -> dict
     }
 
 
-def read_row(data: Mapping[str, Any]) -> GroupRow | EvaluationRow | None:
+def read_row(data: Mapping[str, Any]) -> GroupRow | EvaluationRow | ReplayRow | None:
     """What a line says; None for one of a later schema or another type.
 
     Raises:
@@ -170,16 +210,20 @@ def read_row(data: Mapping[str, Any]) -> GroupRow | EvaluationRow | None:
     """
     if data["schema"] > SCHEMA:
         return None
+    if data["type"] == "replay":
+        lots = tuple(Replayed(k, tuple(skills), rows, tokens) for k, skills, rows, tokens in data["lots"])
+        return ReplayRow(data["iteration"], lots)
     commands = data["commands"]
     if data["type"] == "group":
         episodes = tuple(
             _read_episode(e, data["task"], commands, iteration=data["iteration"]) for e in data["episodes"]
         )
-        return GroupRow(data["iteration"], data["place"], data["phase"], episodes, data["block"])
+        prompt = tuple(Message(role=role, content=content) for role, content in data.get("prompt", ()))
+        return GroupRow(data["iteration"], data["place"], data["phase"], episodes, data["block"], prompt)
     if data["type"] == "evaluation":
         episodes = tuple(_read_episode(e, e["task"], commands, stage=data["stage"]) for e in data["episodes"])
         outcomes = tuple(Outcome(task, kind, success) for task, kind, success in data["outcomes"])
-        return EvaluationRow(data["stage"], data["split"], data["arm"], outcomes, episodes)
+        return EvaluationRow(data["stage"], data["split"], data["arm"], outcomes, episodes, data.get("seed"))
     return None
 
 
@@ -229,6 +273,8 @@ def _turn(
     if note is not None:
         a = note.advantage
         found["advantage"] = round(sum(a) / len(a) if isinstance(a, tuple) else a, _DIGITS)
+        if note.uptake is not None:
+            found["uptake"] = round(note.uptake, _DIGITS)
         if note.taught is not None:
             found["taught"] = _taught(note.taught, turn, decode)
     return found
@@ -297,5 +343,6 @@ def _read_turn(data: Mapping[str, Any], commands: Sequence[str]) -> KeptTurn:
         hidden=data.get("hidden", 0),
         tokens=data.get("tokens", 0),
         advantage=data.get("advantage"),
+        uptake=data.get("uptake"),
         taught=None if known is None else TaughtTokens(*(tuple(known[name]) for name in names)),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -12,17 +13,18 @@ from typing import Any, Literal
 from siri import build
 from siri.build import shown_skills
 from siri.config import RunConfig
+from siri.counting import counted
 from siri.curriculum import Phase
 from siri.errors import CheckpointError, ConfigError
-from siri.protocols import Policy, TrainablePolicy
-from siri.rollout.evaluation import Repeated, repeat_evaluation
+from siri.protocols import Policy, Progress, TrainablePolicy
+from siri.rollout.evaluation import Evaluation, Repeated, repeat_evaluation
 from siri.rollout.suite import Suite
 from siri.runs import checkpoint
 from siri.runs.columns import Columns, Curve
 from siri.runs.directory import RunDirectory
 from siri.runs.keeping import read_rollouts
-from siri.runs.records import EpisodeRow, Recipe, StageResult, Summary, skill_row
-from siri.runs.rollouts import EvaluationRow, GroupRow, KeptEpisode
+from siri.runs.records import STAGES, EpisodeRow, Recipe, StageResult, Summary, skill_row
+from siri.runs.rollouts import EvaluationRow, GroupRow, KeptEpisode, ReplayRow
 from siri.skills import PROVEN, SkillBank, SkillRecord, import_skills
 from siri.types import Arm, Sampling, SkillStatus
 
@@ -78,6 +80,19 @@ class Run:
     def config(self) -> RunConfig:
         """Every setting."""
         return self.recipe.config
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What it was begun with: siri, Python and packages by name; the commit where there was one.
+
+        Empty where versions.json is missing or damaged.
+        """
+        try:
+            data = json.loads(self.directory.versions.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        known = data.items() if isinstance(data, dict) else ()
+        return {str(name): str(value) for name, value in known if value is not None}
 
     @property
     def state(self) -> State:
@@ -150,6 +165,11 @@ class Run:
         """Every evaluation so far: each task's outcome, and some episodes."""
         return tuple(row for row in read_rollouts(self.directory.rollouts) if isinstance(row, EvaluationRow))
 
+    @property
+    def replays(self) -> tuple[ReplayRow, ...]:
+        """What each iteration distilled again of earlier ones, where it did."""
+        return tuple(row for row in read_rollouts(self.directory.rollouts) if isinstance(row, ReplayRow))
+
     def episodes(
         self,
         *,
@@ -174,6 +194,7 @@ class Run:
         return tuple(
             episode
             for row in read_rollouts(self.directory.rollouts)
+            if not isinstance(row, ReplayRow)
             for episode in row.episodes
             if (wanted is None or wanted in episode.skills)
             and kind in (None, episode.task.kind)
@@ -210,7 +231,8 @@ class Run:
         stages = extra.get("stages", {})
         return Summary(
             suite=self.recipe.env if self._suite is None else self._suite.name,
-            stages=_stages(stages, self.path),
+            # what was measured after the newest checkpoint is known from its episodes
+            stages=_measured(self.evaluations) | _stages(stages, self.path),
             iterations=len(rows),
             env_steps=int(rows[-1]["env/total_steps"]) if rows else 0,
             seconds=round(sum(row.get("time", {}).get("seconds", 0.0) for row in rows), 1),
@@ -252,6 +274,9 @@ class Run:
         skills: bool | SkillBank = False,
         temperature: float | None = None,
         policy: Policy | None = None,
+        limit: int | None = None,
+        keep: int = 0,
+        progress: Progress | None = None,
     ) -> Repeated:
         """Play every task of ``split`` with each of ``seeds`` seeds, the run's own first.
 
@@ -263,6 +288,9 @@ class Run:
             skills: show the proven skills of this run (True) or of another bank; False is the plain prompt.
             temperature: of sampling, 0 is greedy; by default the configured one.
             policy: by default that of the run.
+            limit: play so many tasks alone, spread evenly over the split.
+            keep: so many episodes of each seed come back whole (``Repeated.each[0].kept``).
+            progress: told how far it has come.
 
         Raises:
             ConfigError: there is no such split, no seed, or no proven skill to show.
@@ -287,6 +315,9 @@ class Run:
             seeds=range(config.seed, config.seed + seeds),
             slots=config.rollout.slots,
             skills=shown,
+            progress=progress,
+            keep=keep,
+            limit=limit,
         )
 
     @cached_property
@@ -305,10 +336,14 @@ class Run:
         except (ConfigError, CheckpointError) as error:
             return f"Run({str(self.path)!r}: {error})"
         proven = sum(row["status"] in {status.value for status in PROVEN} for row in summary.skills)
-        words = [self.state, f"{summary.iterations} iterations", f"{summary.env_steps:,} environment steps"]
+        words = [
+            self.state,
+            counted(summary.iterations, "iteration"),
+            counted(summary.env_steps, "environment step"),
+        ]
         for last in list(summary.stages.values())[-1:]:
             words += [f"plain {last[split]['plain'].rate:.3f} on {split}" for split in last]
-        return f"Run({str(self.path)!r}: {', '.join(words)}, {proven} proven skills)"
+        return f"Run({str(self.path)!r}: {', '.join(words)}, {counted(proven, 'proven skill')})"
 
 
 def find_skill(bank: SkillBank, name: str) -> SkillRecord:
@@ -336,6 +371,21 @@ def refuse_unproven(bank: SkillBank, source: str, statuses: Sequence[SkillStatus
     """
     if not any(record.status in statuses for record in bank.records()):
         raise ConfigError(f"got no proven skill in {source}, expected at least one; fix: another bank")
+
+
+def _measured(rows: Sequence[EvaluationRow]) -> dict[str, StageResult]:
+    """The stages of a run as far as rollouts.jsonl tells them, in order."""
+    found: dict[str, dict[str, dict[str, Evaluation]]] = {}
+    for row in rows:
+        kinds: dict[str, tuple[int, int]] = {}
+        for outcome in row.outcomes:
+            won, n = kinds.get(outcome.kind, (0, 0))
+            kinds[outcome.kind] = (won + outcome.success, n + 1)
+        won, n = sum(outcome.success for outcome in row.outcomes), len(row.outcomes)
+        measured = Evaluation(won, n, 0, kinds, outcomes=row.outcomes)
+        found.setdefault(row.stage, {}).setdefault(row.split, {})[row.arm] = measured
+    whole = {name: split for name, split in found.items() if all("plain" in arms for arms in split.values())}
+    return {name: StageResult(whole[name]) for name in STAGES if name in whole}
 
 
 def _stages(found: Any, path: Path) -> dict[str, StageResult]:

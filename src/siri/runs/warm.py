@@ -18,8 +18,11 @@ from siri import build
 from siri.algos import CrossEntropy
 from siri.config import RunConfig, load_config, parse_config
 from siri.config.presets import preset as named
+from siri.counting import counted
 from siri.errors import CheckpointError, ConfigError, SiriError
 from siri.policies import HFPolicy
+from siri.progress import Silent, during
+from siri.protocols import Progress
 from siri.rollout.evaluation import Evaluation, evaluate
 from siri.rollout.suite import Suite
 from siri.runs.demonstrations import Demonstrator, SFTSettings
@@ -58,6 +61,8 @@ def sft(
     resume: bool = False,
     report: Callable[[int, float], None] = lambda *_: None,
     measured: Callable[[str, Mapping[str, Evaluation]], None] = lambda *_: None,
+    progress: Progress | None = None,
+    notice: Callable[[str], None] = lambda _: None,
 ) -> Warm:
     """Teach a policy what the suite's expert does, and measure it before and after.
 
@@ -75,6 +80,8 @@ def sft(
         resume: continue what was begun in ``out``; its settings stay.
         report: told of every step and its loss.
         measured: told of ``"before"`` and ``"after"``, by split.
+        progress: told how far evaluations and the teaching (``"teaching"``, in steps) have come.
+        notice: told in a sentence where it resumes.
 
     Raises:
         ConfigError: an argument is wrong, the folder is not free, or the suite has no expert.
@@ -92,7 +99,7 @@ def sft(
     with _held(folder, new=not resume):
         if not resume:
             _describe(folder, suite, policy, data, made, settings)
-        return _teach(folder, world, policy, made, settings, suite, report, measured)
+        return _teach(folder, world, policy, made, settings, suite, report, measured, progress or Silent(), notice)
 
 
 def _teach(
@@ -104,6 +111,8 @@ def _teach(
     env: Suite | str,
     report: Callable[[int, float], None],
     measured: Callable[[str, Mapping[str, Evaluation]], None],
+    progress: Progress,
+    notice: Callable[[str], None],
 ) -> Warm:
     benchmark = env if isinstance(env, str) else "alfworld"
     policy = cast(HFPolicy, build.policy(name, config, env=benchmark, engine="hf", suite=suite))
@@ -114,7 +123,7 @@ def _teach(
             f"got rollout.max_tokens={config.rollout.max_tokens} and an expert whose replies have {first} "
             f"tokens in this tokenizer, expected room for them; fix: rollout.max_tokens={first + first // 2}"
         )
-    before = _kept_or(folder / "before.json", lambda: _measure(suite, policy, config))
+    before = _kept_or(folder / "before.json", lambda: _measure(suite, policy, config, progress))
     measured("before", before)
     policy.adapt(config.lora, seed=config.seed)
     learner = Learner(
@@ -127,26 +136,35 @@ def _teach(
         recompute=False,
     )
     step, losses = _restored(folder, learner)
-    while step < settings.steps:
-        metrics = learner.update(demonstrator.rows(step), seed=config.seed + step)
-        step += 1
-        losses.append(metrics.get("sft/loss", 0.0))
-        report(step, losses[-1])
-        if step % settings.every == 0 or step == settings.steps:
-            _save(folder, learner, step, losses)
+    if step:
+        notice(f"resumes after {counted(step, 'step')} of {settings.steps}")
+    with during(progress, "teaching", settings.steps):
+        progress.advance("teaching", step)
+        while step < settings.steps:
+            metrics = learner.update(demonstrator.rows(step), seed=config.seed + step)
+            step += 1
+            losses.append(metrics.get("sft/loss", 0.0))
+            progress.advance("teaching", loss=losses[-1])
+            report(step, losses[-1])
+            if step % settings.every == 0 or step == settings.steps:
+                _save(folder, learner, step, losses)
     policy.sync(learner)
     policy.save(folder / "model")
-    after = _kept_or(folder / "after.json", lambda: _measure(suite, policy, config))
+    after = _kept_or(folder / "after.json", lambda: _measure(suite, policy, config, progress))
     measured("after", after)
     return Warm(folder / "model", before, after, tuple(losses))
 
 
-def _measure(suite: Suite, policy: HFPolicy, config: RunConfig) -> dict[str, Evaluation]:
+def _measure(
+    suite: Suite, policy: HFPolicy, config: RunConfig, progress: Progress
+) -> dict[str, Evaluation]:
     sampling = Sampling(temperature=config.evaluation.temperature, max_tokens=config.rollout.max_tokens)
     splits = [split for split in config.evaluation.splits if split in suite.tasks]
     slots = config.rollout.slots
     return {
-        split: evaluate(suite, policy, split=split, sampling=sampling, seed=config.seed, slots=slots)
+        split: evaluate(
+            suite, policy, split=split, sampling=sampling, seed=config.seed, slots=slots, progress=progress
+        )
         for split in splits
     }
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from siri.counting import counted
 from siri.errors import ConfigError
 from siri.skills import bank_file
 from siri.skills.evidence import SkillRecord
@@ -151,7 +152,7 @@ def to_markdown(record: SkillRecord, name: str, settings: Mapping[str, Any]) -> 
             "kind": record.skill.kind,
             "origin": record.skill.origin,
             "status": record.status.value,
-            "utility": f"{record.utility:+.3f} after {record.uses} groups",
+            "utility": f"{record.utility:+.3f} after {counted(record.uses, 'group')}",
             "siri": row,
         },
     }

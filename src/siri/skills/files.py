@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from siri.counting import counted
 from siri.errors import CheckpointError, ConfigError
 from siri.skills import bank_file
 from siri.skills.agent_skills import find_pages, folder_name, read_page, read_text, to_markdown
@@ -43,10 +44,10 @@ class Imported:
     def __str__(self) -> str:
         """One sentence: the count of both, and the first few that were passed over."""
         if not self.passed_over:
-            return f"read {self.read} skills"
+            return f"read {counted(self.read, 'skill')}"
         shown = "; ".join(text[-90:] for text in self.passed_over[:_SHOWN])
         more = ", …" if len(self.passed_over) > _SHOWN else ""
-        return f"read {self.read} skills, passed over {len(self.passed_over)}: {shown}{more}"
+        return f"read {counted(self.read, 'skill')}, passed over {len(self.passed_over)}: {shown}{more}"
 
 
 def export_skills(bank: SkillBank, target: str | os.PathLike[str], *, form: Format = "json") -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from siri import doors
+from siri.counting import counted
 from siri.errors import ConfigError, MinerFault, PartFault
 from siri.protocols import SkillMiner
 from siri.skills.bank import SkillBank, normalize, skill_id
@@ -82,8 +83,12 @@ def propose(
     judged, remark = _judge(fresh, screen)
     by_text = {_key(skill): verdict for skill, verdict in zip(fresh, judged, strict=True)}
     counts = {"refused": report.rejected, "failed": report.failed}
-    remarks = [f"{word} {dict(count)}" for word, count in counts.items() if count]
-    remarks += [f"{odd} that are no skills"] if odd else []
+    remarks = [
+        f"{word} {', '.join(f'{n} {why}' for why, n in count.items())}"
+        for word, count in counts.items()
+        if count
+    ]
+    remarks += [f"{odd} that {'is no skill' if odd == 1 else 'are no skills'}"] if odd else []
     remarks += [remark] if remark else []
     verdicts = tuple(by_text.get(_key(skill), 0.0) for skill in mined)
     return Proposal(mined, verdicts, len(trajectories), (*remarks, *report.notes))
@@ -121,7 +126,10 @@ def admit(
             vetoed += 1
         else:
             added.append(skill)
-    parts = [f"mined {len(proposal.skills)} skills from {proposal.episodes} episodes, {len(added)} new"]
+    parts = [
+        f"mined {counted(len(proposal.skills), 'skill')} from {counted(proposal.episodes, 'episode')}",
+        f"{len(added)} new",
+    ]
     parts += [f"{vetoed} vetoed"] if vetoed else []
     parts += [f"{unsafe} unsafe"] if unsafe else []
     return tuple(added), ", ".join([*parts, *proposal.remarks])

@@ -8,7 +8,7 @@ policy by a fraction of an optimizer step.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,20 @@ import numpy as np
 from siri.errors import CheckpointError
 from siri.training.rows import Row, Span, TopK
 
-__all__ = ["Replay"]
+__all__ = ["Replay", "Replayed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """Wins of one past iteration that are given again in another."""
+
+    iteration: int
+    """In which they were won."""
+    skills: tuple[str, ...]
+    """Ids of the skills that they were won with."""
+    rows: int
+    tokens: int
+    """That count."""
 
 
 class Replay:
@@ -42,6 +55,18 @@ class Replay:
         """Rows whose every skill is in ``proven``, oldest first."""
         known = frozenset(proven)
         return [row for _, kept in sorted(self._kept.items()) for row in kept if known.issuperset(row.skills)]
+
+    def given(self, proven: Collection[str]) -> tuple[Replayed, ...]:
+        """What ``rows`` returns, counted by iteration and skills."""
+        known, found = frozenset(proven), dict[tuple[int, tuple[str, ...]], list[Row]]()
+        for k, kept in sorted(self._kept.items()):
+            for row in kept:
+                if known.issuperset(row.skills):
+                    found.setdefault((k, row.skills), []).append(row)
+        return tuple(
+            Replayed(k, skills, len(rows), sum(row.tokens for row in rows))
+            for (k, skills), rows in found.items()
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data."""

@@ -94,5 +94,5 @@ def test_a_run_to_the_end(model: str, vllm_url: str, tmp_path: Path, monkeypatch
         assert "skills: 1 active" in shown
     else:
         assert records == ()
-        assert all("0 new, refused {" in event for event in mined)
+        assert all("0 new, refused " in event for event in mined)
         assert "no skills" in shown

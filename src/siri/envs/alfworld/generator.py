@@ -20,6 +20,8 @@ from siri.envs.alfworld.problems import House, render_problem, walkthrough
 from siri.envs.alfworld.rooms import ROOMS
 from siri.envs.alfworld.variants import VARIANTS, Variant, logic
 from siri.errors import ConfigError
+from siri.progress import Silent, during
+from siri.protocols import Progress
 from siri.types import Task
 
 __all__ = ["GENERATOR_VERSION", "generate_games"]
@@ -42,6 +44,7 @@ def generate_games(
     scale: float = 1.0,
     grammar: Variant = "current",
     directory: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> list[Task]:
     """Write ``count`` games and return them as :func:`~siri.envs.alfworld.games.load_tasks` would.
 
@@ -56,6 +59,7 @@ def generate_games(
         grammar: "current" (``move O to R``), or that of data "2.1.2" or "2.1.1" (``put O in/on R``).
         directory: an empty folder, or one that this very call has filled before. None takes a cache folder
             below ``$SIRI_CACHE`` or ``~/.cache/siri``.
+        progress: told of the games that are made, as part ``split``.
 
     Raises:
         ConfigError: an argument is wrong, or ``directory`` holds something else.
@@ -89,7 +93,7 @@ def generate_games(
                 f"got folder {folder} with other or unfinished games, expected an empty one or games of the "
                 "same arguments; fix: choose another 'directory' or delete it"
             )
-        games = _write_all(folder, recipe)
+        games = _write_all(folder, recipe, progress or Silent())
     return [
         Task(game["id"], game["kind"], game["goal"], split, str((folder / game["id"] / FILE_NAME).resolve()))
         for game in games
@@ -139,15 +143,17 @@ def _finished(folder: Path, recipe: Recipe) -> list[dict[str, str]] | None:
     return games if complete else None
 
 
-def _write_all(folder: Path, recipe: Recipe) -> list[dict[str, str]]:
+def _write_all(folder: Path, recipe: Recipe, progress: Progress) -> list[dict[str, str]]:
     games, used = [], set[bytes]()
     try:
-        for index in range(recipe.count):
-            house = draw_house(recipe, index, used)
-            goal = house.goal
-            parent = f"{goal.kind}-{goal.item}-None-{goal.place}-{house.layout.number}"
-            _write_game(folder / parent / house.name, house, recipe.grammar)
-            games.append({"id": f"{parent}/{house.name}", "kind": goal.kind, "goal": goal.text})
+        with during(progress, recipe.split, recipe.count):
+            for index in range(recipe.count):
+                house = draw_house(recipe, index, used)
+                goal = house.goal
+                parent = f"{goal.kind}-{goal.item}-None-{goal.place}-{house.layout.number}"
+                _write_game(folder / parent / house.name, house, recipe.grammar)
+                games.append({"id": f"{parent}/{house.name}", "kind": goal.kind, "goal": goal.text})
+                progress.advance(recipe.split)
         games.sort(key=lambda game: game["id"])
         _write(folder / _MANIFEST, json.dumps({"arguments": recipe.plain(), "games": games}, indent=1))
     except OSError as error:

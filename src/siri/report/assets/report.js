@@ -27,45 +27,88 @@
     })];
   }
 
-  function marked(marks) {
-    return { hooks: { draw: [(u) => {
-      const { ctx, bbox } = u;
-      const scale = devicePixelRatio || 1;
-      ctx.save();
-      ctx.strokeStyle = ctx.fillStyle = colour("--soft");
-      ctx.font = `${11 * scale}px system-ui`;
-      ctx.textAlign = "left"; ctx.setLineDash([3 * scale, 3 * scale]);
-      for (const [x, name] of marks) {
-        const at = Math.round(u.valToPos(x, "x", true));
-        if (at < bbox.left || at > bbox.left + bbox.width) continue;
-        ctx.beginPath(); ctx.moveTo(at, bbox.top); ctx.lineTo(at, bbox.top + bbox.height); ctx.stroke();
-        ctx.fillText(name, at + 4 * scale, bbox.top + 11 * scale);
-      }
-      ctx.restore();
-    }] } };
+  // phases are shaded in turn, their names stand above; whiskers are 95 % intervals
+  function marked(marks, whiskers) {
+    const each = (u, f) => marks.forEach(([x, name], n) => {
+      const { left, width } = u.bbox;
+      const clamp = (v) => Math.max(left, Math.min(left + width, v));
+      const from = clamp(u.valToPos(x, "x", true));
+      const to = n + 1 < marks.length ? clamp(u.valToPos(marks[n + 1][0], "x", true)) : left + width;
+      if (to > from) f(from, to, name, n);
+    });
+    return { hooks: {
+      drawClear: [(u) => {
+        const { ctx, bbox } = u, scale = devicePixelRatio || 1;
+        ctx.save();
+        ctx.font = `${11 * scale}px system-ui`; ctx.textAlign = "left"; ctx.textBaseline = "alphabetic";
+        each(u, (from, to, name, n) => {
+          if (n % 2) { ctx.fillStyle = colour("--shade"); ctx.fillRect(from, bbox.top, to - from, bbox.height); }
+          ctx.fillStyle = colour("--soft");
+          if (ctx.measureText(name).width < to - from) ctx.fillText(name, from + 2 * scale, bbox.top - 6 * scale);
+        });
+        ctx.restore();
+      }],
+      draw: [(u) => {
+        const { ctx } = u, scale = devicePixelRatio || 1;
+        ctx.save();
+        whiskers.forEach(({ line, at }, n) => {
+          if (!u.series[at].show) return;
+          ctx.strokeStyle = colour(NAMES[line.hue % NAMES.length]); ctx.lineWidth = 1.5 * scale;
+          line.x.forEach((x, k) => {
+            // side by side, so that none hides another
+            const px = u.valToPos(x, "x", true) + (n - (whiskers.length - 1) / 2) * Math.min(5, 14 / Math.max(1, whiskers.length - 1)) * scale;
+            const [low, high] = [line.low[k], line.high[k]].map((v) => u.valToPos(v, "y", true));
+            ctx.beginPath(); ctx.moveTo(px, low); ctx.lineTo(px, high);
+            for (const y of [low, high]) { ctx.moveTo(px - 3 * scale, y); ctx.lineTo(px + 3 * scale, y); }
+            ctx.stroke();
+          });
+        });
+        ctx.restore();
+      }],
+    } };
   }
 
-  function draw(target, title, lines, marks, xlabel, height) {
-    const series = [{ label: xlabel }], bands = [];
+  const short = (v) => (Math.abs(v) >= 1e6 ? `${+(v / 1e6).toFixed(1)}M` : Math.abs(v) >= 1e3 ? `${+(v / 1e3).toFixed(1)}k` : v.toLocaleString("en"));
+
+  function draw(target, title, lines, marks, xlabel, height, share) {
+    const series = [{ label: xlabel, value: (_, v) => (v === null || v === undefined ? "" : short(v)) }], bands = [], whiskers = [];
     lines.forEach((line, n) => {
       const name = NAMES[line.hue % NAMES.length];
       const edge = line.edge;
       series.push({
-        label: line.label, stroke: edge ? "transparent" : colour(name), width: edge ? 0 : 2,
+        show: !line.hidden, label: line.label, stroke: edge ? "transparent" : colour(name), width: edge ? 0 : 2,
         dash: DASHES[line.dash % DASHES.length], spanGaps: true,
-        points: { show: !edge && (line.points || line.x.length < 3), size: 7 },
-        value: (_, v) => (v === null || v === undefined ? "–" : Number(v.toPrecision(4)).toString()),
+        points: { show: !edge && (line.points || line.x.length < 3), size: 7, fill: colour("--card") },
+        value: (_, v) => (v === null || v === undefined ? "–" : Number(v.toPrecision(3)).toString()),
       });
-      if (edge === "high") bands.push({ series: [n + 1, n + 2], fill: colour(name) + "2e" });
+      if (edge === "high") bands.push({ series: [n + 1, n + 2], fill: colour(name) + "26" });
+      if (line.low) whiskers.push({ line, at: n + 1 });
     });
-    const axis = { stroke: colour("--text"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") } };
+    const font = "12px system-ui, sans-serif";
+    const axis = { stroke: colour("--soft"), font, grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
+    const rows = aligned(lines);
+    const lasts = () => rows.map((row) => { for (let n = row.length - 1; n >= 0; n--) if (row[n] !== null && row[n] !== undefined) return n; return null; });
+    // away from the pointer, the names say the last values
+    const rest = (u) => { if (u.cursor.left === undefined || u.cursor.left < 0) u.setLegend({ idxs: lasts() }, false); };
+    const range = share ? { range: [0, 1] } : { range: (u, low, high) => {
+      const pad = ((high - low) || Math.abs(high) || 1) * 0.08;
+      return [low >= 0 && low < high / 2 ? 0 : low - pad, high + pad];
+    } };
     const plot = new uPlot({
-      width: Math.max(280, target.clientWidth), height, series, bands,
-      scales: { x: { time: false } }, axes: [{ ...axis }, { ...axis, size: 56 }], plugins: [marked(marks)],
-    }, aligned(lines), target);
+      width: Math.max(280, target.clientWidth), height, series, bands, padding: [marks.length ? 24 : 10, 12, 0, 0],
+      scales: { x: { time: false }, y: range },
+      axes: [{ ...axis, values: (_, ticks) => ticks.map(short), size: 34 }, { ...axis, size: 46 }],
+      cursor: { points: { size: 8 } },
+      plugins: [marked(marks, whiskers), { hooks: { ready: [rest], setCursor: [rest] } }],
+    }, rows, target);
     // edges of bands have no name of their own
     lines.forEach((line, n) => { if (line.edge) plot.root.querySelectorAll(".u-series")[n + 1].style.display = "none"; });
-    plot.root.querySelectorAll(".u-series th").forEach((th) => {
+    plot.root.querySelectorAll(".u-series").forEach((tr, n) => {
+      const marker = tr.querySelector(".u-marker"), line = lines[n - 1];
+      if (!line) { if (marker) marker.style.display = "none"; return; }
+      // a dash is told apart without colour
+      if (marker) marker.style.cssText = `border-top:3px ${["solid", "dashed", "dotted", "dashed", "dotted"][line.dash % 5]} ${colour(NAMES[line.hue % NAMES.length])}`;
+      const th = tr.querySelector("th");
       th.tabIndex = 0; th.setAttribute("role", "button");
       th.addEventListener("keydown", (e) => { if (e.key === "Enter" || e.key === " ") { e.preventDefault(); th.click(); } });
     });
@@ -85,19 +128,21 @@
   function charts() {
     const box = $("charts");
     box.replaceChildren();
-    const place = (title, about, lines) => {
+    const place = (title, about, lines, share) => {
       if (!lines.some((line) => line.y.some((v) => v !== null && v !== undefined))) return;
       const figure = el("div", null, "chart"), target = el("div");
       figure.append(el("h3", title), el("p", about), target);
       box.append(figure);
-      draw(target, title, lines, data.runs[0].marks, "steps", 240);
+      draw(target, title, lines, data.runs[0].marks, "at step", 240, share);
     };
     const stages = [];
     data.runs.forEach((run, r) => Object.entries(run.stages).forEach(([name, entry], n) => {
-      const look = { label: several ? `${run.name}: ${name}` : name, hue: several ? r : n, dash: several ? n : n, points: true };
-      stages.push(...(several ? [{ ...look, x: entry.x, y: entry.y }] : banded(entry, entry.x, look)));
+      const arm = name.endsWith("skill") ? 1 : 0;
+      const look = { label: several ? `${run.name}: ${name}` : name, hue: several ? r : arm, dash: n, points: true };
+      // of several runs, the plain policies first; a click on a name shows the rest
+      stages.push({ ...look, ...entry, hidden: several && arm === 1 });
     }));
-    place("Success in evaluation", several ? "Each split and arm." : "Each split and arm, with 95 % intervals.", stages);
+    place("Success in evaluation", "Each split and arm before training, after each phase, and at the end; whiskers are 95 % intervals.", stages, true);
     for (const chart of data.charts) {
       const lines = [];
       data.runs.forEach((run, r) => chart.series.forEach(([metric, label], n) => {
@@ -107,7 +152,7 @@
         if (chart.smooth && !several) lines.push(...banded(entry, run.x, look));
         else lines.push({ ...look, x: run.x, y: entry.mean || entry.y });
       }));
-      place(chart.title, chart.about, lines);
+      place(chart.title, chart.about, lines, chart.share);
     }
   }
 
@@ -117,7 +162,7 @@
     target.replaceChildren();
     plots = plots.filter(([, box]) => box !== target);
     if (!entry || !entry.x.length) { target.append(el("p", "No group yet.")); return; }
-    draw(target, "Utility", banded(entry, entry.x, { label: "u", hue: 0, dash: 0 }), [], "groups", 180);
+    draw(target, "Utility", banded(entry, entry.x, { label: "u", hue: 0, dash: 0 }), [], "at group", 200, false);
   }
 
   // ---- episodes
@@ -164,7 +209,14 @@
     list.replaceChildren(...shown.slice(0, LIMIT).map((pair) => {
       const item = el("li"), link = el("a");
       link.href = `#${pair.id}`;
-      link.append(pair.goal, el("small", `${several ? data.runs[pair.run].name + ", " : ""}${pair.when}, ${pair.where}; plain ${verdict(pair.arms.plain)}, skill ${verdict(pair.arms.skill)}${isTaught(pair) ? "; distilled" : ""}`));
+      const facts = el("small");
+      for (const name of ["plain", "skill"]) {
+        const e = pair.arms[name];
+        if (e) facts.append(el("span", `${e.success ? "✓" : "✗"} ${name} ${verdict(e)}`, verdict(e)));
+      }
+      facts.append(el("span", `${several ? data.runs[pair.run].name + ", " : ""}${pair.when}, ${pair.where}`));
+      if (isTaught(pair)) facts.append(el("span", "distilled"));
+      link.append(pair.goal, facts);
       item.append(link);
       return item;
     }));
@@ -208,17 +260,39 @@
     return pre;
   }
 
-  function arm(name, episode, block) {
-    const box = el("div", null, "arm"), head = el("h4", `${name} arm: `);
-    head.append(el("span", episode.success ? "won" : "lost", episode.success ? "won" : "lost"));
-    head.append(`, ${episode.stop.replace("_", " ")}, ${episode.turns.length} turns${episode.score === undefined ? "" : `, score ${episode.score}`}`);
+  // what the agent read at its first turn; the plain arm's is the same without the block
+  function prompt(messages, block, name) {
+    const box = el("details", null, "prompt"), pre = el("pre");
+    const shows = name === "skill" && block;
+    box.open = Boolean(shows);
+    box.append(el("summary", `prompt of the first turn${shows ? ", the skill marked" : ""}`));
+    for (const [role, content] of messages) {
+      pre.append(el("span", role, "role"));
+      const at = block ? content.indexOf(block) : -1;
+      if (at < 0) pre.append(content);
+      else { pre.append(content.slice(0, at)); if (shows) { const begin = block.length - block.trimStart().length; pre.append(block.slice(0, begin), el("mark", block.slice(begin))); } pre.append(content.slice(at + block.length)); }
+      pre.append("\n");
+    }
+    box.append(pre);
+    return box;
+  }
+
+  function arm(name, episode, pair) {
+    const box = el("div", null, `arm ${name}`), head = el("h4", `${name} arm: `), turns = episode.turns.length;
+    head.append(el("span", episode.success ? "✓ won" : "✗ lost", episode.success ? "won" : "lost"));
+    head.append(`, ${episode.stop.replace("_", " ")}, ${turns} turn${turns === 1 ? "" : "s"}${episode.score === undefined ? "" : `, score ${episode.score}`}`);
     box.append(head);
-    if (name === "skill" && block) {
-      box.append(el("p", "Its prompts show this block in addition:", "meta"), el("pre", block, "block"));
+    if (pair.prompt && pair.prompt.length) box.append(prompt(pair.prompt, pair.block, name));
+    else if (name === "skill" && pair.block) {
+      box.append(el("p", "Its prompts show this block in addition:", "meta"), el("pre", pair.block.trim(), "block"));
+    }
+    if (name === "skill" && pair.again && pair.again.length) {
+      box.append(el("p", `What was won with ${episode.skills.length > 1 ? "these skills" : "this skill"} in ${pair.when} was distilled again in iteration${pair.again.length > 1 ? "s" : ""} ${pair.again.join(", ")}.`, "meta"));
     }
     episode.turns.forEach((turn, n) => {
       const part = el("div", null, "turn"), facts = [`turn ${n + 1}`];
       if (turn.A !== undefined) facts.push(`advantage ${turn.A >= 0 ? "+" : ""}${turn.A.toFixed(3)}`);
+      if (turn.u !== undefined) facts.push(`uptake ${turn.u >= 0 ? "+" : ""}${turn.u.toFixed(2)} nats a token`);
       if (turn.r) facts.push(`reward ${turn.r}`);
       if (turn.invalid) facts.push("refused by the world");
       if (turn.cut) facts.push("cut off at the token limit");
@@ -237,8 +311,8 @@
 
   function open(pair) {
     const box = $("pair"), grid = el("div", null, "arms");
-    box.replaceChildren(el("h3", pair.goal), el("p", `${data.runs[pair.run].name}: ${pair.when}, ${pair.where}. Task ${pair.task}, ${pair.kind}.`));
-    for (const name of ["plain", "skill"]) if (pair.arms[name]) grid.append(arm(name, pair.arms[name], pair.block));
+    box.replaceChildren(el("h3", pair.goal), el("p", `${several ? data.runs[pair.run].name + ": " : ""}${pair.when}, ${pair.where}; ${pair.kind}; task ${pair.task}`, "soft"));
+    for (const name of ["plain", "skill"]) if (pair.arms[name]) grid.append(arm(name, pair.arms[name], pair));
     box.append(grid);
   }
 
@@ -288,6 +362,40 @@
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   let waiting = 0;
   addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(() => plots.forEach(([plot, box]) => plot.setSize({ width: Math.max(280, box.clientWidth), height: plot.height })), 150); });
+
+  // ---- a run that goes on: look for news, and load the page again with what was chosen
+  const stamp = document.body.dataset.live, follower = $("live"), KEPT = "siri-view";
+  if (stamp) {
+    try {
+      const kept = JSON.parse(sessionStorage.getItem(KEPT) || "null");
+      if (kept) {
+        for (const [name, value] of Object.entries(kept.form)) if (form.elements[name]) form.elements[name].value = value;
+        form.elements.taught.checked = kept.taught;
+        kept.open.forEach((id) => { const details = $(id); if (details) details.open = true; });
+        addEventListener("load", () => scrollTo(0, kept.y));
+        sessionStorage.removeItem(KEPT);
+      }
+    } catch { /* a browser without a session store forgets the filters */ }
+    let following = true;
+    const say = (text) => { follower.textContent = text; };
+    follower.addEventListener("click", () => {
+      following = !following;
+      follower.setAttribute("aria-pressed", String(following));
+      say(following ? "● following" : "○ paused");
+    });
+    setInterval(async () => {
+      if (!following || document.hidden || form.contains(document.activeElement)) return;
+      try {
+        const answer = await fetch("/stamp", { cache: "no-store" });
+        if (!answer.ok) { say("○ cannot read the run"); return; }
+        if ((await answer.text()) === stamp) { say("● following"); return; }
+        const open = [...document.querySelectorAll("details.skill[open]")].map((details) => details.id);
+        const chosen = Object.fromEntries(["run", "when", "kind", "arm", "outcome", "words"].map((name) => [name, form.elements[name].value]));
+        sessionStorage.setItem(KEPT, JSON.stringify({ form: chosen, taught: form.elements.taught.checked, open, y: scrollY }));
+        location.reload();
+      } catch { say("○ server gone"); }
+    }, 2000);
+  }
 
   filter();
   charts();

@@ -1,0 +1,10 @@
+"""Counts in sentences."""
+
+from __future__ import annotations
+
+__all__ = ["counted"]
+
+
+def counted(n: int, one: str, many: str | None = None) -> str:
+    """``1 skill``, ``2 skills``, ``1,000 steps``; ``many`` where the plural is not ``one`` with an s."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
