@@ -14,6 +14,8 @@ from torch import Tensor
 from siri.errors import ConfigError
 from siri.models.loading import load_causal_lm
 from siri.policies import HFPolicy
+from siri.policies.checkpoints import encoder_of
+from siri.runs.planning import shape_of
 from tests.policies._tiny import tiny_model, tiny_tokenizer
 
 NORM = "model.layers.0.input_layernorm.weight"
@@ -55,6 +57,72 @@ def test_weights_that_are_not_there_are_named(
         with pytest.raises(ConfigError, match=said) as error:
             load(folder)
         assert len(str(error.value)) <= 300
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("eval", "MODEL", "--split", "valid_seen"),
+        ("run", "--policy", "MODEL", "--preset", "smoke", "--out", "OUT"),
+        ("sft", "--policy", "MODEL", "--out", "OUT", "--steps", "1"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_commands_refuse_a_model_without_a_tensor(
+    arguments: tuple[str, ...],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from siri import cli
+
+    rewrite(folder, lambda t: without(t, NORM))
+    places = {"MODEL": str(folder), "OUT": str(folder.with_name("out"))}
+    few = ("--set", "env={train_games: 2, valid_games: 2}")
+    words = [places.get(word, word) for word in arguments]
+    monkeypatch.setattr("sys.argv", ["siri", *words, *few])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert ended.value.code == 2
+    assert said.startswith("siri: got model")
+    assert f"1 missing ({NORM})" in said
+    assert "fix: " in said
+    assert len(said.replace(str(folder), "M")) <= 300
+    assert not (folder.with_name("out") / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value"),
+    [
+        ("config.json", "eos_token_id", {"a": 1}),
+        ("config.json", "eos_token_id", -1),
+        ("generation_config.json", "eos_token_id", [[]]),
+        ("config.json", "vocab_size", "many"),
+    ],
+)
+def test_ids_of_other_types_are_one_sentence(folder: Path, file: str, key: str, value: object) -> None:
+    path = folder / file
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {key: value}), encoding="utf-8")
+    for load in (HFPolicy.load, encoder_of, shape_of):
+        said = refusal(load, folder)
+        assert len(said) <= 300
+        assert "fix:" in said
+
+
+def refusal(load: Callable[[str], object], folder: Path) -> str:
+    """What ``load`` says; a value that is of no use to it may pass."""
+    try:
+        load(str(folder))
+    except ConfigError as error:
+        return str(error)
+    return "taken; fix: nothing"
+
+
+def test_an_adapter_that_names_no_base_is_one_sentence(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": null}', encoding="utf-8")
+    with pytest.raises(ConfigError, match="names no base"):
+        HFPolicy.load(folder)
 
 
 def test_a_tied_head_is_not_missing(folder: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,16 @@ import torch
 
 from siri.build import run as compose
 from siri.config import load_config
+from siri.config.presets import preset
+from siri.curriculum import Curriculum, Iteration
 from siri.errors import CheckpointError
 from siri.policies import HFPolicy
 from siri.policies.tiny import base_path
-from siri.runs import checkpoint
+from siri.runs import RunDirectory, checkpoint, execute
+from siri.testing import ScriptedPolicy, scripted_suite
 from tests.limits import file_limit
 from tests.smoke import SMOKE, fresh, record, suite
+from tests.test_doors import reply
 
 SHARD = "shard-00000-of-00001.safetensors"
 FILES = {SHARD, "skills.json", "state.json", "manifest.json"}
@@ -154,3 +159,47 @@ def test_what_a_kill_cut_short_is_no_checkpoint(saved: Path, tmp_path: Path) -> 
     assert checkpoint.saved(tmp_path) == []
     (tmp_path / "000008").mkdir()
     assert checkpoint.saved(tmp_path) == []
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_fault_during_a_save_in_the_background(
+    lost: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was on its way is sealed before the fault is raised; if it cannot be, that is said too."""
+    config = load_config(
+        preset("smoke"),
+        assignments=["rollout.tasks=2", "checkpoint={every: 1, background: true}", "evaluation.splits=[]"],
+    )
+    run = Curriculum(scripted_suite(), ScriptedPolicy(reply), miner=None, learner=None, config=config)
+    directory = RunDirectory(tmp_path / "run")
+    directory.create({"env": "scripted", "policy": "scripted", "miner": "none", "data": None, "config": {}})
+
+    def report(iteration: Iteration, seconds: float) -> None:
+        if iteration.index == 2:
+            if lost:
+                [fresh] = directory.checkpoints.glob(".000003.*.new")
+                time.sleep(0.2)
+                shutil.rmtree(fresh)
+            raise LookupError("gone")
+
+    with pytest.raises(LookupError, match="gone"):
+        execute(run, directory, report=report)
+    assert [path.name for path in checkpoint.saved(directory.checkpoints)] == (
+        ["000001", "000002"] if lost else ["000001", "000002", "000003"]
+    )
+    assert ("while writing" in caplog.text) == lost
+    assert not list(directory.checkpoints.glob(".*.new"))
+
+
+def test_whatever_happens_in_the_thread_of_a_save_is_said_when_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("odd")
+
+    monkeypatch.setattr(checkpoint, "write_shard", breaks)
+    run = fresh(None)
+    saving = checkpoint.Saving(run, tmp_path, background=True)
+    with pytest.raises(CheckpointError, match=r"ZeroDivisionError \(odd\).*resume=True"):
+        saving.finish()
+    assert list(tmp_path.iterdir()) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -134,10 +135,16 @@ def tasks_of(train: Sequence[Task], k: int, *, size: int, seed: int) -> list[Tas
     chosen = []
     for position in range(k * size, (k + 1) * size):
         epoch, place = divmod(position, len(train))
-        order = list(range(len(train)))
-        random.Random(derive_seed("tasks", seed, epoch)).shuffle(order)
-        chosen.append(train[order[place]])
+        chosen.append(train[_order(seed, epoch, len(train))[place]])
     return chosen
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, size: int) -> tuple[int, ...]:
+    """Numbers of tasks in the order of an epoch: drawn once, not for every task."""
+    order = list(range(size))
+    random.Random(derive_seed("tasks", seed, epoch)).shuffle(order)
+    return tuple(order)
 
 
 def group_plan(task: Task, skills: tuple[Skill, ...], seed: int, config: RunConfig) -> GroupPlan:

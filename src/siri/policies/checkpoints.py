@@ -120,14 +120,13 @@ def encoder_of(path: str, arguments: Mapping[str, Any] | None = None) -> Encoder
     base = base_of(path)
     with as_config_errors(base):
         config = AutoConfig.from_pretrained(base).get_text_config()
-        stops = {config.eos_token_id}
+        found = config.eos_token_id
         if (Path(base) / "generation_config.json").is_file():
-            stops = {GenerationConfig.from_pretrained(base).eos_token_id}
-    tokenizer = load_tokenizer(path)
-    found = next(iter(stops))
-    named = found if isinstance(found, list) else [found]
-    ids = {int(i) for i in (*named, tokenizer.eos_token_id) if i is not None}
-    return Encoder(tokenizer, ids, arguments=arguments, embedded=config.vocab_size)
+            found = GenerationConfig.from_pretrained(base).eos_token_id
+        tokenizer = load_tokenizer(path)
+        named = found if isinstance(found, list) else [found]
+        ids = {int(i) for i in (*named, tokenizer.eos_token_id) if i is not None}
+        return Encoder(tokenizer, ids, arguments=arguments, embedded=config.vocab_size)
 
 
 def load_tokenizer(path_or_id: str | os.PathLike[str]) -> Any:

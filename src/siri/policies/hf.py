@@ -15,6 +15,7 @@ import torch
 
 from siri.errors import ConfigError, PolicyFault
 from siri.models.adapters import add_lora, has_adapter, unwrapped
+from siri.models.loading import as_config_errors
 from siri.models.weights import copy_weights
 from siri.policies.checkpoints import load_model, load_tokenizer, located, save_checkpoint
 from siri.policies.encoding import Encoder, Prompt, Transcript
@@ -131,14 +132,17 @@ class HFPolicy:
             ConfigError: it cannot be found, read or served.
         """
         path = located(path_or_id)
-        return cls(
-            load_model(path, dtype=dtype),
-            load_tokenizer(path),
-            slots=slots,
-            max_context=max_context,
-            device=device,
-            chat_template_kwargs=chat_template_kwargs,
-        )
+        model, tokenizer = load_model(path, dtype=dtype), load_tokenizer(path)
+        # ids and sizes of other types show when the parts are put together
+        with as_config_errors(path):
+            return cls(
+                model,
+                tokenizer,
+                slots=slots,
+                max_context=max_context,
+                device=device,
+                chat_template_kwargs=chat_template_kwargs,
+            )
 
     @property
     def encoder(self) -> Encoder:

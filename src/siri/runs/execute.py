@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,6 +15,7 @@ from siri import doors
 from siri.build import shown_skills
 from siri.counting import counted
 from siri.curriculum import Curriculum, Iteration, Phase
+from siri.errors import CheckpointError
 from siri.policies.quiet import quiet_transformers
 from siri.rollout.evaluation import evaluate_arms
 from siri.runs import checkpoint
@@ -27,6 +29,7 @@ from siri.types import Group, Message, Sampling, Skill
 
 __all__ = ["execute", "iterations", "occupied"]
 
+_log = logging.getLogger(__name__)
 _SMOOTHED = 5
 """Iterations over which the score of a checkpoint is averaged."""
 _STAGES = {Phase.WARMUP: "warmup", Phase.MINING: "mining", Phase.INTERNALIZATION: "final"}
@@ -168,35 +171,36 @@ def iterations(
 
     measure()
     began = time.monotonic()
-    for iteration in _profiled(run, directory.path / "trace.json") if profile and first else run:
-        seconds = time.monotonic() - began
-        progress["seconds"] += seconds
-        if first:
-            iteration = _with_time(iteration, keep=keeper.iteration(iteration))
-            directory.append_metrics(iteration, seconds)
-            directory.append_episodes(iteration.mined)
-        plain = iteration.metrics.get("arm/plain/success")
-        progress["recent"] = [*progress["recent"], *([] if plain is None else [plain])][-_SMOOTHED:]
-        if run.state.phase is not iteration.phase:
-            progress["due"] = "final" if run.state.phase is Phase.DONE else _STAGES[iteration.phase]
-        stopping = run.processes.any(interrupted())
-        due = progress["due"] is not None or run.state.index % run.config.checkpoint.every == 0
-        if stopping or due:
-            save()
-        if first:
-            report(iteration, seconds)
-        if stopping:
-            settle()
-            raise KeyboardInterrupt
-        try:
-            yield iteration
-        except GeneratorExit:
-            if not due:
+    with _sealing(saving, alone=run.processes.size == 1):
+        for iteration in _profiled(run, directory.path / "trace.json") if profile and first else run:
+            seconds = time.monotonic() - began
+            progress["seconds"] += seconds
+            if first:
+                iteration = _with_time(iteration, keep=keeper.iteration(iteration))
+                directory.append_metrics(iteration, seconds)
+                directory.append_episodes(iteration.mined)
+            plain = iteration.metrics.get("arm/plain/success")
+            progress["recent"] = [*progress["recent"], *([] if plain is None else [plain])][-_SMOOTHED:]
+            if run.state.phase is not iteration.phase:
+                progress["due"] = "final" if run.state.phase is Phase.DONE else _STAGES[iteration.phase]
+            stopping = run.processes.any(interrupted())
+            due = progress["due"] is not None or run.state.index % run.config.checkpoint.every == 0
+            if stopping or due:
                 save()
-            settle()
-            raise
-        measure()
-        began = time.monotonic()
+            if first:
+                report(iteration, seconds)
+            if stopping:
+                settle()
+                raise KeyboardInterrupt
+            try:
+                yield iteration
+            except GeneratorExit:
+                if not due:
+                    save()
+                settle()
+                raise
+            measure()
+            began = time.monotonic()
     settle()
     if first:
         with quiet_transformers():
@@ -221,6 +225,21 @@ def _where(run: Curriculum, path: Path | None, *, known: int) -> str:
     done, again = run.state.index, max(0, known - run.state.index)
     words = f"resumes after {counted(done, 'iteration')}, in {run.state.phase.value}, from {path.name}"
     return f"{words}; {counted(again, 'later iteration')} will be played again" if again else words
+
+
+@contextmanager
+def _sealing(saving: list[checkpoint.Saving], *, alone: bool) -> Iterator[None]:
+    """When the body fails, the checkpoint that is on its way is sealed first, if no other process has to help."""
+    try:
+        yield
+    except Exception:
+        if alone and saving:
+            try:
+                saving.pop().finish()
+            except CheckpointError as second:
+                # the fault itself is raised
+                _log.warning("%s", second)
+        raise
 
 
 def _with_time(iteration: Iteration, *, keep: float) -> Iteration:

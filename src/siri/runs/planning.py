@@ -92,19 +92,23 @@ def shape_of(policy: str) -> Shape:
     Raises:
         ConfigError: it is neither.
     """
+    from siri.models.loading import as_config_errors
     from siri.policies.checkpoints import base_of, located
 
     policy = str(base_of(located(policy)))
     if (Path(policy) / "config.json").is_file():
         from transformers import AutoConfig
 
-        c: Any = AutoConfig.from_pretrained(policy).get_text_config()
-        # GPT-2 and its like name no width between the layers and no heads of keys
-        inner = getattr(c, "intermediate_size", None) or 4 * c.hidden_size
-        heads = c.num_attention_heads
-        kv_heads = getattr(c, "num_key_value_heads", None) or heads
-        sizes = (c.num_hidden_layers, c.hidden_size, inner, heads, kv_heads, c.vocab_size)
-        return Shape(*sizes, bool(c.tie_word_embeddings))
+        with as_config_errors(policy):
+            c: Any = AutoConfig.from_pretrained(policy).get_text_config()
+            # GPT-2 and its like name no width between the layers and no heads of keys
+            inner = getattr(c, "intermediate_size", None) or 4 * c.hidden_size
+            heads = c.num_attention_heads
+            kv_heads = getattr(c, "num_key_value_heads", None) or heads
+            sizes = (c.num_hidden_layers, c.hidden_size, inner, heads, kv_heads, c.vocab_size)
+            if not all(isinstance(size, int) and 0 < size < 2**40 for size in sizes):
+                raise ValueError(f"layers, widths, heads and words {sizes!r:.60}")
+            return Shape(*sizes, bool(c.tie_word_embeddings))
     for name, shape in SHAPES.items():
         if Path(policy).name.removesuffix("-Instruct") == name:
             return shape

@@ -62,8 +62,12 @@ class Likeness:
         if said is None:
             return
         del self._equal[said][name]
+        if not self._equal[said]:
+            del self._equal[said]
         for word in self._words.pop(name):
             self._holding[word].remove(name)
+            if not self._holding[word]:
+                del self._holding[word]
 
     def equal(self, text: str) -> list[str]:
         """Names of the texts that are equal when normalised."""
