@@ -18,6 +18,7 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from statistics import median
 from types import FrameType
@@ -107,15 +108,23 @@ def _observing_a_family(size: int) -> Callable[[], Any]:
     return observe
 
 
-def _playing_again(size: int) -> Callable[[], Any]:
-    """A game that was played before, of ``size``: copies of one, as files of their own."""
+@cache
+def _files() -> list[Path]:
+    """As many game files as the largest size asks for: fewer than siri keeps in memory."""
     folder = Path(tempfile.mkdtemp(prefix="siri-growth-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     generate_games(1, seed=0, split="train", directory=folder, scale=0.3)
     one = next(folder.rglob("game.tw-pddl"))
-    files = [folder / f"{number}.tw-pddl" for number in range(size)]
+    files = [folder / f"{number}.tw-pddl" for number in range(max(SIZES))]
     for file in files:
         os.link(one, file)
+    return files
+
+
+def _playing_again(size: int) -> Callable[[], Any]:
+    """A game that was played before, of ``size``: copies of one, as files of their own."""
+    files = _files()[:size]
+    for file in files:
         load_game(file)
     draw = random.Random(size)
     return lambda: load_game(draw.choice(files))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siri import build
+from siri import build, doors
 from siri.cli.app import app, console
 from siri.cli.players import Player, player_of
 from siri.cli.skills import chosen_skills, open_bank, run_of
@@ -149,7 +149,7 @@ def _of_file(path: Path) -> Task:
 
 def _world(suite: Suite | None, settings: RunConfig, engine: str) -> Environment:
     if suite is not None and engine == "native":
-        return suite.make_env()
+        return doors.seat_of(suite.make_env)
     from siri.envs.alfworld import ALFWorld
 
     if suite is not None and not isinstance(suite.make_env(), ALFWorld):

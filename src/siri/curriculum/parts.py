@@ -139,7 +139,7 @@ def tasks_of(train: Sequence[Task], k: int, *, size: int, seed: int) -> list[Tas
     return chosen
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _order(seed: int, epoch: int, size: int) -> tuple[int, ...]:
     """Numbers of tasks in the order of an epoch: drawn once, not for every task."""
     order = list(range(size))

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from siri import doors
+from siri import doors
 from siri.errors import ConfigError
 from siri.policies.encoding import Encoder, Transcript
 from siri.protocols import Environment, Expert, Prompter
@@ -153,7 +154,7 @@ class Demonstrator:
         self, task: Task, actions: Sequence[str], rng: random.Random | None
     ) -> tuple[Trajectory, list[bool]] | None:
         """The episode that ``actions`` give, with random turns in between; None when it is not won."""
-        self._env = env = self._env or self.suite.make_env()
+        self._env = env = self._env or doors.seat_of(self.suite.make_env)
         observation, info = env.reset(seed=0, options={"task": task})
         limit, turns, taught = self.suite.max_steps or 10_000, list[Turn](), list[bool]()
         queue = [(action, True) for action in actions]
@@ -182,7 +183,7 @@ class Demonstrator:
         opened = self.encoder.opened
         thought = f"I want to {_general(task.goal)}. Next: {_general(action)}."
         for said in _replies(opened, thought, action):
-            found, well_formed, _ = self.suite.prompter.parse(said)
+            found, well_formed, _ = doors.parsed(self.suite.prompter, said)
             if well_formed and found.strip().lower() == action.strip().lower():
                 return said
         raise ConfigError(
@@ -196,9 +197,8 @@ class Demonstrator:
         old: Transcript | None = None
         turns = []
         for n, (turn, own) in enumerate(zip(episode.turns, taught, strict=True)):
-            shown = prompter.messages(
-                episode.task, episode.turns[:n], turn.observation, turn.admissible, skills
-            )
+            state = (episode.task, episode.turns[:n], turn.observation, turn.admissible)
+            shown = doors.prompted(prompter, *state, skills)
             request = Request(shown, tools=doors.tools_of(prompter))
             [prompt] = self.encoder.encode([request], [old])
             said = turn.text.removeprefix(self.encoder.opened)
