@@ -163,7 +163,21 @@ def damaged(content: bytes, draw: random.Random) -> bytes:
     return content + b"\x00\xff"
 
 
-ODD = (None, True, 0, -1, 2**70, 1e308, "", "x" * 300, "\x1b[31m\u202e", [], {}, [[]], {"a": {"b": 1}})
+ODD: tuple[object, ...] = (
+    None,
+    True,
+    0,
+    -1,
+    2**70,
+    1e308,
+    "",
+    "x" * 300,
+    "\x1b[31m\u202e",
+    [],
+    {},
+    [[]],
+    {"a": {"b": 1}},
+)
 """Values in place of others."""
 
 
