@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from siri.config import parse_config
+import siri
+from siri.config import load_config, parse_config
 from siri.config.presets import PRESETS, preset
 from siri.errors import ConfigError
 
@@ -40,3 +41,22 @@ def test_a_mistyped_preset_is_told_its_neighbour_in_a_short_sentence() -> None:
     with pytest.raises(ConfigError, match="did you mean 'embedded'") as caught:
         preset("embeded", "webshop")
     assert len(str(caught.value)) <= 300
+
+
+@pytest.mark.parametrize(
+    ("changes", "recomputes", "limit"),
+    [
+        ({}, False, None),
+        ({"rollout.dtype": "bfloat16"}, True, 2.0),
+        ({"optimizer.precision": "bfloat16"}, True, 2.0),
+        ({"rollout.dtype": "bfloat16", "optimizer.importance_limit": 5.0}, True, 5.0),
+        ({"optimizer.recompute": True}, True, None),
+    ],
+)
+def test_where_something_rounds_recompute_and_limit_follow(
+    changes: dict[str, object], recomputes: bool, limit: float | None
+) -> None:
+    config = load_config(preset("embedded"), changes=changes)
+    assert config.recomputes is recomputes
+    assert config.importance_limit == limit
+    assert siri.objective(config).importance_limit == limit

@@ -70,6 +70,17 @@ def test_sharding_divides_what_is_trained_and_nothing_else() -> None:
     assert eight.batches["groups a process"] == 2
 
 
+def test_a_small_model_is_estimated_at_what_it_takes() -> None:
+    small = Shape(30, 576, 1536, 9, 3, 49_152, True)
+    changes = ["rollout.tasks=8", "rollout.group_size=4", "env.max_steps=15", "optimizer.kl=0"]
+    found = plan(load_config(preset("embedded"), assignments=changes), small)
+    assert 3 < found.total < 8
+    half = plan(load_config(preset("pretrained"), assignments=changes), small)
+    assert half.memory["weights that play"] == pytest.approx(2 * small.parameters / 2**30)
+    assert half.total < found.total
+    assert plan(preset("pretrained"), small, memory_of_device=2**30).memory["KV cache"] == pytest.approx(0.4)
+
+
 def test_unknown_shapes_are_refused() -> None:
     assert shape_of("Qwen/Qwen2.5-7B-Instruct") == SHAPES["Qwen2.5-7B"]
     with pytest.raises(ConfigError, match="unknown shape"):

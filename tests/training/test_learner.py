@@ -18,13 +18,16 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from siri.algos import (
     ClippedSurrogate,
+    EntropyBonus,
     Internalization,
     KLPenalty,
     Loss,
     SiriObjective,
     TokenBatch,
+    TokenScores,
     needs_reference,
 )
+from siri.algos.silence import needs_advantage
 from siri.errors import CheckpointError, ConfigError
 from siri.models.scoring import logprobs_only, score
 from siri.models.weights import copy_weights
@@ -188,6 +191,23 @@ def test_recomputing_keeps_what_the_engine_reported_for_importance_weights() -> 
         metrics = Learner(make_model(), objective, recompute=True).update(shifted)
         assert metrics["policy/importance_mean"] == pytest.approx(expected, abs=1e-3)
         assert metrics["policy/ratio_mean"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_half_precision_rounds_the_passes_and_leaves_the_weights() -> None:
+    exact, rounded = make_model(), make_model()
+    rows = make_rows(exact)
+    reference = copy.deepcopy(exact)
+    objective = SiriObjective(kl=0.01)
+    one = Learner(exact, objective, lr=1e-2, reference=reference).update(rows)
+    two = Learner(rounded, objective, lr=1e-2, reference=reference, half=True).update(rows)
+    assert {p.dtype for p in rounded.parameters()} == {torch.float32}
+    assert not torch.equal(weights(exact), weights(rounded))
+    assert two["learn/loss"] == pytest.approx(one["learn/loss"], rel=0.1)
+    assert 0 < two["learn/logprob_gap"] < 0.1
+    # the reference rounds as the model does: the same weights are no distance apart
+    assert two["kl/reference"] == pytest.approx(0.0, abs=1e-6)
+    moved = [weights(model) - weights(reference) for model in (exact, rounded)]
+    assert torch.cosine_similarity(*moved, dim=0) > 0.8
 
 
 def test_reference_model_feeds_the_kl_term() -> None:
@@ -384,3 +404,56 @@ def test_the_gap_is_that_of_the_scores() -> None:
         learner = Learner(make_model(), OBJECTIVE, max_tokens_per_micro_batch=width)
         assert learner.gap(rows) == pytest.approx(expected, abs=1e-5)
     assert learner.gap([]) == 0.0
+
+
+def mute(rows: Sequence[Row], numbers: Sequence[int]) -> list[Row]:
+    """The rows, some of them without any advantage."""
+    return [
+        replace(row, spans=tuple(replace(s, advantage=0.0) for s in row.spans)) if n in numbers else row
+        for n, row in enumerate(rows)
+    ]
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("numbers", [(), (0, 3), (0, 1, 2, 3, 4, 5)])
+def test_rows_without_a_signal_cost_no_pass_and_count_in_every_normaliser(
+    numbers: tuple[int, ...], recompute: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(*, skips: bool) -> tuple[list[dict[str, float]], torch.Tensor, int]:
+        passed = 0
+        model = make_model()
+        learner = Learner(model, SiriObjective(kl=0.0, entropy=0.0), lr=1e-3, recompute=recompute)
+        learner._skips = learner._skips and skips
+        forward = learner._scorer.forward
+
+        def counted(batch: TokenBatch, entropy: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
+            nonlocal passed
+            passed += len(batch.input_ids)
+            return forward(batch, entropy)
+
+        monkeypatch.setattr(learner._scorer, "forward", counted)
+        rows = make_rows(make_model())
+        found = [learner.update(part, int_scale=0.0) for part in (rows, mute(rows, numbers))]
+        return found, weights(model), passed
+
+    (_, one), own, few = trained(skips=True)
+    (_, two), whole, all_ = trained(skips=False)
+    assert all_ - few == len(numbers) * (2 if recompute else 1)
+    # AdamW divides by the size of a gradient, so that of a tiny one its rounding shows
+    assert (own - whole).abs().mean() < 1e-6
+    assert one.keys() == two.keys()
+    for name in ("learn/loss", "policy/loss", "learn/grad_norm", "learn/rows", "learn/tokens"):
+        assert one[name] == pytest.approx(two[name], abs=1e-6)
+    assert one["policy/ratio_mean"] == pytest.approx(two["policy/ratio_mean"], abs=0.1)
+    assert one["policy/entropy"] == pytest.approx(two["policy/entropy"], rel=0.5)
+
+
+def test_every_row_has_its_pass_where_divergence_entropy_or_a_strange_loss_may_count_it() -> None:
+    def strange(batch: TokenBatch, scores: TokenScores) -> Loss:
+        return Loss((scores.logprobs * batch.rl_mask).sum(), {})
+
+    silent = SiriObjective(kl=0.0, entropy=0.0)
+    assert needs_advantage(silent)
+    assert needs_advantage(ClippedSurrogate() + 0.0 * EntropyBonus())
+    for loss in (SiriObjective(kl=0.0), SiriObjective(entropy=0.0), strange, silent.terms + strange):
+        assert not needs_advantage(loss)

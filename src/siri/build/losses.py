@@ -46,5 +46,5 @@ def objective(config: RunConfig, name: str | None = None) -> Objective:
         token_clip=i.token_clip,
         ratio=o.ratio,
         aggregation=o.aggregation,
-        importance_limit=o.importance_limit,
+        importance_limit=config.importance_limit,
     )

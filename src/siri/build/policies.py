@@ -40,7 +40,7 @@ def policy(
     Args:
         name: ``"tiny"`` (the embedded policy of ``env``), ``"smollm2"``, a model folder, a GGUF file, or a
             name on the hub.
-        config: of the run: ``rollout.slots``, ``rollout.sleep`` and ``rollout.chat_template_kwargs``.
+        config: of the run; ``slots``, ``dtype``, ``sleep`` and ``chat_template_kwargs`` of ``rollout``.
         env: the benchmark.
         engine: ``"hf"``, ``"vllm"``, or the address of a vLLM server.
         suite: of a world of one's own, in which ``"tiny"`` is made at home (``siri.policies.words``).
@@ -78,7 +78,7 @@ def policy(
                 from siri.policies.vllm_server import VLLMServerPolicy
 
                 return VLLMServerPolicy.load(path, url=engine, **more)
-            loaded = HFPolicy.load(path, **more)
+            loaded = HFPolicy.load(path, plays=config.rollout.dtype, **more)
     except SiriError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,16 +32,16 @@ def dry_run(recipe: Recipe, processes: int) -> None:
         raise MissingExtra("vllm", "vllm")
     embedded = str(base_path(recipe.env if recipe.env in EMBEDDED else "alfworld"))
     shape = shape_of(embedded if policy == "tiny" else policy)
-    found = plan(settings, shape, processes=processes, env=recipe.env)
+    room = _machine_memory()
+    found = plan(settings, shape, processes=processes, env=recipe.env, memory_of_device=room)
     table = Table("memory of a process", "GiB", title=f"{policy}: {found.parameters / 1e9:.3f} B parameters")
     for name, size in found.memory.items():
         table.add_row(name, f"{size:.2f}")
     table.add_row("sum", f"{found.total:.2f}", style="bold")
     console.print(table)
-    room = _machine_memory()
     if room is not None:
-        verdict = "more than" if found.total > room else "within"
-        console.print(f"{found.total:.1f} GiB at most, {verdict} this machine's {room:.1f} GiB")
+        verdict = "more than" if found.total > room / 2**30 else "within"
+        console.print(f"{found.total:.1f} GiB at most, {verdict} this machine's {room / 2**30:.1f} GiB")
     batches = Table("batches", "", title=counted(processes, "process", "processes"))
     for name, count in found.batches.items():
         batches.add_row(name, f"{count:,.0f}")
@@ -86,13 +85,10 @@ def _show_template(policy: str, settings: RunConfig) -> None:
     console.print(table)
 
 
-def _machine_memory() -> float | None:
-    """GiB of the device that would compute: the GPU's, else the machine's; None where nobody says."""
+def _machine_memory() -> int | None:
+    """Bytes of the device that would compute: the GPU's, else the machine's; None where nobody says."""
     import torch
 
-    if torch.cuda.is_available():
-        return float(torch.cuda.get_device_properties(0).total_memory) / 2**30
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    except (AttributeError, OSError, ValueError):
-        return None
+    from siri.models.memory import device_memory
+
+    return device_memory("cuda" if torch.cuda.is_available() else "cpu")

@@ -50,7 +50,7 @@ def run(
         typer.Option(help="Who writes skills: self, openai, file, none (GiGPO), or module:function."),
     ] = "self",
     engine: Annotated[str, typer.Option(help="What samples: hf, vllm, or a vLLM server's address.")] = "hf",
-    preset: Annotated[str, typer.Option(help="embedded, smoke or paper.")] = "embedded",
+    preset: Annotated[str, typer.Option(help="embedded, smoke, pretrained or paper.")] = "embedded",
     config: Annotated[Path | None, typer.Option(help="YAML file over the preset.")] = None,
     set_: Annotated[list[str], typer.Option("--set", help="section.key=value over the file.")] = [],  # noqa: B006
     data: Annotated[

@@ -25,7 +25,9 @@ def sft_(
     policy: Annotated[
         str, typer.Option(help="'smollm2', 'tiny', a model folder, a GGUF file, or a name on the hub.")
     ] = "smollm2",
-    preset: Annotated[str, typer.Option(help="embedded, smoke or paper.")] = "embedded",
+    preset: Annotated[
+        str | None, typer.Option(help="By default pretrained, or embedded for 'tiny' and elsewhere.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file over the preset.")] = None,
     set_: Annotated[list[str], typer.Option("--set", help="section.key=value over the file.")] = [],  # noqa: B006
     data: Annotated[str | None, typer.Option(help="The benchmark's data folder.")] = None,
@@ -33,14 +35,15 @@ def sft_(
         "runs/sft"
     ),
     seed: Annotated[int | None, typer.Option(help="Seed of everything.")] = None,
-    steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 100,
+    steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 300,
     episodes: Annotated[int, typer.Option(help="Demonstrations in a step.")] = 4,
-    lr: Annotated[float, typer.Option(help="Learning rate.")] = 1e-4,
+    lr: Annotated[float, typer.Option(help="Peak learning rate; it falls to 0.")] = 3e-4,
     search: Annotated[float, typer.Option(help="Share of episodes that search.")] = 0.8,
     noise: Annotated[float, typer.Option(help="Chance of a random turn, shown but not taught.")] = 0.05,
     skills: Annotated[float, typer.Option(help="Share of episodes under a skill.")] = 0.2,
     summaries: Annotated[float, typer.Option(help="Share of examples that write a skill.")] = 0.15,
     held_out: Annotated[list[str], typer.Option(help="Kind of which no skill is taught; again.")] = [],  # noqa: B006
+    before: Annotated[int, typer.Option(help="Games of each split that are played before.")] = 32,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the warm start in --out.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No bars, no line a step.")] = False,
 ) -> None:
@@ -51,7 +54,7 @@ def sft_(
     from siri.config import load_config
     from siri.config.presets import preset as named
     from siri.runs.demonstrations import SFTSettings
-    from siri.runs.warm import sft
+    from siri.runs.warm import sft, usual_preset
 
     changes = [*set_, *([] if seed is None else [f"seed={seed}"])]
     settings = SFTSettings(
@@ -63,8 +66,9 @@ def sft_(
         skills=skills,
         summaries=summaries,
         held_out=tuple(held_out),
+        before=before,
     )
-    made = load_config(named(preset, env), file=config, assignments=changes)
+    made = load_config(named(preset or usual_preset(env, policy), env), file=config, assignments=changes)
     use_threads(made.threads, parameters=10**9)
     if resume and not out.is_dir():
         raise ConfigError(f"got --resume and no folder {out}, expected the one to continue; fix: --out")

@@ -77,7 +77,8 @@ class RolloutConfig(Section):
     overflow: Literal["end", "drop_oldest"] = "end"
     """A prompt that does not fit ends its episode as truncated, or loses its oldest turns after the first."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the copy that plays and of the reference model, where ``optimizer.shard`` keeps them apart."""
+    """Of what plays, in training and in evaluation: bfloat16 is a copy that follows the model. Old log-probs
+    are then recomputed, and importance weights limited. With ``optimizer.shard``, of the reference too."""
     processes: bool = False
     """Give each environment a process of its own: for slow ones, and for ones that may hang."""
     timeout: Positive = 120.0

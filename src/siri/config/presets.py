@@ -1,5 +1,5 @@
 """Ready-made configurations: ``embedded`` is what ``siri run`` takes on a laptop, ``smoke`` the same path in
-seconds, ``paper`` the papers' scale.
+seconds, ``pretrained`` for a small language model on CPUs, ``paper`` the papers' scale.
 """
 
 from __future__ import annotations
@@ -57,6 +57,22 @@ _SMOKE: dict[str, Any] = {
     },
     "validation": {"n_eval": 1, "top_k": 1, "activate": -1.0, "retire": -1.0},
     "internalization": {"iterations": 2, "peak": 3.0, "warmup": 1},
+}
+# for a language model of a hundred million weights on CPUs: replies in its own tokens, passes in bfloat16,
+# rows of similar length together, and no second model for a divergence
+_PRETRAINED: dict[str, Any] = {
+    **_EMBEDDED,
+    "rollout": {"tasks": 8, "group_size": 8, "max_tokens": 20, "slots": 64, "dtype": "bfloat16"},
+    "optimizer": {
+        **_OPTIMIZER,
+        "lr": 1e-5,
+        "kl": 0.0,
+        "minibatches": 4,
+        "max_tokens_per_micro_batch": 1024,
+        "precision": "bfloat16",
+    },
+    "internalization": {"iterations": 14, "peak": 1.0, "warmup": 1, "replay": 8},
+    "evaluation": {"temperature": 0.4},
 }
 _SHOP: dict[str, Any] = {
     **_EMBEDDED,
@@ -138,6 +154,7 @@ _WORLDS: dict[str, dict[str, dict[str, Any]]] = {
 PRESETS: Mapping[str, RunConfig] = {
     "embedded": RunConfig.model_validate(_EMBEDDED),
     "smoke": RunConfig.model_validate(_SMOKE),
+    "alfworld-pretrained": RunConfig.model_validate(_PRETRAINED),
     "alfworld-paper": RunConfig.model_validate(_PAPER),
     "webshop-embedded": RunConfig.model_validate(_SHOP),
     "webshop-smoke": RunConfig.model_validate(_SHOP_SMOKE),

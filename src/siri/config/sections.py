@@ -29,6 +29,9 @@ __all__ = [
     "WarmupConfig",
 ]
 
+_LIMIT = 2.0
+"""Largest importance weight where rollouts and training round differently (Yao et al., 2025)."""
+
 
 class RunConfig(Section):
     """A whole run."""
@@ -53,3 +56,17 @@ class RunConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     episodes: EpisodesConfig = EpisodesConfig()
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether old log-probs are the trainer's own; always, where something computes in bfloat16."""
+        return self.optimizer.recompute or self._halved
+
+    @property
+    def importance_limit(self) -> float | None:
+        """The limit of importance weights that is in force."""
+        return self.optimizer.importance_limit or (_LIMIT if self._halved else None)
+
+    @property
+    def _halved(self) -> bool:
+        return "bfloat16" in (self.rollout.dtype, self.optimizer.precision)

@@ -155,7 +155,7 @@ class Hooks:
             teacher, tokens = _teacher(groups, advantages, advised, learner, policy, suite.prompter)
             figures["teacher/tokens"] = float(tokens)
         student: dict[int, tuple[float, ...]] = {}
-        if teacher and config.optimizer.recompute:
+        if teacher and config.recomputes:
             student = _student(groups, advantages, learner)
         experience = experience_of(
             groups,

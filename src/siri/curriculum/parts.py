@@ -13,7 +13,7 @@ import torch
 from siri import doors
 from siri.config import RunConfig, ValidationConfig
 from siri.errors import ConfigError
-from siri.models.weights import frozen
+from siri.models.weights import cast, frozen
 from siri.protocols import Judge, Objective, Progress, TrainablePolicy
 from siri.rollout.episodes import GroupPlan
 from siri.rollout.faults import DropEpisode, FailFast
@@ -89,8 +89,8 @@ def make_learner(
         trained.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if trained is not policy.model:
         dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[r.dtype]
-        policy.model.to(dtype)
-        reference = None if reference is None else reference.to(dtype)
+        cast(policy.model, dtype)
+        reference = None if reference is None else cast(reference, dtype)
     learner = Learner(
         trained,
         term,
@@ -102,7 +102,8 @@ def make_learner(
         epochs=o.epochs,
         max_tokens_per_micro_batch=o.max_tokens_per_micro_batch,
         reference=reference,
-        recompute=o.recompute,
+        recompute=config.recomputes,
+        half=o.precision == "bfloat16",
         shard=o.shard,
         taught=taught,
         top_k=top_k,

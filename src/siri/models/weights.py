@@ -9,7 +9,7 @@ from torch import nn
 
 from siri.protocols import WeightSource
 
-__all__ = ["copy_weights", "frozen"]
+__all__ = ["cast", "copy_weights", "frozen"]
 
 
 def copy_weights(source: WeightSource, model: nn.Module) -> None:
@@ -27,3 +27,13 @@ def copy_weights(source: WeightSource, model: nn.Module) -> None:
 def frozen(model: nn.Module) -> nn.Module:
     """A copy in evaluation mode, without gradients: the model as it is now."""
     return copy.deepcopy(model).eval().requires_grad_(False)
+
+
+def cast(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Give the parameters of ``model`` another dtype, in place.
+
+    Its buffers stay: angles of rotary positions are useless with the eight bits of a bfloat16.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model

@@ -27,7 +27,8 @@ _CHUNK = 256
 class _Address:
     """Where the current forward pass reads and writes; shared by all layers."""
 
-    slots: int
+    slots: int = 0
+    """Slots that have memory."""
     capacity: int = 0
     rows: slice | Tensor | None = None
     """The slots of the batch's rows, [B]."""
@@ -54,13 +55,15 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         at = self._address
         new = like.new_zeros(at.slots, like.shape[1], at.capacity, like.shape[3])
         if old is not None:
-            new[:, :, : old.shape[2]] = old
+            kept = old[: at.slots]
+            new[: kept.shape[0], :, : kept.shape[2]] = kept
         return new
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Write the new keys and values, [B, heads, q, d]; return all visible ones, [B, heads, kv, d]."""
         keys, values = self.keys, self.values
-        if keys is None or values is None or keys.shape[2] != self._address.capacity:
+        size = self._address.slots, self._address.capacity
+        if keys is None or values is None or (keys.shape[0], keys.shape[2]) != size:
             keys, values = self._grown(keys, key_states), self._grown(values, value_states)
             self.keys, self.values, self.is_initialized = keys, values, True
         return self._put(keys, key_states), self._put(values, value_states)
@@ -88,11 +91,35 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
 
 class SlotCache(Cache):
-    """A KV cache with ``slots`` rows of their own length each. Call ``address`` before a pass."""
+    """A KV cache of rows of their own length each. Call ``reserve``, then ``address`` before a pass."""
 
-    def __init__(self, layers: int, slots: int) -> None:
-        self._address = _Address(slots)
+    def __init__(self, layers: int) -> None:
+        self._address = _Address()
         super().__init__(layers=[_SlotLayer(self._address) for _ in range(layers)])
+
+    def reserve(self, slots: int) -> None:
+        """Have memory for so many slots from the next pass on; what there was in the first ones stays."""
+        self._address.slots = slots
+
+    @property
+    def reserved(self) -> int:
+        """Slots that have memory."""
+        return self._address.slots
+
+    @staticmethod
+    def rounded(tokens: int) -> int:
+        """Tokens that a slot has room for when it holds so many."""
+        return -(-tokens // _CHUNK) * _CHUNK
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of the keys and values of one token; 0 before the first pass."""
+        total = 0
+        for layer in self.layers:
+            for store in (getattr(layer, "keys", None), getattr(layer, "values", None)):
+                if store is not None:
+                    total += store.shape[1] * store.shape[3] * store.element_size()
+        return total
 
     def copy(self, source: int, targets: Sequence[int], length: int) -> None:
         """Give ``targets`` the first ``length`` keys and values of the slot ``source``."""
@@ -116,7 +143,7 @@ class SlotCache(Cache):
         """
         at = self._address
         if visible > at.capacity:
-            at.capacity = -(-visible // _CHUNK) * _CHUNK
+            at.capacity = self.rounded(visible)
         first, count = int(slots[0]), len(slots)
         contiguous = int(slots[-1]) - first + 1 == count
         positions = (starts[:, None] + torch.arange(queries)).to(device)

@@ -14,6 +14,7 @@ from siri.errors import ConfigError
 from siri.models.adapters import has_adapter, load_adapter, require_peft, save_adapter
 from siri.models.loading import as_config_errors, load_causal_lm
 from siri.policies.encoding import Encoder
+from siri.policies.hub import on_hand
 from siri.policies.pretrained import NAMED, from_gguf, gguf_in, packaged
 from siri.policies.serving import encoder_decoder
 
@@ -101,11 +102,12 @@ def load_model(path: str, *, dtype: str = "float32") -> Any:
     from transformers import AutoConfig
 
     base = base_of(path)
+    found = on_hand(os.fspath(base))
     with as_config_errors(base):
-        config = AutoConfig.from_pretrained(base)
+        config = AutoConfig.from_pretrained(found)
     if getattr(config, "is_encoder_decoder", False):
         raise ConfigError(encoder_decoder(config))
-    model = load_causal_lm(base, dtype=dtype)
+    model = load_causal_lm(found, dtype=dtype)
     return model if base is path else load_adapter(model, Path(path))
 
 

@@ -19,6 +19,8 @@ from siri.models.loading import as_config_errors
 from siri.models.weights import copy_weights
 from siri.policies.checkpoints import load_model, load_tokenizer, located, save_checkpoint
 from siri.policies.encoding import Encoder, Prompt, Transcript
+from siri.policies.hub import on_hand
+from siri.policies.player import Player
 from siri.policies.serving import embedded, evaluating, slot_context, stop_ids, unserved, usable_context
 from siri.policies.slot_check import slot_fault
 from siri.policies.slots import Held, SlotRow, Slots
@@ -75,6 +77,8 @@ class HFPolicy:
         max_context: longest prompt plus completion, in tokens; by default what the model was made for.
         device: where to move the model; by default it stays where it is.
         chat_template_kwargs: variables of the chat template, such as ``enable_thinking``.
+        plays: dtype of a copy that plays in place of the model, such as ``"bfloat16"``; it follows the model
+            whenever ``reset_cache`` or ``sync`` says that the weights changed. None: the model plays itself.
 
     Raises:
         ConfigError: a chat template or vocabulary that cannot be served; the sentence says why.
@@ -91,6 +95,7 @@ class HFPolicy:
         max_context: int | None = None,
         device: str | torch.device | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
+        plays: str | None = None,
     ) -> None:
         if slots < 1:
             raise ConfigError(f"got slots={slots}, expected at least 1; fix: raise it")
@@ -110,6 +115,9 @@ class HFPolicy:
             embedded=embedded(model),
         )
         self._tried = False
+        self._bounded = False
+        self.plays = plays
+        self._player = Player(plays)
         self._slots = Slots(self.model, slots, self.max_context)
         self.reset_cache()
         if reason is not None:
@@ -125,13 +133,14 @@ class HFPolicy:
         slots: int = 128,
         max_context: int | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
+        plays: str | None = None,
     ) -> Self:
         """Load a transformers checkpoint, a GGUF file or an adapter of PEFT: a path, or a name on the Hub.
 
         Raises:
             ConfigError: it cannot be found, read or served.
         """
-        path = located(path_or_id)
+        path = on_hand(located(path_or_id))
         model, tokenizer = load_model(path, dtype=dtype), load_tokenizer(path)
         # ids and sizes of other types show when the parts are put together
         with as_config_errors(path):
@@ -142,6 +151,7 @@ class HFPolicy:
                 max_context=max_context,
                 device=device,
                 chat_template_kwargs=chat_template_kwargs,
+                plays=plays,
             )
 
     @property
@@ -165,7 +175,8 @@ class HFPolicy:
         name = self.model.name_or_path or type(self.model).__name__
         return (
             f"HFPolicy({name!r}, slots={self.slots}, max_context={self.max_context}, "
-            f"dtype={str(self.model.dtype).removeprefix('torch.')}, device={str(self.model.device)!r})"
+            f"dtype={str(self._player.dtype or self.model.dtype).removeprefix('torch.')}, "
+            f"device={str(self.model.device)!r})"
         )
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -189,7 +200,8 @@ class HFPolicy:
             parameter.grad = None
         other = HFPolicy.__new__(HFPolicy)
         slots = Slots(model, self.slots, self.max_context)
-        other.__dict__.update(self.__dict__, model=model, _slots=slots)
+        player = Player(self.plays)
+        other.__dict__.update(self.__dict__, model=model, _slots=slots, _player=player)
         other.reset_cache()
         return other
 
@@ -208,6 +220,7 @@ class HFPolicy:
                 )
             return False
         add_lora(self.model, rank=lora.rank, alpha=lora.alpha, targets=lora.targets, seed=seed)
+        self._player.rebuilt()
         self.reset_cache()
         return True
 
@@ -231,6 +244,7 @@ class HFPolicy:
 
     def reset_cache(self) -> None:
         """Forget every session; must be called when the weights changed."""
+        self._player.changed()
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._slots.reset()
 
@@ -253,6 +267,7 @@ class HFPolicy:
         if sampling.max_tokens < 1:
             raise ConfigError(f"got max_tokens={sampling.max_tokens}, expected at least 1; fix: raise it")
         done: list[Completion] = []
+        self._slots.model = self._player.of(self.model)
         with evaluating(self.model), torch.inference_mode():
             if not self._tried:
                 self._try()
@@ -305,27 +320,46 @@ class HFPolicy:
             for row in long:
                 self._slots.release(row.session.held)
             tokens, logprobs = generate_plain(
-                self.model,
+                self._slots.model,
                 [row.prompt.ids for row in long],
                 seeds=[row.request.seed for row in long],
                 sampling=sampling,
                 stop_ids=self._encoder.stop_ids,
             )
-        if short:
+        most = self._fitting(short, sampling.max_tokens)
+        order: list[_Row] = []
+        for start in range(0, len(short), most):
+            part = short[start : start + most]
             placed = {
                 id(row): SlotRow(row.prompt.ids, row.request.seed, row.session.held, row.prompt.continued)
-                for row in short
+                for row in part
             }
             self._slots.place(list(placed.values()), [s.held for s in self._sessions.values()])
-            short.sort(key=lambda row: placed[id(row)].slot)
+            part.sort(key=lambda row: placed[id(row)].slot)
             try:
-                more = self._slots.sample([placed[id(r)] for r in short], sampling, self._encoder.stop_ids)
+                more = self._slots.sample([placed[id(r)] for r in part], sampling, self._encoder.stop_ids)
             finally:
-                for row in short:
+                for row in part:
                     if row.request.session is None:
                         self._slots.release(row.session.held)
+            order += part
             tokens, logprobs = tokens + more[0], logprobs + more[1]
-        return long + short, (tokens, logprobs)
+        return long + order, (tokens, logprobs)
+
+    def _fitting(self, rows: Sequence[_Row], reply: int) -> int:
+        """How many of ``rows`` are served at once: as many as the memory has room for."""
+        longest = max((len(row.prompt.ids) + reply for row in rows), default=0)
+        fitting = self._slots.fit(longest, [session.held for session in self._sessions.values()])
+        if fitting < self.slots and not self._bounded:
+            self._bounded = True
+            _log.warning(
+                "memory has room for %d of %d slots with prompts of %d tokens; the others wait, which costs "
+                "time; rollout.slots says how many there are",
+                fitting,
+                self.slots,
+                longest,
+            )
+        return fitting
 
     def _fall_back(self, reason: str) -> None:
         self.fallback = reason
@@ -343,7 +377,7 @@ class HFPolicy:
     def _try(self) -> None:
         """Give up the slots where they compute something else than the model does."""
         self._tried = True
-        fault = slot_fault(self.model, self._slots.forward, rows=min(self.slots, 2))
+        fault = slot_fault(self._slots.model, self._slots.forward, rows=min(self.slots, 2))
         self.reset_cache()
         if fault is not None:
             self._give_up(fault)

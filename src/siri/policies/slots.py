@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from siri.models.memory import KEYS_AND_VALUES, device_memory
 from siri.policies.cache import SlotCache
 from siri.policies.prefixes import common_starts, same_prompts
 from siri.policies.sampling import sample, uniforms
@@ -23,6 +24,8 @@ _Ints = NDArray[np.int64]
 
 _KEEP = 0.6
 """Finished rows are computed (and ignored) as long as at least this share of the batch is active."""
+_FEW = 8
+"""Slots that have memory from the start."""
 _MASK_CELLS = 1 << 25
 """Largest attention mask of one prefill pass, in elements; larger batches are split."""
 
@@ -54,20 +57,42 @@ class Slots:
 
     Args:
         model: a causal LM that takes a mask, positions and a cache.
-        count: slots.
+        count: most slots; they take memory when they are used.
         max_context: longest prompt plus completion, in tokens.
+        room: bytes that keys and values may take; None is a share of what the device has.
     """
 
-    def __init__(self, model: Any, count: int, max_context: int) -> None:
-        self.model, self.count, self.max_context = model, count, max_context
+    def __init__(self, model: Any, count: int, max_context: int, *, room: int | None = None) -> None:
+        self.model, self.most, self.max_context, self.room = model, count, max_context, room
         self._split_head: bool | None = None
+        self._token_bytes = 0
+        self.cache = SlotCache(0)
         self.reset()
 
     def reset(self) -> None:
         """Forget all keys and values."""
+        self._token_bytes = self._token_bytes or self.cache.token_bytes
+        self.count = self.most
         self.free = list(range(self.count))
         layers = getattr(self.model.config.get_text_config(), "num_hidden_layers", 0)
-        self.cache = SlotCache(layers, self.count)
+        self.cache = SlotCache(layers)
+
+    def fit(self, longest: int, held: Iterable[Held]) -> int:
+        """How many rows of at most ``longest`` tokens, replies included, the memory has room for at once.
+
+        Where that is less than the slots, the others are given up until ``reset``, by whomever holds them.
+        """
+        if self.room is None:
+            self.room = int(KEYS_AND_VALUES * (device_memory(self.model.device) or 2**62))
+        row = self._token_bytes * self.cache.rounded(longest)
+        fitting = max(1, self.room // row) if row else self.count
+        if fitting < self.count:
+            for each in held:
+                if each.slot is not None and each.slot >= fitting:
+                    each.slot, each.cached = None, None
+            self.count, self.free = fitting, [slot for slot in self.free if slot < fitting]
+            self.cache.reserve(min(self.cache.reserved, fitting))
+        return self.count
 
     def place(self, rows: Sequence[SlotRow], others: Iterable[Held]) -> None:
         """Give every row a slot and find how much of its prompt the slot already holds.
@@ -113,6 +138,7 @@ class Slots:
         active = np.ones(count, dtype=bool)
         work = np.arange(count)
         starts = np.array([len(row.ids) for row in rows])
+        self._reserve(int(slots.max()) + 1)
         logits = self._prefill(rows)
         for step in range(longest):
             ids, scores = sample(
@@ -134,6 +160,11 @@ class Slots:
             [tuple(t[:n].tolist()) for t, n in zip(tokens, lengths, strict=True)],
             [tuple(p[:n].tolist()) for p, n in zip(logprobs, lengths, strict=True)],
         )
+
+    def _reserve(self, needed: int) -> None:
+        """Memory for the slots in use, in strides, so that it is seldom moved."""
+        if needed > self.cache.reserved:
+            self.cache.reserve(min(self.count, max(needed, 2 * self.cache.reserved, _FEW)))
 
     def _prefill(self, rows: Sequence[SlotRow]) -> Tensor:
         """Compute the new part of every prompt, what rows share but once; logits at its end, [B, V]."""
@@ -174,6 +205,7 @@ class Slots:
         """Logits [B, V] at query ``last`` of each row (0 by default), for ids [B, q]."""
         device, dtype = self.model.device, self.model.dtype
         queries = ids.shape[1]
+        self._reserve(int(slots.max()) + 1)
         visible = -(-(int(starts.max()) + queries) // 8) * 8
         where = torch.from_numpy(slots), torch.from_numpy(starts)
         positions = self.cache.address(*where, queries, visible, device)

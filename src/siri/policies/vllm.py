@@ -19,6 +19,7 @@ import torch
 from siri.errors import MissingExtra, PolicyFault
 from siri.policies.checkpoints import load_model, load_tokenizer, located
 from siri.policies.engine import NO_SLEEP, EnginePolicy, Sampled, named_weights
+from siri.policies.hub import on_hand
 from siri.policies.widening import WideHeads, head_size
 from siri.types import Sampling
 
@@ -116,7 +117,7 @@ class VLLMPolicy(EnginePolicy):
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> VLLMPolicy:
         """Load a transformers checkpoint twice: as the model to train, and into the engine."""
-        path = located(path)
+        path = on_hand(located(path))
         model, tokenizer = load_model(path, dtype=dtype), load_tokenizer(path)
         return cls(
             model,

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from siri.errors import ConfigError, MissingExtra, PolicyFault
 from siri.policies.checkpoints import load_model, load_tokenizer, located
 from siri.policies.engine import NO_SLEEP, EnginePolicy, Sampled, named_weights
+from siri.policies.hub import on_hand
 from siri.types import Sampling
 
 __all__ = ["VLLMServerPolicy"]
@@ -107,7 +108,7 @@ class VLLMServerPolicy(EnginePolicy):
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> VLLMServerPolicy:
         """Load a transformers checkpoint as the model to train, for a server that serves its architecture."""
-        path = located(path)
+        path = on_hand(located(path))
         model, tokenizer = load_model(path, dtype=dtype), load_tokenizer(path)
         return cls(
             model,

@@ -90,7 +90,7 @@ def teach_words(policy: HFPolicy, words: Iterable[str]) -> HFPolicy:
             noise = torch.randn(table.shape[1], generator=generator)
             base = table[like].mean(0) if like else rows.mean(0)
             table[tokenizer.convert_tokens_to_ids(word)] = base + 0.1 * rows.std(0) * noise
-    return HFPolicy(policy.model, tokenizer, slots=policy.slots)
+    return HFPolicy(policy.model, tokenizer, slots=policy.slots, plays=policy.plays)
 
 
 def _alike(word: str, other: str) -> bool:

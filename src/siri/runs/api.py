@@ -55,7 +55,7 @@ def train(
         policy: what is trained: a policy, ``"tiny"`` (the embedded one), a model folder or a name on the hub.
         miner: who writes skills: a miner, ``"self"``, ``"none"`` or None (GiGPO alone), or a plug-in's name.
         out: the run directory; a new one unless ``resume``.
-        preset: settings to begin with: embedded, smoke or paper.
+        preset: settings to begin with: embedded, smoke, pretrained or paper.
         config: changes of the preset by section (``{"rollout": {"tasks": 4}}``) or by dotted name
             (``{"rollout.tasks": 4}``); or a whole configuration, which takes the preset's place.
         validator: who proves skills; None is ``config.validation.rule``.

@@ -41,12 +41,14 @@ class SFTSettings:
         ConfigError: a value is out of range.
     """
 
-    steps: int = 100
+    steps: int = 300
     """Optimizer steps."""
     episodes: int = 4
     """Examples in a step."""
-    lr: float = 1e-4
-    """Learning rate of AdamW; full weights want less than an adapter."""
+    lr: float = 3e-4
+    """Peak learning rate of AdamW: reached after ``warmup``, then falling to 0 along a line."""
+    warmup: float = 0.05
+    """Share of the steps in which the learning rate rises."""
     search: float = 0.8
     """Share of episodes in which the expert searches, where it can."""
     noise: float = 0.05
@@ -59,18 +61,29 @@ class SFTSettings:
     """Kinds of task of which no skill is shown or written."""
     every: int = 20
     """Steps between two checkpoints."""
+    before: int = 32
+    """Games of each split that are played before anything is learnt; 0 plays none."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "episodes", "every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"got {name}={getattr(self, name)}, expected at least 1; fix: raise it")
-        for name in ("search", "noise", "skills", "summaries"):
+        if self.before < 0:
+            raise ConfigError(f"got before={self.before}, expected 0 or more; fix: before=0 plays none")
+        for name in ("search", "noise", "skills", "summaries", "warmup"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(
                     f"got {name}={getattr(self, name)}, expected a share in [0, 1]; fix: {name}"
                 )
         if not self.lr > 0:
             raise ConfigError(f"got lr={self.lr}, expected a positive number; fix: raise it")
+
+    def lr_at(self, step: int) -> float:
+        """Learning rate of the step number ``step``, counted from 0: never 0, so that every step counts."""
+        rising = self.warmup * self.steps
+        if step < rising:
+            return self.lr * min(1.0, (step + 1) / rising)
+        return self.lr * (self.steps - step) / (self.steps - rising)
 
 
 class Demonstrator:
@@ -114,17 +127,29 @@ class Demonstrator:
 
     def example(self, number: int) -> list[Row]:
         """Example ``number``: one episode, or one skill."""
-        rng = random.Random(derive_seed("sft", self.seed, number))
-        episode, taught = self._episode(rng, number)
-        kind, open_ = episode.task.kind, episode.task.kind not in self.settings.held_out
-        draw = rng.random()
-        if open_ and draw < self.settings.summaries:
+        what, episode, taught = self._drawn(number)
+        if what == "writes":
             return [self._summary(episode)]
         skills: tuple[Skill, ...] = ()
-        if open_ and rng.random() < self.settings.skills:
+        if what == "shows":
             condition, strategy = lesson_of(episode)
-            skills = (Skill("sft", kind, condition, strategy, "human", 0),)
+            skills = (Skill("sft", episode.task.kind, condition, strategy, "human", 0),)
         return self._encoded(episode, taught, skills)
+
+    def lesson(self, number: int) -> tuple[str, str, str] | None:
+        """(kind, condition, strategy) of the skill that example ``number`` shows or writes; None without."""
+        what, episode, _ = self._drawn(number)
+        return None if what == "plain" else (episode.task.kind, *lesson_of(episode))
+
+    def _drawn(self, number: int) -> tuple[str, Trajectory, list[bool]]:
+        """What example ``number`` does with a skill (``"writes"``, ``"shows"`` or ``"plain"``), and its episode."""
+        rng = random.Random(derive_seed("sft", self.seed, number))
+        episode, taught = self._episode(rng, number)
+        if episode.task.kind in self.settings.held_out:
+            return "plain", episode, taught
+        if rng.random() < self.settings.summaries:
+            return "writes", episode, taught
+        return "shows" if rng.random() < self.settings.skills else "plain", episode, taught
 
     def longest_reply(self, rows: Sequence[Row]) -> int:
         """Tokens of the longest completion that ``rows`` teach."""

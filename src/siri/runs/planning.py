@@ -10,6 +10,7 @@ from typing import Any
 
 from siri.config import RunConfig
 from siri.errors import ConfigError
+from siri.models.memory import KEYS_AND_VALUES
 from siri.models.scoring import CHUNK
 
 __all__ = ["SHAPES", "Plan", "Shape", "plan", "shape_of"]
@@ -18,6 +19,8 @@ _FLOAT = 4
 """Bytes of a weight: training keeps float32, whatever the forward pass computes in."""
 _PROMPT = {"alfworld": 2304, "webshop": 4288}
 """Longest prompts, skill block included (docs/explanation/method.md)."""
+_TURN = 40
+"""Tokens that an observation adds to a transcript, and what stands before the first one eight times over."""
 _GIB = 2**30
 
 
@@ -94,6 +97,7 @@ def shape_of(policy: str) -> Shape:
     """
     from siri.models.loading import as_config_errors
     from siri.policies.checkpoints import base_of, located
+    from siri.policies.hub import refuse_word
 
     policy = str(base_of(located(policy)))
     if (Path(policy) / "config.json").is_file():
@@ -112,24 +116,38 @@ def shape_of(policy: str) -> Shape:
     for name, shape in SHAPES.items():
         if Path(policy).name.removesuffix("-Instruct") == name:
             return shape
+    refuse_word(policy)
     raise ConfigError(
         f"got policy {policy!r} of unknown shape, expected a model folder or one of {sorted(SHAPES)}; "
         "fix: policy=FOLDER"
     )
 
 
-def plan(config: RunConfig, shape: Shape, *, processes: int = 1, env: str = "alfworld") -> Plan:
-    """Estimate what each of ``processes`` needs; docs/how-to/scaling.md has the arithmetic."""
+def plan(
+    config: RunConfig,
+    shape: Shape,
+    *,
+    processes: int = 1,
+    env: str = "alfworld",
+    memory_of_device: int | None = None,
+) -> Plan:
+    """Estimate what each of ``processes`` needs; docs/how-to/scaling.md has the arithmetic.
+
+    ``memory_of_device``, in bytes, limits what keys and values take.
+    """
     r, o, size = config.rollout, config.optimizer, shape.parameters
     rank = config.lora.rank
     trained = shape.adapter(rank, config.lora.targets) if rank else size
     spread = processes if o.shard else 1
     apart = o.shard and processes > 1
-    width = 2 if r.dtype == "bfloat16" else _FLOAT
+    half = r.dtype == "bfloat16"
+    width = 2 if half else _FLOAT
     context = _PROMPT.get(env, 4096) + r.max_tokens
+    if config.env.style == "transcript":
+        context = min(context, (8 + config.env.max_steps) * _TURN + config.env.max_steps * r.max_tokens)
     groups = math.ceil(r.tasks / processes)
     slots = min(r.slots, groups * r.group_size)
-    tokens = max(o.max_tokens_per_micro_batch, context)
+    tokens = max(context, min(o.max_tokens_per_micro_batch, _rows(config, groups) * context))
     kept = shape.layers * shape.activations
     if o.gradient_checkpointing:
         kept = shape.layers * shape.hidden + shape.activations
@@ -138,12 +156,14 @@ def plan(config: RunConfig, shape: Shape, *, processes: int = 1, env: str = "alf
         "adapter": trained * _FLOAT / spread if rank else 0,
         "gradients": trained * _FLOAT / spread,
         "optimizer": 2 * trained * _FLOAT / spread,
-        "weights that play": size * width if apart else 0,
+        "weights that play": size * width if apart or half else 0,
         "reference": size * (width if apart else _FLOAT) if o.kl and not rank else 0,
-        "activations": tokens * kept * _FLOAT,
+        "activations": tokens * kept * (2 if o.precision == "bfloat16" else _FLOAT),
         "logits": 5 * CHUNK * 4,
-        "KV cache": slots * context * shape.layers * 2 * shape.kv * (width if apart else _FLOAT),
+        "KV cache": slots * context * shape.layers * 2 * shape.kv * width,
     }
+    if memory_of_device is not None:
+        memory["KV cache"] = min(memory["KV cache"], KEYS_AND_VALUES * memory_of_device)
     batches = {
         "episodes an iteration": r.tasks * r.group_size,
         "groups a process": groups,
@@ -168,3 +188,11 @@ def _steps(config: RunConfig) -> int:
     if o.batch_turns is None:
         return o.minibatches
     return math.ceil(r.tasks * r.group_size * config.env.max_steps / o.batch_turns)
+
+
+def _rows(config: RunConfig, groups: int) -> int:
+    """Rows of an optimizer step in a process: episodes of a transcript, turns of any other style."""
+    r, o = config.rollout, config.optimizer
+    rows = groups * r.group_size * (1 if config.env.style == "transcript" else config.env.max_steps)
+    steps = o.minibatches if o.batch_turns is None else _steps(config)
+    return math.ceil(rows / steps)

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from siri import build
 from siri.algos import CrossEntropy
 from siri.config import RunConfig, load_config, parse_config
+from siri.config.presets import PRESETS
 from siri.config.presets import preset as named
 from siri.counting import counted
 from siri.errors import CheckpointError, ConfigError, SiriError
@@ -31,7 +32,7 @@ from siri.training.learner import Learner
 from siri.training.shards import Shards, snapshot, write_shard
 from siri.types import Sampling
 
-__all__ = ["Warm", "sft"]
+__all__ = ["Warm", "sft", "usual_preset"]
 
 _KEPT = "sft.json"
 
@@ -54,7 +55,7 @@ def sft(
     *,
     policy: str = "tiny",
     out: str | os.PathLike[str],
-    preset: str = "embedded",
+    preset: str | None = None,
     config: RunConfig | Mapping[str, Any] | None = None,
     settings: SFTSettings | None = None,
     data: str | Path | None = None,
@@ -73,7 +74,7 @@ def sft(
         suite: the benchmark, with an expert.
         policy: ``"tiny"``, ``"smollm2"``, a model folder, a GGUF file, or a name on the hub.
         out: a new folder, unless ``resume``; the model is written to ``out/model``.
-        preset: settings to begin with: embedded, smoke or paper.
+        preset: settings to begin with; None is ``usual_preset``.
         config: changes of the preset, or a whole configuration.
         settings: how much is taught, and of what.
         data: the benchmark's data folder; without it, tasks are generated.
@@ -92,7 +93,8 @@ def sft(
         made, settings, policy, data = kept.config, kept.settings, kept.policy, kept.data
         suite = kept.suite if isinstance(suite, str) else suite
     else:
-        base = named(preset, suite if isinstance(suite, str) else "alfworld")
+        benchmark = suite if isinstance(suite, str) else "alfworld"
+        base = named(preset or usual_preset(benchmark, policy), benchmark)
         made = config if isinstance(config, RunConfig) else load_config(base, changes=config)
         settings = settings or SFTSettings()
     world = build.suite(suite, made, data=data) if isinstance(suite, str) else suite
@@ -100,6 +102,11 @@ def sft(
         if not resume:
             _describe(folder, suite, policy, data, made, settings)
         return _teach(folder, world, policy, made, settings, suite, report, measured, progress or Silent(), notice)
+
+
+def usual_preset(env: str, policy: str) -> str:
+    """Where a warm start begins: pretrained, for a language model on a benchmark that has it; else embedded."""
+    return "pretrained" if policy != "tiny" and f"{env}-pretrained" in PRESETS else "embedded"
 
 
 def _teach(
@@ -123,7 +130,10 @@ def _teach(
             f"got rollout.max_tokens={config.rollout.max_tokens} and an expert whose replies have {first} "
             f"tokens in this tokenizer, expected room for them; fix: rollout.max_tokens={first + first // 2}"
         )
-    before = _kept_or(folder / "before.json", lambda: _measure(suite, policy, config, progress))
+    few = replace(suite, tasks={name: tasks[: settings.before] for name, tasks in suite.tasks.items()})
+    before = _kept_or(
+        folder / "before.json", lambda: _measure(few, policy, config, progress) if settings.before else {}
+    )
     measured("before", before)
     policy.adapt(config.lora, seed=config.seed)
     learner = Learner(
@@ -134,6 +144,7 @@ def _teach(
         grad_clip=config.optimizer.grad_clip,
         max_tokens_per_micro_batch=config.optimizer.max_tokens_per_micro_batch,
         recompute=False,
+        half=config.optimizer.precision == "bfloat16",
     )
     step, losses = _restored(folder, learner)
     if step:
@@ -141,6 +152,7 @@ def _teach(
     with during(progress, "teaching", settings.steps):
         progress.advance("teaching", step)
         while step < settings.steps:
+            learner.set_lr(settings.lr_at(step))
             metrics = learner.update(demonstrator.rows(step), seed=config.seed + step)
             step += 1
             losses.append(metrics.get("sft/loss", 0.0))

@@ -15,6 +15,7 @@ from siri.processes import Processes
 from siri.training.batches import Totals, collate, micro_batches
 from siri.training.passes import mode
 from siri.training.rows import Row, TopK
+from siri.training.silence import loud_and_silent
 
 __all__ = ["Forward"]
 
@@ -69,13 +70,18 @@ class Forward:
         shares = Processes.current().gather([(total, tokens)])
         return sum(share[0] for share in shares) / max(sum(share[1] for share in shares), 1)
 
-    def recomputed(self, rows: Sequence[Row]) -> tuple[list[Row], float]:
-        """Sampled rows with the model's own log-probs; and how far those of RL are from the stored ones."""
+    def recomputed(self, rows: Sequence[Row], *, skip: bool = False) -> tuple[list[Row], float]:
+        """Sampled rows with the model's own log-probs; and how far those of RL are from the stored ones.
+
+        With ``skip``, rows without a signal stay as they are and cost no pass.
+        """
         sampled = [row for row in rows if row.kind != "int"]
         fresh: list[tuple[int, Row]] = []
         distance = 0.0
         places = {id(row): place for place, row in enumerate(sampled)}
-        for part, batch, logprobs in self.passes(sampled):
+        asked, silent = loud_and_silent(sampled) if skip else (sampled, [])
+        fresh += [(places[id(row)], row) for row in silent]
+        for part, batch, logprobs in self.passes(asked):
             distance += float((logprobs - batch.old_logprobs).abs()[batch.rl_mask].sum())
             for row, values in zip(part, logprobs.tolist(), strict=True):
                 spans = tuple(
@@ -83,7 +89,7 @@ class Forward:
                     for span, own in zip(row.spans, _of_spans(row, values), strict=True)
                 )
                 fresh.append((places[id(row)], replace(row, spans=spans)))
-        gap = self.total(distance) / max(Totals.of(sampled).rl_tokens, 1.0)
+        gap = self.total(distance) / max(Totals.of(asked).rl_tokens, 1.0)
         everybody = sorted(Processes.current().gather(fresh), key=lambda pair: pair[0])
         return [row for _, row in everybody] + [row for row in rows if row.kind == "int"], gap
 

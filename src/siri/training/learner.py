@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from siri import doors
 from siri.algos.objectives import Loss, TokenBatch, TokenScores
+from siri.algos.silence import needs_advantage
 from siri.errors import ConfigError, PartFault
 from siri.models.adapters import has_adapter
 from siri.models.dropout import remove_dropout
@@ -23,11 +24,12 @@ from siri.protocols import Objective, Progress
 from siri.training.batches import Totals, collate, micro_batches, minibatches
 from siri.training.forward import Forward
 from siri.training.job import on_cpu
-from siri.training.passes import Scorer, mode, reference_logprobs
+from siri.training.passes import Scorer, autocast, mode, reference_logprobs
 from siri.training.rows import KINDS, Row, TopK
 from siri.training.sharding import shard as spread
 from siri.training.sharding import whole
 from siri.training.shards import Piece, Shards
+from siri.training.silence import as_sampled, loud_and_silent
 from siri.training.state import optimizer_settings, pieces, restore, trained
 from siri.training.trial import try_objective
 
@@ -57,7 +59,8 @@ class Learner:
         pad_id: any token id of the model.
         recompute: take the old log-probs from the model before the first step, rather than those that the
             sampling engine reported. Saves a forward pass when False.
-        accelerator: default ``Accelerator()``; bring one for mixed precision.
+        accelerator: default ``Accelerator()``; bring one for its own mixed precision.
+        half: compute passes in bfloat16 (autocast); weights, gradients and AdamW stay float32.
         shard: spread weights, gradients and optimizer state over the processes (FSDP2). ``model`` is then no
             longer whole in any process; give a copy of the one that plays.
         taught: rows may have teachers; a batch without one then says so, rather than having no field.
@@ -87,6 +90,7 @@ class Learner:
         pad_id: int = 0,
         recompute: bool = True,
         accelerator: Accelerator | None = None,
+        half: bool = False,
         shard: bool = False,
         taught: bool = False,
         top_k: int = 0,
@@ -107,6 +111,7 @@ class Learner:
                 f"got an objective with a KL term ({objective}) and no reference, expected the frozen "
                 f"initial model; fix: pass reference=..., or an objective without the term (kl=0)"
             )
+        self._skips = needs_advantage(objective)
         try_objective(self.objective, reference=reference is not None, taught=taught, top_k=top_k)
         self.taught, self.top_k, self.skips_faults = taught, top_k, skips_faults
         self.progress = progress or Silent()
@@ -121,10 +126,11 @@ class Learner:
         self.model = model
         self.sharded = shard and self._accelerator.num_processes > 1
         remove_dropout(model)
-        self._scorer: Any = Scorer(model)
+        self._half = half
+        self._scorer: Any = Scorer(model, half=half)
         self._optimizer: Any
         if self.sharded:
-            half = self._accelerator.mixed_precision == "bf16"
+            half = half or self._accelerator.mixed_precision == "bf16"
             spread(self._scorer.to(self._accelerator.device), torch.bfloat16 if half else None)
         else:
             self._scorer = self._accelerator.prepare(self._scorer)
@@ -159,7 +165,7 @@ class Learner:
         taken, self.trouble = 0, ""
         with mode(self._scorer, training=False):
             if self.recompute and steps:
-                rows, gap = self._forward.recomputed(rows)
+                rows, gap = self._forward.recomputed(rows, skip=self._skips and self._alone)
                 sums["learn/logprob_gap"] = gap
         epochs = self.epochs if steps else 0
         with mode(self._scorer, training=True), during(self.progress, "learning", epochs * steps):
@@ -235,6 +241,11 @@ class Learner:
         """What this process holds of the weights and of the optimizer's state, for a checkpoint."""
         return pieces(self.model, self._optimizer)
 
+    def set_lr(self, lr: float) -> None:
+        """Take the next steps with this learning rate."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+
     def settings(self) -> dict[str, Any]:
         """What the optimizer's state holds besides tensors, as JSON values."""
         return optimizer_settings(self._optimizer)
@@ -260,10 +271,19 @@ class Learner:
         idle = self._forward.most(len(parts)) - len(parts)
         live = [True] * len(parts) + [False] * idle
         fault = ""
-        for number, (part, counts) in enumerate(zip(parts + filler * idle, live, strict=True)):
-            batch = self._batch(part, totals, int_scale, counts)
-            last = number == len(live) - 1
-            with self._synced(last):
+        ahead, passed = len(live), False
+        for part, counts in zip(parts + filler * idle, live, strict=True):
+            ahead -= 1
+            loud, silent = loud_and_silent(part) if self._alone and self._skips else (part, [])
+            if silent:
+                batch = self._batch(silent, totals, int_scale, counts)
+                for name, value in doors.valued(self.objective, batch, as_sampled(batch)).metrics.items():
+                    metrics[name] += value
+            if not loud:
+                continue
+            passed = True
+            batch = self._batch(loud, totals, int_scale, counts)
+            with self._synced(not ahead):
                 scores = TokenScores(*self._scorer(batch))
                 try:
                     loss = doors.valued(self.objective, batch, scores)
@@ -280,6 +300,11 @@ class Learner:
             if measure_gap:
                 gap = (scores.logprobs.detach() - batch.old_logprobs).abs()[batch.rl_mask].sum()
                 metrics["learn/logprob_gap"] += float(gap) / max(totals.rl_tokens, 1.0)
+        metrics["learn/loss"] += 0.0
+        if measure_gap:
+            metrics["learn/logprob_gap"] += 0.0
+        if not passed:
+            self._rest()
         reduced = {name: self._forward.total(value) for name, value in metrics.items()}
         norm = float(whole(self._accelerator.clip_grad_norm_(self._scorer.parameters(), self.grad_clip)))
         usable = math.isfinite(norm) and math.isfinite(reduced.get("learn/loss", 0.0))
@@ -293,6 +318,17 @@ class Learner:
             self.trouble = f"the gradient norm was {norm}"
         self._optimizer.zero_grad()
         return reduced | {"learn/grad_norm": norm if usable else 0.0, "learn/skipped": float(not usable)}
+
+    @property
+    def _alone(self) -> bool:
+        """Whether no other process waits for this one's passes."""
+        return bool(self._accelerator.num_processes == 1)
+
+    def _rest(self) -> None:
+        """Gradients of 0, as passes without a signal leave them: AdamW moves on by its momentum."""
+        for group in self._optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = torch.zeros_like(parameter)
 
     @contextlib.contextmanager
     def _synced(self, last: bool) -> Iterator[None]:
@@ -314,7 +350,7 @@ class Learner:
             return replace(batch, rl_mask=nothing, int_mask=nothing, writer_mask=nothing)
         if self._reference is None or rows[0].kind != "rl":
             return batch
-        with self._accelerator.autocast():
+        with self._accelerator.autocast(), autocast(batch, half=self._half):
             return replace(batch, reference_logprobs=reference_logprobs(self._reference, batch))
 
 
