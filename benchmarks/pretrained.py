@@ -1,6 +1,7 @@
 """SmolLM2-135M after a supervised warm start: what reinforcement learning makes of it, and what it writes.
 
     siri sft --policy smollm2 --out runs/sft
+    siri eval runs/sft/model --preset pretrained --split valid_unseen --json > runs/pretrained/sft.json
     python -m benchmarks.pretrained skills --sft runs/sft
     python -m benchmarks.pretrained run --sft runs/sft --seeds 0,1
     python -m benchmarks.pretrained report --sft runs/sft        # writes benchmarks/results/pretrained.md
@@ -162,12 +163,12 @@ def written(sft: Path, out: Path, games: int) -> None:
         "held out": list(how.held_out),
         "skills": rows,
     }
+    out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / "skills.json", json.dumps(body, indent=1) + "\n")
 
 
 def report(sft: Path, out: Path) -> None:
     """Write the table."""
-    base = json.loads((sft / "after.json").read_text(encoding="utf-8"))[SPLIT]
     kept = json.loads((sft / "sft.json").read_text(encoding="utf-8"))
     targets, texts, how = sft_targets(sft)
     lines = [
@@ -181,7 +182,7 @@ def report(sft: Path, out: Path) -> None:
         "| policy | seed | environment steps | iterations | plain success | 95 % interval | n | valid turns "
         "| proven skills | core-minutes |",
         "|---|---|---|---|---|---|---|---|---|---|",
-        _line("after SFT", kept["config"]["seed"], 0, 0, base, "–", "–"),
+        _line("after SFT", kept["config"]["seed"], 0, 0, _measured(sft, out), "–", "–"),
     ]
     found = [json.loads(path.read_text()) for arm in ARMS for path in sorted((out / arm).glob("*.json"))]
     for row in found:
@@ -191,7 +192,7 @@ def report(sft: Path, out: Path) -> None:
                 row["seed"],
                 row["steps"],
                 row["iterations"],
-                row["evaluation"],
+                _figures(siri.Evaluation.from_json(row["evaluation"])),
                 str(row["proven"]) if row["arm"] == "siri" else "–",
                 f"{row['minutes']:.0f}",
             )
@@ -217,14 +218,32 @@ def report(sft: Path, out: Path) -> None:
     write_atomic(RESULT, "\n".join(lines) + "\n")
 
 
+Figures = tuple[float, tuple[float, float], int, float]
+"""Success, its interval, games, share of valid turns."""
+
+
+def _figures(found: siri.Evaluation) -> Figures:
+    return found.rate, found.interval, found.n, found.conduct.get("valid", float("nan"))
+
+
+def _measured(sft: Path, out: Path) -> Figures:
+    """What ``siri eval --json`` said of the warm start, or what the warm start itself measured at its end."""
+    said = out / "sft.json"
+    if not said.exists():
+        kept = json.loads((sft / "after.json").read_text(encoding="utf-8"))
+        return _figures(siri.Evaluation.from_json(kept[SPLIT]))
+    row = json.loads(said.read_text(encoding="utf-8"))["splits"][SPLIT]
+    low, high = row["interval"]
+    return row["success"], (low, high), row["n"], row["conduct"]["valid"]
+
+
 def _line(
-    name: str, seed: int, steps: int, iterations: int, row: dict[str, Any], proven: str, minutes: str
+    name: str, seed: int, steps: int, iterations: int, found: Figures, proven: str, minutes: str
 ) -> str:
-    found = siri.Evaluation.from_json(row)
-    low, high = found.interval
+    rate, (low, high), n, valid = found
     return (
-        f"| {name} | {seed} | {steps:,} | {iterations} | {found.rate:.3f} | {low:.3f} – {high:.3f} "
-        f"| {found.n} | {found.conduct.get('valid', float('nan')):.3f} | {proven} | {minutes} |"
+        f"| {name} | {seed} | {steps:,} | {iterations} | {rate:.3f} | {low:.3f} – {high:.3f} "
+        f"| {n} | {valid:.3f} | {proven} | {minutes} |"
     )
 
 

@@ -35,7 +35,7 @@ def sft_(
         "runs/sft"
     ),
     seed: Annotated[int | None, typer.Option(help="Seed of everything.")] = None,
-    steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 300,
+    steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 80,
     episodes: Annotated[int, typer.Option(help="Demonstrations in a step.")] = 4,
     lr: Annotated[float, typer.Option(help="Peak learning rate; it falls to 0.")] = 3e-4,
     search: Annotated[float, typer.Option(help="Share of episodes that search.")] = 0.8,

@@ -41,7 +41,7 @@ class SFTSettings:
         ConfigError: a value is out of range.
     """
 
-    steps: int = 300
+    steps: int = 80
     """Optimizer steps."""
     episodes: int = 4
     """Examples in a step."""
