@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 REFERENCE := $(VENV)/.reference
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: setup reference run test test-long parity test-vllm study lint types docs
+.PHONY: setup reference run test test-long parity test-vllm study lint types docs docs-view
 
 setup: $(STAMP)
 
@@ -69,3 +69,7 @@ types: setup
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# The search needs a server: `make docs-view` shows the site on this machine, and builds it again on changes.
+docs-view: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve

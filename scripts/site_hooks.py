@@ -10,11 +10,21 @@ from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
-from sitegen import api, commands, settings
+from sitegen import api, commands, fences, settings
 
 EQUATION = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 ROLE = re.compile(r":(?:mod|func|class|meth|data|attr):<code>~?")
 PATH = re.compile(r"\bdocs/([a-z/-]+)\.md\b")
+
+
+def on_config(config: Any) -> Any:
+    """List every room below the entry API."""
+    for group in config["nav"]:
+        for entry in group.get("Reference", ()) if isinstance(group, dict) else ():
+            if "API" in entry:
+                rooms = [{room: f"reference/api/{room}.md"} for room in api.rooms()]
+                entry["API"] = [{"Rooms and front door": entry["API"]}, *rooms]
+    return config
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -22,6 +32,7 @@ def on_files(files: Files, config: Any) -> Files:
     made = {
         "reference/command-line.md": commands.page(),
         "reference/settings.md": settings.page(),
+        "reference/code-blocks.md": fences.page(Path(config["docs_dir"])),
         **{f"reference/api/{path}": text for path, text in api.pages().items()},
     }
     for path, text in made.items():

@@ -23,9 +23,8 @@ sys.path.append(str(ROOT / "scripts"))
 
 from sitegen import api, commands, settings  # noqa: E402
 
-METRIC = re.compile(
-    r"^(policy|kl|int|sft|distill|view|writer|part|teacher|credit|learn|engine|arm|bank|env)/[a-z{][\w/{}]*$"
-)
+FAMILIES = {"policy", "kl", "int", "distill", "teacher", "credit", "learn", "engine", "arm", "bank", "env"}
+"""Of metrics; those that the page names in addition are looked for as well."""
 
 
 def test_every_command_and_option_is_on_the_page() -> None:
@@ -104,7 +103,9 @@ def metrics_of_the_source() -> Iterator[str]:
 def test_every_metric_is_on_the_page() -> None:
     page = (DOCS / "reference" / "metrics.md").read_text(encoding="utf-8")
     told = set(re.findall(r"`([a-z]+/[\w/…]+)`", page)) - {"time/…"}
-    known = {name for name in metrics_of_the_source() if METRIC.match(name) and not name.endswith("/")}
+    families = "|".join(FAMILIES | {name.partition("/")[0] for name in told})
+    metric = re.compile(rf"({families})/[a-z{{][\w/{{}}]*")
+    known = {name for name in metrics_of_the_source() if metric.fullmatch(name) and not name.endswith("/")}
     patterns = [re.compile(re.escape(name).replace(r"\{\}", r"[\w…]+")) for name in known]
     assert {name for name in known if "{" not in name} <= told
     for pattern in patterns:
@@ -129,7 +130,7 @@ def test_every_page_is_in_the_navigation() -> None:
     config = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), _Loader)
     listed = set(entries(config["nav"]))
     written = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
-    made = {"reference/command-line.md", "reference/settings.md", "reference/api/index.md"}
+    made = {f"reference/{name}.md" for name in ("command-line", "settings", "code-blocks", "api/index")}
     assert listed - made <= written
     assert {path for path in written - listed if not path.startswith("decisions/")} == set()
 
@@ -159,9 +160,16 @@ def test_links_lead_somewhere(page: Path) -> None:
         if "://" in target or target.startswith("mailto:"):
             continue
         path = (page.parent / target).resolve() if target else page
-        if path.parent.name == "api" or path.name in ("command-line.md", "settings.md"):
+        if path.parent.name == "api" or path.name in ("command-line.md", "settings.md", "code-blocks.md"):
             assert path.suffix == ".md"
             continue  # made when the site is built, which checks them
         assert path.exists(), f"{page.name} links to {target}"
         if anchor and path.suffix == ".md":
             assert anchor in anchors(path.read_text(encoding="utf-8")), f"{target}#{anchor}"
+
+
+def test_the_first_table_of_the_results_says_what_the_study_says() -> None:
+    first, rest = (DOCS / "results.md").read_text(encoding="utf-8").split("\n## ", 1)
+    figures = re.findall(r"[+−]\.\d{3} \[[+−]\.\d{3}, [+−]\.\d{3}\]", first)
+    assert len(figures) >= 8
+    assert [figure for figure in figures if figure not in rest] == []

@@ -7,7 +7,6 @@ A block of Python or of shell commands runs in the tests. A comment on the line 
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Literal
 
 from sitegen.markdown import table
 
-__all__ = ["LANGUAGES", "Fence", "fences", "left_out", "words"]
+__all__ = ["LANGUAGES", "Fence", "fences", "page"]
 
 LANGUAGES = ("python", "bash", "yaml", "json", "toml", "text")
 FENCE = re.compile(
@@ -66,16 +65,19 @@ def fences(text: str) -> list[Fence]:
     return found
 
 
-def words(command: str) -> list[str]:
-    return shlex.split(command)
-
-
-def left_out(docs: Path) -> str:
-    """A table of the blocks that nobody runs, for the page on testing."""
+def page(docs: Path) -> str:
+    """The page of the blocks that nobody runs."""
     rows = [
-        (f"[{path.relative_to(docs).as_posix()}](../{path.relative_to(docs).as_posix()})", fence.reason)
+        (f"[{name}](../{name})", str(fence.line), fence.reason)
         for path in sorted(docs.rglob("*.md"))
+        for name in [path.relative_to(docs).as_posix()]
         for fence in fences(path.read_text(encoding="utf-8"))
         if fence.where == "nowhere"
     ]
-    return table(["page", "why it does not run"], rows)
+    return (
+        "# Code blocks that no test runs\n\n"
+        "The tests run every block of Python and of shell commands in these pages, in order, page by page. "
+        "Commands of `siri run` are run with the preset `smoke`. These blocks are left out:\n\n"
+        + table(["page", "line", "why it is not run"], rows)
+        + "\n"
+    )
