@@ -13,7 +13,10 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from siri.progress import Bars, during
+from siri.progress import Bars, Silent, during
+from siri.rollout.evaluation import evaluate
+from siri.types import Sampling
+from tests.smoke import SMOKE, fresh, suite
 
 
 def shown(*, terminal: bool, quiet: bool = False) -> str:
@@ -77,3 +80,18 @@ def test_something_moves_while_work_says_nothing() -> None:
     assert b"long work" in text
     assert b"done \\x1b[31m" in text
     assert len(times) > 5
+
+
+def test_wins_are_a_share_of_all_that_were_planned() -> None:
+    """So the figure of an arm only rises, and ends as its success."""
+    seen = list[float]()
+
+    class Told(Silent):
+        def advance(self, part: str, n: int = 1, **figures: float) -> None:
+            seen.append(figures["plain"])
+
+    policy = fresh(None, SMOKE).policy
+    found = evaluate(suite(), policy, split="valid_seen", sampling=Sampling(), slots=2, progress=Told())
+    assert len(seen) > 1
+    assert seen == sorted(seen)
+    assert seen[-1] == found.rate

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -103,6 +103,7 @@ class Rollout:
 
     def _play(self, waiting: deque[Episode], done: list[list[Episode]], part: str) -> None:
         active: list[Episode] = []
+        planned = Counter(episode.arm for episode in waiting)
         while waiting or active:
             fresh = [waiting.popleft() for _ in range(min(len(waiting), self.slots - len(active)))]
             with self.clock.part("env"):
@@ -124,7 +125,7 @@ class Rollout:
                 self._finish(episode)
                 done[episode.group].append(episode)
             if over:
-                self.progress.advance(part, len(over), **_won(done))
+                self.progress.advance(part, len(over), **_won(done, planned))
             active = [e for e in active if e.stop is None]
 
     def _guarded(self, plan: GroupPlan) -> GroupPlan:
@@ -303,11 +304,11 @@ class Rollout:
         doors.told(self.policy, self.policy.end, episode.session)
 
 
-def _won(done: Sequence[Sequence[Episode]]) -> dict[str, float]:
-    """Success so far, by arm."""
-    ended = [(e.arm, e.stop is StopReason.SUCCESS) for group in done for e in group]
-    rates = {arm: [won for own, won in ended if own == arm] for arm in ("plain", "skill")}
-    return {arm: sum(won) / len(won) for arm, won in rates.items() if won}
+def _won(done: Sequence[Sequence[Episode]], planned: Mapping[str, int]) -> dict[str, float]:
+    """Wins so far as a share of all episodes of each arm: a win ends sooner than a failure, so that the rate
+    of those that have ended would promise too much."""
+    won = Counter(e.arm for group in done for e in group if e.stop is StopReason.SUCCESS)
+    return {arm: won[arm] / planned[arm] for arm in ("plain", "skill") if planned.get(arm)}
 
 
 def _unfit(completion: Completion) -> bool:
