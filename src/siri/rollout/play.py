@@ -103,7 +103,7 @@ class Rollout:
 
     def _play(self, waiting: deque[Episode], done: list[list[Episode]], part: str) -> None:
         active: list[Episode] = []
-        planned = Counter(episode.arm for episode in waiting)
+        planned: Counter[str] = Counter(episode.arm for episode in waiting)
         while waiting or active:
             fresh = [waiting.popleft() for _ in range(min(len(waiting), self.slots - len(active)))]
             with self.clock.part("env"):
@@ -307,7 +307,7 @@ class Rollout:
 def _won(done: Sequence[Sequence[Episode]], planned: Mapping[str, int]) -> dict[str, float]:
     """Wins so far as a share of all episodes of each arm: a win ends sooner than a failure, so that the rate
     of those that have ended would promise too much."""
-    won = Counter(e.arm for group in done for e in group if e.stop is StopReason.SUCCESS)
+    won: Counter[str] = Counter(e.arm for group in done for e in group if e.stop is StopReason.SUCCESS)
     return {arm: won[arm] / planned[arm] for arm in ("plain", "skill") if planned.get(arm)}
 
 
