@@ -141,7 +141,13 @@ def record(
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
     watch, due = Watch(out, limit), shots
     asked, spent = 0.0, 0.0
-    while stop is None or time.monotonic() - watch.began < stop:
+    stopped = stop is None
+    while True:
+        if not stopped and time.monotonic() - watch.began > (stop or 0.0):
+            # twice: once to save, once to go; what it still says is read, or it would wait for a reader
+            os.kill(pid, signal.SIGINT)
+            os.kill(pid, signal.SIGINT)
+            stopped = True
         if select.select([terminal], [], [], 0.1)[0]:
             try:
                 piece = os.read(terminal, 65536)
@@ -157,9 +163,6 @@ def record(
         if time.monotonic() - watch.began > due:
             (out / f"at-{due:05.0f}.html").write_text(in_colour(watch.screen), encoding="utf-8")
             due += shots
-    else:
-        os.kill(pid, signal.SIGINT)
-        os.kill(pid, signal.SIGINT)
     watch.end(spent)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     (out / "last.html").write_text(in_colour(watch.screen), encoding="utf-8")
