@@ -31,7 +31,7 @@ from siri.rollout.evaluation import evaluate
 from siri.rollout.play import Rollout
 from siri.runs.demonstrations import Demonstrator, SFTSettings
 from siri.seeds import derive_seed
-from siri.skills import PROVEN
+from siri.skills import PROVEN, SelfMiner
 from siri.storage import write_atomic
 from siri.types import Sampling
 
@@ -117,7 +117,7 @@ def nearest(text: str, targets: set[frozenset[str]]) -> float:
 def sft_targets(sft: Path) -> tuple[set[frozenset[str]], set[str], SFTSettings]:
     """Words of every skill that the warm start showed or taught, their texts, and its settings."""
     kept = json.loads((sft / "sft.json").read_text(encoding="utf-8"))
-    given = {k: tuple(v) if isinstance(v, list) else v for k, v in kept["settings"].items()}
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in kept["settings"].items()}
     how, config = SFTSettings(**given), RunConfig.model_validate(kept["config"])
     suite = build.suite("alfworld", config)
     policy = build.policy(str(sft / "model"), config)
@@ -138,8 +138,8 @@ def written(sft: Path, out: Path, games: int) -> None:
     plans = [GroupPlan(task, plain=1, skilled=0, skills=(), seed=derive_seed("w", task.id)) for task in tasks]
     won = [t for group in rollout.play(plans) for t in group.trajectories if t.success]
     miner = build.miner("self", config)
-    if miner is None:
-        raise SystemExit("got no miner")
+    if not isinstance(miner, SelfMiner):
+        raise SystemExit(f"got {type(miner).__name__}, expected the policy itself as the writer")
     skills = miner.bind(policy).mine(won)
     targets, _, how = sft_targets(sft)
     rows = [
