@@ -138,6 +138,7 @@ def main() -> None:
     parser.add_argument("--stage2", type=float, default=0.45, help="share of tokens before stage 2")
     parser.add_argument("--init", help="checkpoint to continue")
     parser.add_argument("--begin", type=float, default=0.0, help="where in the curriculum to begin (0 to 1)")
+    parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--eval", action="store_true", help="measure the checkpoint in --out; train nothing")
     parser.add_argument("--count", type=int, default=500, help="validation goals")

@@ -133,7 +133,8 @@ def train(args: argparse.Namespace, tokenizer: Any = None, producer: Any = produ
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     tokenizer = tokenizer or build_tokenizer()
-    model = SeedOssForCausalLM.from_pretrained(args.init) if args.init else build_model(tokenizer)
+    fresh = build_model(tokenizer, layers=args.layers)
+    model = SeedOssForCausalLM.from_pretrained(args.init) if args.init else fresh
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
     muon = torch.optim.Muon(matrices, lr=args.lr, weight_decay=0.01)
@@ -203,6 +204,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=float, default=9.7e6)
     parser.add_argument("--batch", type=int, default=5000, help="padded tokens in a batch")
     parser.add_argument("--lr", type=float, default=0.02)
+    parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--stage2", type=float, default=_STAGE_2, help="share of tokens before stage 2")
     parser.add_argument("--init", help="checkpoint to continue")
     parser.add_argument("--begin", type=float, default=0.0, help="where in the curriculum to begin (0 to 1)")

@@ -11,15 +11,10 @@ is to know their names, and nothing else of them. The training loop is that of `
 
 from __future__ import annotations
 
-import argparse
 import random
-from functools import lru_cache
-from pathlib import Path
-from queue import Full
 from typing import Any
 
-import torch
-from build_tiny import Example, train
+from word_demos import Segment, main
 
 from siri.envs.tools.calculator import UNITS
 from siri.envs.tools.env import ToolWorld
@@ -28,9 +23,6 @@ from siri.envs.tools.questions import COLORS, COLUMNS, ITEMS, KINDS, UNSEEN_ITEM
 from siri.policies.tiny import build_word_tokenizer
 from siri.types import Task
 
-Segment = tuple[str, str, float]
-"""(role, text, weight as a target)."""
-_CHUNK = 1024
 RIGHT = {
     "compute": (STEPS[3],),
     "convert": (STEPS[2],),
@@ -123,71 +115,10 @@ def told(question: Question, steps: tuple[str, ...], block: str) -> list[Segment
     return segments[:-1]
 
 
-class Encoder:
-    """Segments to token ids and loss weights."""
-
-    def __init__(self) -> None:
-        self.tokenizer = build_word_tokenizer(words())
-        vocabulary: dict[str, int] = self.tokenizer.get_vocab()
-        self.user, self.assistant, self.end = map(
-            vocabulary.__getitem__, ("<|user|>", "<|assistant|>", "<|im_end|>")
-        )
-        self.ids = lru_cache(maxsize=200_000)(self._ids)
-
-    def _ids(self, text: str) -> list[int]:
-        found = list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-        if self.tokenizer.unk_token_id in found:
-            raise ValueError(f"got a word outside the vocabulary in {text!r}, expected words() to hold it")
-        return found
-
-    def example(self, segments: list[Segment]) -> Example:
-        """Token ids and their weights as targets."""
-        ids: list[int] = []
-        weights: list[float] = []
-        for role, text, weight in segments:
-            piece = self.ids(text)
-            if role == "user":
-                ids += [self.user, *piece]
-                weights += [0.0, *[weight] * len(piece)]
-            else:
-                ids += [self.assistant, *piece, self.end]
-                weights += [0.0, *[weight] * (len(piece) + 1)]
-        return ids, weights
-
-
-def produce(queue: Any, seed: int, total: int, stage_2: float, begin: float) -> None:  # noqa: ARG001
-    """Worker: chunks of examples, until the trainer has had ``total`` tokens."""
-    torch.set_num_threads(1)
-    encoder, made, chunk = Encoder(), 0, 0
-    while made < total * 1.1:
-        rng = random.Random(f"{seed}-{chunk}")
-        chunk += 1
-        examples = [encoder.example(episode(rng)) for _ in range(_CHUNK)]
-        made += sum(len(ids) for ids, _ in examples)
-        while True:
-            try:
-                queue.put((examples, begin + (1 - begin) * made / total), timeout=5)
-                break
-            except Full:
-                continue
-
-
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tokens", type=float, default=1.8e6)
-    parser.add_argument("--batch", type=int, default=1500, help="padded tokens in a batch")
-    parser.add_argument("--lr", type=float, default=0.02)
-    parser.add_argument("--stage2", type=float, default=1.0)
-    parser.add_argument("--init", help="checkpoint to continue")
-    parser.add_argument("--begin", type=float, default=0.0)
-    parser.add_argument("--threads", type=int, default=1)
-    train(parser.parse_args(), build_word_tokenizer(words()), produce)
+def tokenizer() -> Any:
+    """One token a word."""
+    return build_word_tokenizer(words())
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, episode, tokenizer)

@@ -57,14 +57,16 @@ def test_random_episodes(name: str) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("name", ALL)
 def test_a_thousand_random_episodes(name: str) -> None:
-    play_at_random(name, 1000)
+    print(f"{name}: 1000 episodes, {play_at_random(name, 1000)} commands, no fault")
 
 
-def play_at_random(name: str, episodes: int) -> None:
+def play_at_random(name: str, episodes: int) -> int:
+    """Play them; how many commands they took."""
     suite = WORLDS[name]()
     rng = random.Random(name)
     env = suite.make_env()
     tasks = [task for tasks in suite.tasks.values() for task in tasks]
+    taken = 0
     for number in range(episodes):
         _, info = env.reset(seed=number, options={"task": rng.choice(tasks)})
         assert not info["success"]
@@ -76,6 +78,8 @@ def play_at_random(name: str, episodes: int) -> None:
             assert terminated or not info["success"]
         assert suite.max_steps is not None
         assert steps <= suite.max_steps
+        taken += steps
+    return taken
 
 
 @pytest.mark.parametrize("name", [*ALL, "alfworld", "webshop", "compact webshop"])

@@ -133,6 +133,14 @@ def _ranking(config: RunConfig) -> Ranking:
 
 def _embedded_language(language: Language) -> tuple[SummaryPrompt, str, str]:
     """Summary prompt, rules for another writer, and grammar of an embedded policy."""
+    if language == "crafts":
+        from siri.envs.textcraft.language import CRAFT_RULES, CRAFT_SKILL_GRAMMAR, CraftSummaryPrompt
+
+        return CraftSummaryPrompt(), CRAFT_RULES, CRAFT_SKILL_GRAMMAR
+    if language == "missions":
+        from siri.envs.babyai.language import GRID_RULES, GRID_SKILL_GRAMMAR, GridSummaryPrompt
+
+        return GridSummaryPrompt(), GRID_RULES, GRID_SKILL_GRAMMAR
     if language == "calls":
         from siri.envs.tools.language import TOOL_RULES, TOOL_SKILL_GRAMMAR, ToolSummaryPrompt
 

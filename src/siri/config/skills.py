@@ -35,10 +35,10 @@ class MiningConfig(Section):
     """Summaries asked for per kind; pairs that say the same are votes."""
     temperature: NotNegative = 0.7
     """Of the summaries, whoever writes them."""
-    form: Literal["auto", "json", "actions", "compact", "calls"] = "auto"
+    form: Literal["auto", "json", "actions", "compact", "calls", "crafts", "missions"] = "auto"
     """What a writer reads and writes: ``json`` is whole episodes, and a list of skills as JSON;
-    ``actions``, ``compact`` and ``calls`` are the languages of the embedded policies, on ALFWorld, in the
-    shop and in the world of tools.
+    the other five are the languages of the embedded policies: ``actions`` on ALFWorld, ``compact`` in the
+    shop, ``calls`` in the world of tools, ``crafts`` in TextCraft, ``missions`` in BabyAI.
     ``auto`` is the own language of an embedded policy, and JSON for every other one."""
     reply_tokens: Count | None = None
     """Longest reply of a writer; None is what the prompt needs. Raise it for models that think first."""

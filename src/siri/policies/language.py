@@ -14,12 +14,19 @@ from siri.protocols import Policy
 
 __all__ = ["Language", "language_of", "spoken_by"]
 
-Language = Literal["actions", "compact", "calls"]
-"""``actions`` is that of ALFWorld's embedded policy, ``compact`` the shop's, ``calls``
-that of the world of tools."""
+Language = Literal["actions", "compact", "calls", "crafts", "missions"]
+"""``actions`` is that of ALFWorld's embedded policy, ``compact`` the shop's, ``calls`` that of the world of
+tools, ``crafts`` TextCraft's, ``missions`` BabyAI's."""
 
 _ASKS = "Summarize as a skill."
 _TINY: Mapping[str, Language] = {"webshop": "compact", "tools": "calls"}
+_MARKS: Mapping[str, Language] = {
+    "buy": "compact",
+    "calculator": "calls",
+    "minecraft": "crafts",
+    "toggle": "missions",
+}
+"""A word that is in the vocabulary of one embedded policy only."""
 _LARGEST = 1 << 20
 """Bytes of the tokenizer of an embedded policy, at most."""
 
@@ -56,7 +63,7 @@ def _of_folder(folder: Path) -> Language | None:
             return None
         if _ASKS in words:
             return "actions"
-        if not {*_ASKS.split(), "<|user|>"} <= words.keys():
+        if not {"Summarize", "<|user|>"} <= words.keys():
             return None
-        return "compact" if "buy" in words else "calls" if "calculator" in words else None
+        return next((language for word, language in _MARKS.items() if word in words), None)
     return None

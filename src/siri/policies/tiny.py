@@ -194,17 +194,27 @@ def build_tokenizer(extra: Iterable[str] = ()) -> PreTrainedTokenizerFast:
     return _with_template(tokenizer)
 
 
-def build_word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
+def build_word_tokenizer(words: Iterable[str], *, signs: bool = False) -> PreTrainedTokenizerFast:
     """A tokenizer for texts whose words and signs are parted by white space: each of ``words`` is one token.
 
     Any other word becomes ``<unk>``. Decoding puts one space between two words.
+
+    Args:
+        words: the vocabulary.
+        signs: part signs such as commas from the words that they follow; decoding puts them back.
     """
-    from tokenizers import Tokenizer, models, pre_tokenizers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     known = dict.fromkeys([_UNKNOWN, _PAD, _END, _USER, _ASSISTANT, *words])
     vocab = {word: i for i, word in enumerate(known)}
     tokenizer = Tokenizer(models.WordLevel(vocab=vocab, unk_token=_UNKNOWN))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    spaces = pre_tokenizers.WhitespaceSplit()
+    tokenizer.pre_tokenizer = spaces
+    if signs:
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([spaces, pre_tokenizers.Punctuation("isolated")])
+        tokenizer.decoder = decoders.Sequence(
+            [decoders.WordPiece(prefix="##", cleanup=True), decoders.Replace(" :", ":")]
+        )
     return _with_template(tokenizer)
 
 
