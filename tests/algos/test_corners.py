@@ -47,7 +47,7 @@ def test_no_gradient_reaches_the_constants() -> None:
 
 
 def test_small_limits_of_importance_weights() -> None:
-    found = algos.truncated_importance_weights(logp, rollout_logprobs=logp, mask=mask, limit=0.5)
+    found = algos.mismatch_weights(logp, rollout_logprobs=logp, mask=mask, limit=0.5)
     assert found.tolist() == [[0.5, 0.5]]
 
 

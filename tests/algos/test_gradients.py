@@ -148,7 +148,7 @@ def test_importance_weights_are_truncated_constants() -> None:
     old = torch.tensor([[-1.0, -1.0, -1.0]], requires_grad=True)
     rollout = torch.tensor([[-1.0 - math.log(3), -1.0 + math.log(2), math.nan]])
     mask = torch.tensor([[True, True, False]])
-    weights = algos.truncated_importance_weights(old, rollout_logprobs=rollout, mask=mask)
+    weights = algos.mismatch_weights(old, rollout_logprobs=rollout, mask=mask)
     assert weights[0].tolist() == pytest.approx([2.0, 0.5, 0.0])
     assert not weights.requires_grad
     logp = old.detach().clone().requires_grad_()

@@ -176,11 +176,21 @@ def test_losses(part: int) -> None:
         for dtype in DTYPES:
             t = d.tensors(dtype)
             on: dict[str, Any] = {"mask": t.mask, "normalizer": d.z}
-            weights = algos.truncated_importance_weights(
-                t.old, rollout_logprobs=t.other, mask=t.mask, limit=2.5
-            )
-            importance = oracle.truncated(d.old, d.other, d.mask, 2.5)
+            weights = algos.mismatch_weights(t.old, rollout_logprobs=t.other, mask=t.mask, limit=2.5)
+            importance = oracle.mismatch(d.old, d.other, d.mask, 2.5, "token", "truncate")
             close(weights, importance, dtype)
+            for unit in ("token", "sequence", "geometric"):
+                for outside in ("truncate", "mask"):
+                    got = algos.mismatch_weights(
+                        t.old,
+                        rollout_logprobs=t.other,
+                        mask=t.mask,
+                        limit=2.5,
+                        unit=unit,  # type: ignore[arg-type]
+                        outside=outside,  # type: ignore[arg-type]
+                    )
+                    want = oracle.mismatch(d.old, d.other, d.mask, 2.5, unit, outside)
+                    close(got, want, dtype)
             for ratio in ("token", "sequence"):
                 for aggregation in ("token", "sequence"):
                     for rho, weight in ((None, None),) if seed % 8 < 4 else ((weights, importance),):

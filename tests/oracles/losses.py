@@ -65,12 +65,24 @@ def surrogate(
     return mean(each, z)
 
 
-def truncated(old: Rows, rollout: Rows, mask: Flags, limit: float) -> list[list[float]]:
-    """min(π_old / π_rollout, C) inside the mask."""
-    return [
-        [min(exp(a - b), limit) if on else 0.0 for a, b, on in zip(*rows, strict=True)]
-        for rows in zip(old, rollout, mask, strict=True)
-    ]
+def mismatch(
+    trainer: Rows, engine: Rows, mask: Flags, limit: float, unit: str, outside: str
+) -> list[list[float]]:
+    """π_trainer / π_engine of a token, of its completion, or of the mean token of its completion."""
+    found = [[0.0] * len(row) for row in mask]
+    for stretch in completions(mask):
+        whole = 1.0
+        for b, t in stretch:
+            whole *= exp(trainer[b][t] - engine[b][t])
+        for b, t in stretch:
+            r = {"token": exp(trainer[b][t] - engine[b][t]), "sequence": whole}.get(
+                unit, whole ** (1 / len(stretch))
+            )
+            if outside == "truncate":
+                found[b][t] = min(r, limit)
+            elif 1 / limit <= r <= limit:
+                found[b][t] = r
+    return found
 
 
 def kl_token(lp: float, lr: float, estimator: str) -> float:

@@ -37,6 +37,7 @@ from siri.algos.internalization import (
     treatment_utility,
 )
 from siri.algos.masked import masked_mean, masked_sum
+from siri.algos.mismatch import mismatch_weights
 from siri.algos.numbering import labels
 from siri.algos.objectives import (
     ClippedSurrogate,
@@ -60,7 +61,7 @@ from siri.algos.objectives import (
     WriterSurrogate,
 )
 from siri.algos.schedules import cosine_decay, linear_decay, linear_warmup
-from siri.algos.surrogate import SurrogateStats, clipped_surrogate, truncated_importance_weights
+from siri.algos.surrogate import SurrogateStats, clipped_surrogate
 from siri.algos.token_credit import agent_opsd_credit, grsd_credit, opid_credit, rlsd_credit, spread
 from siri.algos.writing import writer_advantages
 
@@ -111,6 +112,7 @@ __all__ = [
     "masked_mean",
     "masked_sum",
     "mean_entropy",
+    "mismatch_weights",
     "needs_reference",
     "opid_credit",
     "reverse_kl_distillation",
@@ -122,7 +124,6 @@ __all__ = [
     "token_entropy",
     "top_k_divergence",
     "treatment_utility",
-    "truncated_importance_weights",
     "view_distillation",
     "view_divergence",
     "writer_advantages",

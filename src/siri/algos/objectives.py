@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from siri.algos.composition import Scaled, Sum, Term
+from siri.algos.mismatch import MismatchUnit, Outside
 from siri.algos.records import Loss, TokenBatch, TokenScores, TopTokens
 from siri.algos.surrogate import Unit
 from siri.algos.terms import (
@@ -65,7 +66,9 @@ class SiriObjective(Term):
     ratio: Unit = "token"
     aggregation: Unit = "token"
     importance_limit: float | None = None
-    """See ``ClippedSurrogate`` for these three."""
+    importance_unit: MismatchUnit = "token"
+    importance_outside: Outside = "truncate"
+    """See ``ClippedSurrogate`` for these five."""
 
     @property
     def needs_reference(self) -> bool:
@@ -76,7 +79,8 @@ class SiriObjective(Term):
     def terms(self) -> Sum:
         """The sum that this is."""
         clips = self.clip_low, self.clip_high, self.dual_clip
-        surrogate = ClippedSurrogate(*clips, self.ratio, self.aggregation, self.importance_limit)
+        weights = self.importance_limit, self.importance_unit, self.importance_outside
+        surrogate = ClippedSurrogate(*clips, self.ratio, self.aggregation, *weights)
         total = surrogate + Internalization(self.floor, self.token_clip) + self.entropy * EntropyBonus()
         return total + self.kl * KLPenalty() if self.kl else total
 

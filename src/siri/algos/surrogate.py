@@ -12,7 +12,7 @@ from siri.algos._checks import require_choice, require_dtype, require_rank, requ
 from siri.algos.masked import masked_mean, run_means, widen
 from siri.errors import ConfigError
 
-__all__ = ["SurrogateStats", "Unit", "clipped_surrogate", "truncated_importance_weights"]
+__all__ = ["SurrogateStats", "Unit", "clipped_surrogate"]
 
 Unit = Literal["token", "sequence"]
 """A sequence is a run of masked tokens: the completion of one turn."""
@@ -68,7 +68,7 @@ def clipped_surrogate(
         dual_clip: c > 1; None switches it off.
         ratio: of tokens, or of sequences.
         aggregation: every token weighs the same (DAPO, SIRI), or every sequence (GRPO, GSPO).
-        importance: float [B, T], ρ ≥ 0; constant: ``truncated_importance_weights``. None is 1.
+        importance: float [B, T], ρ ≥ 0; constant: ``mismatch_weights``. None is 1.
         normalizer: Z over the global mini-batch: its tokens, or its sequences. Default: those of this mask.
 
     Returns:
@@ -122,35 +122,6 @@ def clipped_surrogate(
             ratio_mean=mean(r),
         )
     return mean(loss), stats
-
-
-def truncated_importance_weights(
-    old_logprobs: Tensor, *, rollout_logprobs: Tensor, mask: Tensor, limit: float = 2.0
-) -> Tensor:
-    """Correct for an engine that samples with other numbers than the trainer (TIS; Yao et al. 2025, "Your
-    Efficient RL Framework Secretly Brings You Off-Policy RL Training").
-
-        ρ[j] = min( π_old(y[j]) / π_rollout(y[j]), C )
-
-    Both are the same weights under the same prompt: the ratio differs from 1 by precision and kernels only.
-
-    Args:
-        old_logprobs: float [B, T], of the sampled tokens under the trainer, before the update.
-        rollout_logprobs: float [B, T], as the engine reported them when it sampled.
-        mask: bool [B, T].
-        limit: C > 0.
-
-    Returns:
-        float [B, T] in float32 or wider, without gradient; 0 outside the mask.
-    """
-    require_rank(2, old_logprobs=old_logprobs)
-    require_same_shape(old_logprobs=old_logprobs, rollout_logprobs=rollout_logprobs, mask=mask)
-    require_dtype("float", old_logprobs=old_logprobs, rollout_logprobs=rollout_logprobs)
-    require_dtype("bool", mask=mask)
-    if limit <= 0:
-        raise ConfigError(f"got limit={limit}, expected more than 0; fix: use 2.0")
-    gap = widen(old_logprobs.detach()) - widen(rollout_logprobs.detach())
-    return torch.where(mask, gap.clamp(max=LOG_RATIO_LIMIT).exp().clamp(max=limit), 0.0)
 
 
 def _check_options(low: float, high: float, dual_clip: float | None, ratio: str, aggregation: str) -> None:

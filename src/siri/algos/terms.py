@@ -19,8 +19,9 @@ from siri.algos.distillation import (
 from siri.algos.divergence import KLEstimator, kl_divergence, mean_entropy
 from siri.algos.internalization import internalization_loss
 from siri.algos.masked import masked_mean
+from siri.algos.mismatch import MismatchUnit, Outside, mismatch_weights
 from siri.algos.records import Loss, TokenBatch, TokenScores
-from siri.algos.surrogate import Unit, clipped_surrogate, truncated_importance_weights
+from siri.algos.surrogate import Unit, clipped_surrogate
 from siri.errors import ConfigError
 
 __all__ = [
@@ -48,10 +49,12 @@ class ClippedSurrogate(Term):
     ratio: Unit = "token"
     aggregation: Unit = "token"
     importance_limit: float | None = None
-    """C of ``truncated_importance_weights``; None for no correction."""
+    """C of ``mismatch_weights``; None for no correction."""
+    importance_unit: MismatchUnit = "token"
+    importance_outside: Outside = "truncate"
 
     def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
-        """Report ``policy/`` loss, clip_frac, approx_kl, ratio_mean, and importance_mean where it is used."""
+        """Report ``policy/`` loss, clip_frac, approx_kl, ratio_mean; importance_mean and _cut where used."""
         turns = batch.rl_turns if self.aggregation == "sequence" else None
         if turns == 0.0 and batch.rl_tokens:
             raise ConfigError(
@@ -80,17 +83,23 @@ class ClippedSurrogate(Term):
         }
         if importance is not None:
             mean = masked_mean(importance, batch.rl_mask, normalizer=batch.rl_tokens)
+            cut = importance.eq(0.0 if self.importance_outside == "mask" else self.importance_limit or 0.0)
             metrics["policy/importance_mean"] = mean
+            metrics["policy/importance_cut"] = masked_mean(
+                cut.to(importance.dtype), batch.rl_mask, normalizer=batch.rl_tokens
+            )
         return report(value, metrics)
 
     def _importance(self, batch: TokenBatch) -> Tensor | None:
         if self.importance_limit is None or batch.rollout_logprobs is None:
             return None
-        return truncated_importance_weights(
+        return mismatch_weights(
             batch.old_logprobs,
             rollout_logprobs=batch.rollout_logprobs,
             mask=batch.rl_mask,
             limit=self.importance_limit,
+            unit=self.importance_unit,
+            outside=self.importance_outside,
         )
 
 
@@ -289,7 +298,7 @@ class WriterSurrogate(Term):
     clip_high: float = 0.2
     dual_clip: float | None = 3.0
     importance_limit: float | None = None
-    """C of ``truncated_importance_weights``, for texts of an older policy; None for no correction."""
+    """C of ``mismatch_weights``, for texts of an older policy; None for no correction."""
 
     def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
         """Report ``writer/loss`` and ``writer/approx_kl``."""
@@ -299,7 +308,7 @@ class WriterSurrogate(Term):
             return report(nothing, {"writer/loss": nothing, "writer/approx_kl": nothing})
         importance = None
         if self.importance_limit is not None and batch.rollout_logprobs is not None:
-            importance = truncated_importance_weights(
+            importance = mismatch_weights(
                 batch.old_logprobs,
                 rollout_logprobs=batch.rollout_logprobs,
                 mask=mask,
