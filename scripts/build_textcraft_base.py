@@ -1,7 +1,7 @@
-r"""Build a policy that knows the words of TextCraft: tokenizer, demonstrations, training.
+r"""Build the checkpoint of ``siri/policies/craft_base``: tokenizer, demonstrations, training.
 
     export OMP_NUM_THREADS=1
-    python scripts/build_textcraft_base.py --out craft_base     # minutes of one core
+    python scripts/build_textcraft_base.py --out src/siri/policies/craft_base     # minutes of one core
 
 Under the plain prompt the player knows how to look up a recipe, and mostly leaves something out: it fetches
 what has to be made, asks for a family by its name, or crafts before it has what it needs. Then it tries

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
 from siri.envs.babyai import language as missions
 from siri.envs.textcraft import language as crafts
-from siri.policies.tiny import build_word_tokenizer
+from siri.envs.textcraft import textcraft_suite
+from siri.policies.tiny import base_path, build_word_tokenizer
 from siri.types import StopReason, Task, Trajectory, Turn
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -74,6 +76,18 @@ def test_demonstrations_are_of_known_words_and_read_as_they_were_written(name: s
             assert tokenizer.unk_token_id not in ids, text
             if role == "assistant":
                 assert tokenizer.decode(ids, clean_up_tokenization_spaces=False) == text
+
+
+def test_the_policy_of_textcraft_knows_every_word() -> None:
+    tokenizer: Any = AutoTokenizer.from_pretrained(base_path("textcraft"))
+    suite = textcraft_suite(train_tasks=60, valid_tasks=60, depth=(1, 2))
+    assert suite.expert is not None
+    for tasks in suite.tasks.values():
+        for task in tasks:
+            for text in (task.source.opening, *(suite.expert.demonstrate(task) or ())):
+                assert tokenizer.unk_token_id not in tokenizer(text, add_special_tokens=False)["input_ids"], (
+                    text
+                )
 
 
 def test_a_right_skill_helps_the_demonstrators() -> None:

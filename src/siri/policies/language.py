@@ -19,7 +19,7 @@ Language = Literal["actions", "compact", "calls", "crafts", "missions"]
 tools, ``crafts`` TextCraft's, ``missions`` BabyAI's."""
 
 _ASKS = "Summarize as a skill."
-_TINY: Mapping[str, Language] = {"webshop": "compact", "tools": "calls"}
+_TINY: Mapping[str, Language] = {"webshop": "compact", "tools": "calls", "textcraft": "crafts"}
 _MARKS: Mapping[str, Language] = {
     "buy": "compact",
     "calculator": "calls",

@@ -141,6 +141,7 @@ _BASES = {
     "alfworld": ("tiny_base", "scripts/build_tiny.py"),
     "webshop": ("shop_base", "scripts/build_shop.py"),
     "tools": ("tools_base", "scripts/build_tools.py"),
+    "textcraft": ("craft_base", "scripts/build_textcraft_base.py"),
 }
 EMBEDDED = tuple(_BASES)
 """Benchmarks with an embedded policy of their own."""
