@@ -31,6 +31,7 @@ Readers = dict[str, set[str]]
 SHARED = {
     "seed": "of everything",
     "rollout.slots": "of rollouts, evaluations and the policy's cache",
+    "rollout.on_fault": "of environments in rollouts, of other parts in the loop",
     "rollout.max_tokens": "of rollouts and evaluations",
     "rollout.sleep": "asked of the engine when it is loaded, of the learner, and in the loop",
     "env.style": "the prompter's, and the miner's who reads what it wrote",
@@ -42,7 +43,8 @@ SHARED = {
 ELSEWHERE = {
     "lora.alpha": "with lora.rank",
     "lora.targets": "with lora.rank",
-    "rollout.dtype": "with optimizer.shard and several processes",
+    "optimizer.importance_limit": "by RunConfig.importance_limit, which follows the precisions",
+    "optimizer.recompute": "by RunConfig.recomputes, likewise",
     "threads": "by the commands, before a policy is loaded",
 }
 """Settings that are read under a condition that this run does not meet."""

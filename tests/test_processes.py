@@ -77,7 +77,7 @@ def test_two_processes_make_the_run_of_one_whole_or_sharded(tmp_path: Path) -> N
     settings = ["internalization.replay=3", "rollout.tasks=6"]
     alone = fresh(Writer(), load_config(SMOKE, assignments=settings))
     iterations = record(alone, 4)
-    assert alone.replay.rows({"right"})
+    assert alone.teaching.replay.rows({"right"})
     for shard, run in first.items():
         assert run["size"] == 2
         assert run["sharded"] is (shard == "true")

@@ -64,7 +64,7 @@ def test_settings_are_listed() -> None:
     assert "env.options.distractors" in result.output
     words = " ".join(re.sub(r"[│┃]", " ", result.output).split())  # however wide the table is
     assert all(word in words for word in ("Recipes", "shown that have no", "part in the goal"))
-    assert "no settings of its own" in runner.invoke(app, ["envs", "alfworld"]).output
+    assert "Shared: env.max_steps" in runner.invoke(app, ["envs", "alfworld"]).output
     result = runner.invoke(app, ["envs", "nowhere"])
     assert isinstance(result.exception, ConfigError)
     assert "'textcraft'" in str(result.exception)

@@ -182,7 +182,7 @@ def test_a_folder_with_an_index(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="got none for items_shuffle"):
         load_folder(tmp_path)
     write_catalog(tmp_path, 15)
-    with pytest.raises(CatalogError, match="build and save it anew"):
+    with pytest.raises(CatalogError, match="build and save it again"):
         load_folder(tmp_path)
 
 

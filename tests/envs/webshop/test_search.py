@@ -103,7 +103,7 @@ def test_an_index_on_disk(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="no readable index"):
         SearchIndex.load(tmp_path / "none", catalog)
     (tmp_path / "index" / "catalog.json").write_text(json.dumps("x"))
-    with pytest.raises(CatalogError, match="build and save it anew"):
+    with pytest.raises(CatalogError, match="build and save it again"):
         SearchIndex.load(tmp_path / "index", catalog)
 
 
