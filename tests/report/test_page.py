@@ -130,6 +130,12 @@ def test_a_finished_run_in_a_browser(finished: Run, browser: Any, tmp_path: Path
     assert shown.evaluate(here) == "#pair-0-1"
     shown.keyboard.press("k")
     assert shown.evaluate(here) == "#pair-0-0"
+    # a pair that the filters leave out does not stay open
+    assert shown.locator("#pair .arm").count() > 0
+    shown.fill("[name=words]", "no such words anywhere")
+    assert shown.locator("#pair .arm").count() == 0
+    assert "No pair fits" in shown.locator("#pair").inner_text()
+    shown.fill("[name=words]", "")
     # the other theme, by hand
     back = "getComputedStyle(document.body).backgroundColor"
     before = shown.evaluate(back)

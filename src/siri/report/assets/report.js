@@ -202,6 +202,7 @@
     return !words || JSON.stringify(pair).toLowerCase().includes(words);
   }
 
+  let current = null;  // the pair that is open
   const verdict = (e) => (e ? (e.success ? "won" : "lost") : "–");
 
   function filter() {
@@ -222,6 +223,10 @@
     }));
     const more = shown.length > LIMIT ? `; the first ${LIMIT} are listed` : "";
     const only = skillFilter ? `, only those that showed skill ${skillFilter} (change a filter to see all)` : "";
+    if (current && !shown.includes(current)) {
+      current = null;
+      $("pair").replaceChildren(el("p", shown.length ? "The pair that was open is not among these: choose one." : "No pair fits these filters.", "soft"));
+    }
     $("count").textContent = every.length ? `${shown.length} of ${every.length} pairs${only}${more}` : "No episode was kept yet.";
     mark();
   }
@@ -310,6 +315,7 @@
   }
 
   function open(pair) {
+    current = pair;
     const box = $("pair"), grid = el("div", null, "arms");
     box.replaceChildren(el("h3", pair.goal), el("p", `${several ? data.runs[pair.run].name + ": " : ""}${pair.when}, ${pair.where}; ${pair.kind}; task ${pair.task}`, "soft"));
     for (const name of ["plain", "skill"]) if (pair.arms[name]) grid.append(arm(name, pair.arms[name], pair));
