@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from siri.errors import ConfigError, MinerFault
+from siri.processes import watching
 from siri.skills import ContinueWithout, MiningReport, SkillBank, StopAfter, admit, propose
 from siri.types import SkillStatus
 from tests.skills.helpers import make_skill, make_trajectory
@@ -140,5 +141,7 @@ def test_within_a_time_out_everything_is_as_without_one():
     assert propose(Says([make_skill()]), [], SkillBank(), timeout=1e12).skills == (make_skill(),)
     with pytest.raises(MinerFault, match="ZeroDivisionError"):
         propose(Says(lambda: 1 / 0), [], SkillBank(), timeout=60.0)
-    with pytest.raises(KeyboardInterrupt):
+    with watching(lambda: True), pytest.raises(KeyboardInterrupt):  # the user's own
+        propose(Says(leave), [], SkillBank(), timeout=60.0)
+    with watching(lambda: False), pytest.raises(MinerFault, match="KeyboardInterrupt"):
         propose(Says(leave), [], SkillBank(), timeout=60.0)
