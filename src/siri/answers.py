@@ -135,7 +135,7 @@ def mined(found: object, name: str) -> tuple[tuple[Skill, ...], int]:
     """What ``SkillMiner.mine`` returned: the skills in it, and how many items were none and were left out.
 
     A skill has texts that are str, a strategy that says something, and sources and prompts that are str. Long
-    texts are cut, and a ``created`` that is no number is 0.
+    texts are cut, and a ``created`` that is not a number becomes 0.
 
     Raises:
         MinerFault: it is no list, or there are items and none of them is a skill.

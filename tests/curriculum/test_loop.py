@@ -88,7 +88,7 @@ def test_a_miner_that_stays_out_stops_the_run_when_asked() -> None:
 
 def test_an_evaluator_keeps_bad_ideas_out_of_the_rollouts() -> None:
     run = fresh(Writer())
-    run.screen = lambda skills: [None for _ in skills]
+    run.mining.screen = lambda skills: [None for _ in skills]
     iterations = record(run)
     assert run.bank.get("right").status is SkillStatus.RETIRED
     assert run.bank.get("right").uses == 0

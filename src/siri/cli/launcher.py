@@ -1,7 +1,7 @@
 """`accelerate launch --cpu --num_processes N`: the processes that it does not start.
 
 On CPUs accelerate leaves the starting to MPI (``--mpirun_hostfile``); without it, one process is started,
-whatever ``--num_processes`` says. The one that finds itself alone goes on as torch's launcher, with the
+whatever ``--num_processes`` says. A process that finds itself alone becomes torch's launcher, with the
 number that accelerate was given: the same program, N times, on gloo.
 """
 

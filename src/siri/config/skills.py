@@ -34,7 +34,7 @@ class MiningConfig(Section):
     samples: Count = 4
     """Summaries asked for per kind; pairs that say the same are votes."""
     temperature: NotNegative = 0.7
-    """Of the summaries, whoever writes them."""
+    """Of the summaries, for every writer."""
     form: Literal["auto", "json", "actions", "compact", "calls", "crafts", "missions"] = "auto"
     """What a writer reads and writes: ``json`` is whole episodes, and a list of skills as JSON;
     the other five are the languages of the embedded policies: ``actions`` on ALFWorld, ``compact`` in the
@@ -66,7 +66,7 @@ class ChatConfig(Section):
     concurrency: Count = 4
     """Requests on the way at once."""
     max_requests: Count | None = None
-    """Attempts that the run may pay for; afterwards it goes on with the skills it has."""
+    """Attempts that the run may pay for; afterwards it continues with the skills it has."""
     max_tokens: Count | None = None
     """Prompt and completion tokens that the run may pay for."""
     reply_tokens: Count | None = None

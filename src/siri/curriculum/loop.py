@@ -25,16 +25,17 @@ from siri.curriculum.iteration import (
     rounding,
     unplayed,
 )
+from siri.curriculum.mining import Mining
 from siri.curriculum.phases import Phase, Schedule, State, refuse_barren, remaining, strike, transition
 from siri.curriculum.teaching import Teaching
 from siri.errors import MinerFault, PolicyFault
 from siri.processes import Processes, peak_memory
-from siri.progress import Silent, during
+from siri.progress import Silent
 from siri.protocols import Objective, Policy, Progress, SkillMiner, Validator
 from siri.rollout.episodes import GroupPlan
 from siri.rollout.suite import Suite, in_processes
 from siri.seeds import derive_seed
-from siri.skills import ContinueWithout, Proposal, Screen, SkillBank, SkillRetriever, admit, propose
+from siri.skills import ContinueWithout, Screen, SkillBank, SkillRetriever
 from siri.training.learner import Learner
 from siri.training.lessons import Gate, Internalize
 from siri.training.no_learner import NoLearner
@@ -88,7 +89,7 @@ class Curriculum:
         progress: Progress | None = None,
     ) -> None:
         r, i = config.rollout, config.internalization
-        self.config, self.screen = config, screen
+        self.config = config
         self.tolerance = doors.Tolerance(strict=r.on_fault == "stop")
         """Of the parts that every process asks alike: retriever, validator and gate."""
         hooks = hooks or Hooks()
@@ -97,7 +98,6 @@ class Curriculum:
         self.miner = None if miner is None else doors.miner(miner)
         self.validator = doors.judge(validator or parts.make_validator(config.validation))
         self.retriever = retriever or parts.make_retriever(config.validation, self.validator)
-        self.on_miner_fault = on_miner_fault or ContinueWithout()
         self.progress = progress or Silent()
         if isinstance(learner, str):
             learner = parts.make_learner(
@@ -119,6 +119,16 @@ class Curriculum:
         self.schedule = Schedule.of(config, mines=miner is not None)
         self.pool: dict[str, list[Trajectory]] = {}
         """Successful plain episodes by kind, oldest first: what is mined."""
+        self.mining = Mining(
+            self.policy,
+            self.miner,
+            bank=self.bank,
+            rollout=self.rollout,
+            screen=screen,
+            on_fault=on_miner_fault or ContinueWithout(),
+            timeout=config.mining.timeout,
+            progress=self.progress,
+        )
         self.teaching = Teaching(
             self.suite,
             self.policy,
@@ -159,7 +169,7 @@ class Curriculum:
         )
         events = [f"skill {name} expired" for name in over]
         if phase is not Phase.WARMUP and (k - state.since) % self.config.mining.every == 0:
-            mined, event = self._mine(k)
+            mined, event = self.mining.mine(self.pool, state)
             events.append(event)
         played = self.rollout.play(self.processes.share(self._plans(k)))
         with clock.part("sync"):
@@ -234,32 +244,6 @@ class Curriculum:
         total = alike + sum(count for count, _ in found)
         events += [event for _, said in found for event in said]
         return ({"part/faults": float(total)} if total else {}), events
-
-    def _mine(self, k: int) -> tuple[tuple[Trajectory, ...], str]:
-        """Let a frozen snapshot of the policy summarise its own successes; what for, and what came of it."""
-        if self.miner is None:
-            return (), "no miner"
-        pool = [trajectory for kind in sorted(self.pool) for trajectory in self.pool[kind]]
-        miner = self.miner
-
-        def mine() -> Proposal:
-            timeout = self.config.mining.timeout
-            with during(self.progress, "mining", 0):
-                frozen = doors.told(self.policy, self.policy.snapshot)
-                doors.bound(miner, frozen, iteration=k, timeout=timeout)
-                return propose(miner, pool, self.bank, screen=self.screen, timeout=timeout)
-
-        try:
-            proposal = self.processes.on_first(mine)
-        except MinerFault as fault:
-            self.state.failed_minings += 1
-            self.on_miner_fault(fault, self.state.failed_minings)
-            return (), f"mining failed: {fault}"
-        self.state.failed_minings = 0
-        known = self.bank.sources()
-        event = admit(proposal, self.bank, iteration=k, guard=self.rollout.guard)[1]
-        new = self.bank.sources() - known
-        return tuple(t for t in pool if t.id in new), event
 
     def _advance(self) -> list[str]:
         """Enter the next phase where its condition holds; say which condition it was."""

@@ -248,7 +248,7 @@ def named_weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
     """The parameters under their names in a checkpoint.
 
     A tied head comes under its own name too: on CPUs vLLM computes with a packed copy of it, which it makes
-    anew only when it is given the head.
+    again only when it is given the head.
     """
     for name, value in model.named_parameters():
         yield name, value.detach()

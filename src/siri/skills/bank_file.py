@@ -25,7 +25,7 @@ _BODY = {1: ("similarity", "skills"), 2: ("similarity", "capacity", "estimator",
 
 
 def record_to_json(record: SkillRecord) -> dict[str, Any]:
-    """A record as plain JSON values; utility and interval are for readers, they are computed anew."""
+    """A record as plain JSON values; utility and interval are for readers, they are computed again."""
     skill = record.skill
     return {
         "skill": {

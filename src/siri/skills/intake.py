@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 class ContinueWithout:
-    """A fault of the miner is a warning; the run goes on without new skills."""
+    """A fault of the miner is a warning; the run continues without new skills."""
 
     def __call__(self, fault: MinerFault, in_a_row: int) -> None:
         """Warn."""
@@ -29,7 +29,7 @@ class ContinueWithout:
 
 
 class StopAfter:
-    """The run stops when ``limit`` minings in a row have failed; before that it goes on with a warning."""
+    """The run stops when ``limit`` minings in a row have failed; before that it continues with a warning."""
 
     def __init__(self, limit: int = 1) -> None:
         if limit < 1:
