@@ -54,7 +54,7 @@ def planned(args: argparse.Namespace) -> Iterator[tuple[str, str, int, Path]]:
         place = REGIMES[regime]
         seeds = ARMS[arm].seeds // 4 if args.small else min(ARMS[arm].seeds, place.most_seeds)
         asked = args.all_seeds or seed < seeds
-        if asked and arm in (place.arms or ARMS):
+        if asked and regime in (ARMS[arm].regimes or REGIMES):
             yield arm, regime, seed, args.runs / regime / arm / f"{seed}.json"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.study.writer import serve
 from siri import build
@@ -16,12 +16,14 @@ from siri.envs.webshop.lexicon import CATEGORIES
 from siri.policies.language import Language, language_of
 from siri.policies.tiny import CONDITIONS, base_path
 from siri.protocols import Objective, Policy, SkillMiner, Validator
+from siri.recipes import METHODS, Method
+from siri.recipes.method import Parts, as_configured
 from siri.skills.bank import skill_id
 from siri.testing.fakes import ScriptedMiner
 from siri.training.lessons import Internalize
 from siri.types import Group, Skill, SkillStatus, Trajectory
 
-__all__ = ["ARMS", "PAIRS", "REGIMES", "SMALL", "Arm", "Budget", "Regime"]
+__all__ = ["ARMS", "FAMILY", "PAIRS", "REGIMES", "SMALL", "Arm", "Budget", "Regime"]
 
 BENCHMARKS = Path(__file__).parents[1]
 
@@ -81,10 +83,10 @@ class Regime:
     env: str = "alfworld"
     split: str = "valid_unseen"
     budget: Budget = FULL
-    arms: tuple[str, ...] = ()
-    """Arms that are run; () is all."""
     most_seeds: int = 8
     """Where an arm asks for more, that many are run."""
+    iterations: int = 13
+    """About as many follow the warm-up; for methods whose schedule counts iterations."""
 
 
 REGIMES = {
@@ -103,8 +105,8 @@ REGIMES = {
         env="webshop",
         split="valid",
         budget=SHOP,
-        arms=("gigpo", "self_imitation", "skill_arm", "siri", "oracle"),
         most_seeds=4,
+        iterations=30,
     ),
 }
 
@@ -157,6 +159,11 @@ class OracleMiner:
     def __init__(self, right: Mapping[str, tuple[str, str]]) -> None:
         self.right = right
         self.iteration = 0
+
+    @property
+    def words(self) -> dict[str, str]:
+        """The text of each skill, by kind."""
+        return {kind: f"When {condition}: {strategy}" for kind, (condition, strategy) in self.right.items()}
 
     def bind(self, policy: Policy, *, iteration: int = 0) -> None:
         """Note the iteration; the policy is not asked."""
@@ -211,10 +218,38 @@ class Arm:
     validator: Callable[[], Validator] | None = None
     gate: Internalize | None = None
     objective: Callable[..., Objective] = SiriObjective
+    method: Method | None = None
+    """A recipe, whose parts and settings it has; its loss replaces ``objective``."""
+    text: Literal["right", "bank"] = "bank"
+    """Where the words of a teacher come from: written by hand, or the proven skills of the run."""
     seeds: int = 4
     """Paired seeds that the study asks for at least."""
+    regimes: tuple[str, ...] = ()
+    """Where it is run; () is everywhere."""
+
+    def parts(self, config: RunConfig) -> Parts:
+        """The parts of its recipe."""
+        if self.method is None:
+            return Parts()
+        words = oracle(config).words if self.method.text == "words" and self.text == "right" else None
+        return self.method.parts(config, miner=self.miner is not None, advice=words)
 
 
+def right(name: str, **changes: Any) -> Arm:
+    """The recipe ``name`` with right words for its teacher, or right skills for its prompts."""
+    method = METHODS[name]
+    miner = oracle if method.text == "skills" else None
+    source = "shows" if method.text == "skills" else "has a teacher with"
+    return Arm(
+        f"`{name}` ({method.paper}), {source} right skills written by hand",
+        miner=miner,
+        method=method,
+        text="right",
+        **changes,
+    )
+
+
+ALFWORLD = ("rare", "default")
 ARMS: dict[str, Arm] = {
     "gigpo": Arm("GiGPO alone", miner=None, seeds=8),
     "grpo": Arm(
@@ -234,26 +269,52 @@ ARMS: dict[str, Arm] = {
         seeds=8,
     ),
     "siri": Arm("SIRI", seeds=8),
-    "no_validation": Arm("SIRI, every mined skill is used", validator=TrustAll),
-    "no_weights": Arm("SIRI, gated tokens weigh 1 instead of clip(A, 0, 2)", objective=Unweighted),
+    "no_validation": Arm("SIRI, every mined skill is used", validator=TrustAll, regimes=ALFWORLD),
+    "no_weights": Arm(
+        "SIRI, gated tokens weigh 1 instead of clip(A, 0, 2)", objective=Unweighted, regimes=ALFWORLD
+    ),
     "action_span": Arm(
         "SIRI, only the action's own tokens are distilled (here: all but the stop token)",
         settings={"internalization": {"scope": "action_span"}},
+        regimes=ALFWORLD,
     ),
     "no_replay": Arm(
-        "SIRI, each win is distilled once, as in the paper", settings={"internalization": {"replay": 0}}
+        "SIRI, each win is distilled once, as in the paper",
+        settings={"internalization": {"replay": 0}},
+        regimes=ALFWORLD,
     ),
     "no_warmup": Arm(
-        "SIRI from the first iteration on", settings={"warmup": {"successes": 0, "max_iterations": 0}}
+        "SIRI from the first iteration on",
+        settings={"warmup": {"successes": 0, "max_iterations": 0}},
+        regimes=ALFWORLD,
     ),
     "oracle": Arm("SIRI with right skills written by hand: an upper bound", miner=oracle),
-    "openai": Arm("SIRI with another writer of skills, `--miner openai`", miner=chat_miner),
+    "openai": Arm("SIRI with another writer of skills, `--miner openai`", miner=chat_miner, regimes=ALFWORLD),
+    "grpo_turns": Arm(
+        "GRPO with μ and σ over turns: what the methods with a teacher stand on",
+        miner=None,
+        method=Method("grpo_turns", "", "", as_configured, {"advantage.omega": 0.0}, mines=False),
+    ),
+    "ucob": right("ucob"),
+    "rlsd": right("rlsd"),
+    "sdar": right("sdar"),
+    "d2skill": right("d2skill"),
+    "opid": right("opid"),
+    "skill_sd": right("skill_sd"),
+    "skill0": right("skill0"),
+    "grsd": right("grsd"),
+    "agent_opsd": right("agent_opsd"),
+    "skillrl": right("skillrl"),
 }
+"""The first twelve, with the settings of their time, are the first round; the family follows."""
+FAMILY = [name for name, arm in ARMS.items() if arm.method is not None]
 PAIRS = (
     ("siri", "gigpo"),
     ("siri", "skill_arm"),
     ("skill_arm", "gigpo"),
     ("grpo", "gigpo"),
-    *((arm, "siri") for arm in ARMS if arm not in ("siri", "gigpo", "skill_arm", "grpo")),
+    *((arm, "siri") for arm in ARMS if arm not in ("siri", "gigpo", "skill_arm", "grpo", *FAMILY)),
+    ("oracle", "gigpo"),
+    *((arm, base) for arm in FAMILY for base in ("gigpo", "oracle")),
 )
-"""Differences that the tables state, first minus second."""
+"""Differences that the tables state, first minus second. The family has the words of `oracle`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import mean
 from typing import Any
@@ -21,8 +21,12 @@ from siri.policies import HFPolicy
 from siri.rollout.evaluation import evaluate_arms
 from siri.rollout.suite import Suite
 from siri.skills import PROVEN, SkillBank
+from siri.types import Trajectory
 
 __all__ = ["configured", "play"]
+
+ENDLESS = 1_000_000
+"""Iterations of the last phase: every arm ends by its environment steps."""
 
 
 def play(arm_name: str, regime: str, seed: int, budget: Budget) -> Finished:
@@ -73,28 +77,34 @@ def configured(arm: Arm, place: Regime, seed: int, budget: Budget) -> RunConfig:
     for changes in (budget.settings, arm.settings):
         for section, values in changes.items():
             settings[section] = {**settings[section], **values}
-    settings["internalization"]["iterations"] = 1_000_000  # every arm ends by its environment steps
-    return parse_config(settings)
+    settings["internalization"]["iterations"] = ENDLESS
+    config = parse_config(settings)
+    return config if arm.method is None else load_config(config, changes=dict(arm.method.settings))
 
 
 def composed(arm: Arm, place: Regime, suite: Suite, config: RunConfig) -> Curriculum:
     """The run of an arm, from the base of its regime."""
-    o = config.optimizer
-    objective = arm.objective(
+    o, skills = config.optimizer, config.internalization
+    # a recipe's own schedule needs the length that environment steps will give
+    length = skills.model_copy(update={"iterations": place.iterations})
+    parts = arm.parts(config.model_copy(update={"internalization": length}))
+    objective = parts.objective or arm.objective(
         clip_low=o.clip_low,
         clip_high=o.clip_high,
         dual_clip=o.dual_clip,
         kl=o.kl,
         entropy=o.entropy,
-        floor=config.internalization.floor,
+        floor=skills.floor,
     )
     return Curriculum(
         suite,
         HFPolicy.load(place.base(), slots=config.rollout.slots),
         miner=arm.miner(config) if arm.miner else None,
         objective=objective,
-        validator=arm.validator() if arm.validator else None,
-        gate=arm.gate,
+        validator=arm.validator() if arm.validator else parts.validator,
+        retriever=parts.retriever,
+        gate=arm.gate or parts.gate,
+        hooks=parts.hooks,
         config=config,
     )
 
@@ -121,6 +131,7 @@ class Measured:
             sampling=run.rollout.sampling,
             seed=run.config.seed,
             skills=build.shown_skills(run.bank, run.config) if proven else None,
+            keep=len(suite.split(split)) if skills else 0,
         )
         for kind in ("all", *sorted(found["plain"].by_kind)):
             row: dict[str, Any] = {
@@ -136,7 +147,20 @@ class Measured:
                 row |= {f"{name}_success": won / n, "n": n}
                 if kind == "all" and result.task_score is not None:
                     row[f"{name}_task_score"] = result.task_score
+                if kind == "all" and result.kept:
+                    row |= {f"{name}_{what}": value for what, value in _tokens(result.kept).items()}
             self.rows.append(row)
+
+
+def _tokens(episodes: Sequence[Trajectory]) -> dict[str, float]:
+    """What an episode costs at deployment: tokens that the engine reads, those that a cache of prefixes
+    leaves to be read, and those that it writes; means over episodes."""
+    costs = [[turn.usage for turn in episode.turns if turn.usage] for episode in episodes]
+    return {
+        "tokens_read": mean(sum(usage.read for usage in turns) for turns in costs),
+        "tokens_new": mean(max((usage.read for usage in turns), default=0) for turns in costs),
+        "tokens_written": mean(sum(usage.written for usage in turns) for turns in costs),
+    }
 
 
 def _training_row(iteration: Iteration) -> Row:
@@ -159,6 +183,12 @@ def _training_row(iteration: Iteration) -> Row:
         "iteration": iteration.index,
         "phase": iteration.phase.value,
         **iteration.metrics,
+        "tokens/sampled": sum(
+            len(turn.completion_ids)
+            for group in iteration.groups
+            for trajectory in group.trajectories
+            for turn in trajectory.turns
+        ),
         **by_kind,
         "events": list(iteration.events),
     }

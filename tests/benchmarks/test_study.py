@@ -15,7 +15,7 @@ from benchmarks.study import __main__ as study
 from benchmarks.study import arms
 from benchmarks.study.check import compare
 from benchmarks.study.finished import Finished, Runs, unpack
-from benchmarks.study.play import configured
+from benchmarks.study.play import ENDLESS, configured
 from benchmarks.study.report import report
 from benchmarks.study.statistics import area, bootstrap, iqm, last_five, student
 from benchmarks.study.writer import kind_of
@@ -23,6 +23,8 @@ from benchmarks.study.writer import kind_of
 from siri.config.presets import preset
 from siri.envs.webshop.compact import SHOP_SKILL_GRAMMAR
 from siri.policies.tiny import TINY_SKILL_PATTERN
+from siri.skills import SkillBank
+from siri.types import Group
 from tests.skills.helpers import make_task, make_trajectory
 
 GAP = {"int/prompt_gap": 0.2, "phase": "internalization"}
@@ -212,7 +214,10 @@ def test_a_regime_runs_its_own_arms(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setattr(study, "drive", lambda args: planned.extend(study.planned(args)) or 0)
     assert study.main() == 0
     shop = [(arm, seed) for arm, regime, seed, _ in planned if regime == "shop"]
-    assert sorted(shop) == sorted((a, s) for a in arms.REGIMES["shop"].arms for s in range(4))
+    both = [a for a in arms.ARMS if not arms.ARMS[a].regimes]
+    assert sorted(shop) == sorted((a, s) for a in both for s in range(4))
+    assert "oracle" in both
+    assert "no_weights" not in both
     assert {arm for arm, regime, _, _ in planned if regime == "rare"} == set(arms.ARMS)
     monkeypatch.setattr("sys.argv", ["study", "run", "--small", "--runs", str(tmp_path)])
     planned.clear()
@@ -237,6 +242,22 @@ def test_the_regimes_report_their_own_kinds() -> None:
 
 def test_every_arm_is_a_valid_configuration() -> None:
     for place in arms.REGIMES.values():
-        for name in place.arms or arms.ARMS:
-            config = configured(arms.ARMS[name], place, 3, place.budget)
+        for arm in arms.ARMS.values():
+            config = configured(arm, place, 3, place.budget)
             assert (config.seed, config.max_env_steps) == (3, place.budget.env_steps)
+            assert config.internalization.iterations == ENDLESS
+            arm.parts(config)
+
+
+def test_recipes_have_right_words_in_the_language_of_their_world() -> None:
+    assert {"sdar", "ucob", "skillrl"} < set(arms.FAMILY)
+    for env, kind, place in (
+        ("alfworld", "pick_heat_then_place_in_recep", "microwave"),
+        ("webshop", "beauty", "buy"),
+    ):
+        config = preset("embedded", env)
+        task = replace(make_task(kind), kind=kind)
+        group = Group(task, (replace(make_trajectory(kind=kind), task=task),))
+        found = arms.ARMS["sdar"].parts(config).hooks.advise([group], SkillBank())
+        [[advice]] = found.values()
+        assert place in advice.text
