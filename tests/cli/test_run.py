@@ -430,7 +430,7 @@ def test_a_dry_run_says_what_it_needs_and_writes_nothing(
 def test_a_dry_run_asks_writer_and_server_once_where_it_is_told_to(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tests.policies.test_vllm_http import WHOLE, serving
+    from tests.policies.test_vllm_probe import WHOLE, serving
     from tests.skills.server import Answer, completion, server
 
     monkeypatch.setenv("OPENAI_API_KEY", "k")

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 import torch
 
-from siri.errors import ConfigError, PolicyFault
+from siri.errors import ConfigError, EngineAway, PolicyFault
+from siri.policies.vllm_http import UNFINISHED
 from siri.policies.vllm_server import VLLMServerPolicy
 from siri.testing import check_policy
 from siri.types import Request, Sampling
@@ -33,9 +36,12 @@ REQUESTS = [
 
 @pytest.fixture(scope="module")
 def policy(vllm_url: str):
+    """A policy whose weights go to the server as tensors, through shared memory."""
     policy = VLLMServerPolicy(*random_model(), url=vllm_url, slots=8)
+    assert policy.transfer == "tensors"
     yield policy
     policy.close()
+    assert not policy._exchange.folder.exists()
 
 
 @pytest.mark.vllm
@@ -49,7 +55,72 @@ def test_greedy_is_that_of_transformers_before_and_after_a_push(policy) -> None:
     after = policy.generate(REQUESTS, GREEDY)
     assert gap(after, on_transformers(policy).generate(REQUESTS, GREEDY)) < 1e-3
     assert [c.logprobs for c in after] != [c.logprobs for c in before]
-    assert [path.name for path in policy._exchange.iterdir() if path.is_dir()] == [str(policy.version)]
+    kept = [path.name for path in policy._exchange.folder.iterdir() if path.is_dir()]
+    assert kept == [str(policy.version)]
+
+
+@pytest.mark.vllm
+def test_a_checkpoint_does_the_same(policy, vllm_url: str) -> None:
+    other = VLLMServerPolicy(policy.model, policy.tokenizer, url=vllm_url, slots=8, transfer="checkpoint")
+    assert other.transfer == "checkpoint"
+    assert gap(other.generate(REQUESTS, GREEDY), policy.generate(REQUESTS, GREEDY)) < 1e-6
+    other.close()
+    assert not other._exchange.folder.exists()
+
+
+@pytest.mark.vllm
+def test_an_update_that_a_dead_trainer_left_open_is_recovered(policy) -> None:
+    before, [server] = policy.generate(REQUESTS, GREEDY), policy.engine
+    part = first_part(policy)
+    server.ask("POST", "/pause", query={"mode": "abort"})
+    server.ask("POST", "/update_weight_version", body={"new_version": UNFINISHED})
+    server.ask("POST", "/start_weight_update")
+    server.receive({**part, "tensors": part["tensors"][:5]})
+    assert gap(policy.generate(REQUESTS, GREEDY), before) < 1e-6
+    # and by the trainer that comes next
+    server.ask("POST", "/pause", query={"mode": "abort"})
+    server.ask("POST", "/start_weight_update")
+    server.receive({**part, "tensors": part["tensors"][5:9]})
+    other = VLLMServerPolicy(policy.model, policy.tokenizer, url=server.url, slots=8)
+    assert gap(other.generate(REQUESTS, GREEDY), before) < 1e-6
+    other.close()
+
+
+@pytest.mark.vllm
+def test_an_update_that_raises_leaves_a_server_that_can_be_given_weights(policy) -> None:
+    before, [server] = policy.generate(REQUESTS, GREEDY), policy.engine
+    part = first_part(policy)
+
+    def update() -> None:
+        with server.updating("never"):
+            server.receive({**part, "tensors": part["tensors"][:5]})
+            server.receive({**part, "path": f"{part['path']}-missing"})
+
+    with pytest.raises(PolicyFault, match=r"HTTP 500 from .*/update_weights") as found:
+        update()
+    assert not isinstance(found.value, EngineAway)
+    assert server.version() == UNFINISHED
+    assert gap(policy.generate(REQUESTS, GREEDY), before) < 1e-6
+
+
+def first_part(policy: VLLMServerPolicy) -> dict[str, Any]:
+    """What the server is told of the first file."""
+    newest = policy._exchange.folder / str(policy.version)
+    contents = json.loads((newest / "contents.json").read_text())
+    return {"path": str(newest / contents[0]["file"]), "tensors": contents[0]["tensors"]}
+
+
+@pytest.mark.vllm
+def test_a_server_that_is_killed_and_started_again_is_given_the_weights_again(policy, served) -> None:
+    before = policy.generate(REQUESTS, GREEDY)
+    served.end(signal.SIGKILL)
+    starting = Thread(target=served.start)
+    starting.start()
+    try:
+        assert gap(policy.generate(REQUESTS, GREEDY), before) < 1e-6  # it waits
+    finally:
+        starting.join()
+    assert policy.engine[0].version() == policy._tag()
 
 
 @pytest.mark.vllm
@@ -76,7 +147,6 @@ def test_what_another_trainer_pushed_is_replaced_before_the_next_rollout(policy,
     assert other.version == 0
     assert [c.logprobs for c in other.generate(REQUESTS, GREEDY)] != [c.logprobs for c in before]
     other.close()
-    assert not other._exchange.exists()
     assert gap(policy.generate(REQUESTS, GREEDY), before) < 1e-6
 
 
@@ -132,7 +202,8 @@ from tests.smoke import SMOKE
 
 url, folder, out, shard = sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4] == "shard"
 processes = start_processes()
-policy = VLLMServerPolicy.load(folder, url=url, hollow=shard, slots=4)
+policy = VLLMServerPolicy.load(folder, url=url, hollow=shard, slots=4, transfer=sys.argv[5])
+assert policy.transfer == sys.argv[5]
 settings = [f"optimizer={{shard: {str(shard).lower()}, lr: 0.01, kl: 0.01, minibatches: 2}}"]
 config = load_config(SMOKE, assignments=settings)
 learner = make_learner(policy, SiriObjective(kl=0.01), config, progress=Silent())
@@ -174,7 +245,7 @@ try:
     policy.generate(mine, greedy)
 except PolicyFault as fault:
     refused = str(fault)
-exchange = policy._exchange
+exchange = policy._exchange.folder
 policy.sync(learner)
 compare()
 policy.close()
@@ -194,13 +265,15 @@ def launched(*command: object) -> None:
 
 
 @pytest.mark.vllm
-@pytest.mark.parametrize("spread", ["whole", "shard"])
-def test_one_server_with_two_trainers(vllm_url: str, tmp_path: Path, spread: str) -> None:
+@pytest.mark.parametrize(
+    ("spread", "transfer"), [("whole", "tensors"), ("shard", "tensors"), ("shard", "checkpoint")]
+)
+def test_one_server_with_two_trainers(vllm_url: str, tmp_path: Path, spread: str, transfer: str) -> None:
     """Greedy tokens are those of transformers on both ranks, before and after each push."""
     worker = tmp_path / "worker.py"
     worker.write_text(WORKER)
     folder = write(*random_model(), tmp_path / "model")
-    launched(*LAUNCH, worker, vllm_url, folder, tmp_path, spread)
+    launched(*LAUNCH, worker, vllm_url, folder, tmp_path, spread, transfer)
     found = [json.loads((tmp_path / f"{n}.json").read_text()) for n in (0, 1)]
     for gaps, spoken, tags, refused in found:
         assert len(gaps) == 5

@@ -111,7 +111,7 @@ def policy(
                 from siri.policies.vllm_server import VLLMServerPolicy
 
                 hollow = config.optimizer.shard and processes > 1
-                return VLLMServerPolicy.load(path, url=engine, hollow=hollow, **more)
+                return VLLMServerPolicy.load(path, url=engine, hollow=hollow, transfer=r.transfer, **more)
             loaded = HFPolicy.load(path, plays=config.rollout.dtype, **more)
     except SiriError:
         raise

@@ -92,7 +92,8 @@ def probe_once(recipe: Recipe, writer: SkillMiner | None) -> None:
     Raises:
         MinerFault, PolicyFault, ConfigError: one of them does not answer, or not as the run needs.
     """
-    from siri.policies.vllm_http import addresses, probed
+    from siri.policies.vllm_http import addresses
+    from siri.policies.vllm_probe import probed
 
     said = [] if writer is None else [doors.probed(writer)]
     if recipe.engine.startswith(("http://", "https://")):

@@ -95,6 +95,9 @@ class RolloutConfig(Section):
     """Seconds that a user's part (environment, prompter, retriever, validator, gate, objective, hook) may
     take for one answer. After that the run ends and names the part. None waits for ever. Miners have
     ``mining.timeout``."""
+    transfer: Literal["auto", "tensors", "checkpoint"] = "auto"
+    """How new weights reach vLLM servers: as tensors, as a checkpoint that they reload, or as tensors where
+    all servers take them (``auto``)."""
     sleep: bool = False
     """Give vLLM's GPU memory to the trainer while it learns; the next rollout takes it back."""
     chat_template_kwargs: dict[str, object] = Field(default={})

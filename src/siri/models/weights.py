@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from siri.models.files import WeightFiles
 from siri.protocols import WeightSource
 
 __all__ = [
+    "Outline",
     "Rows",
     "cast",
     "copy_weights",
@@ -22,6 +24,7 @@ __all__ = [
     "hollow",
     "is_hollow",
     "is_spread",
+    "outlines",
     "rows_of",
     "streamed",
     "whole",
@@ -103,7 +106,9 @@ def rows_of(model: Any) -> Rows:
     return read
 
 
-def streamed(model: Any, dtype: torch.dtype | None = None) -> Iterator[tuple[str, Tensor]]:
+def streamed(
+    model: Any, dtype: torch.dtype | None = None, *, merge: bool = True
+) -> Iterator[tuple[str, Tensor]]:
     """Yield whole weights under their checkpoint names, one after the other, with an adapter merged in.
 
     A collective where the model is sharded: every process iterates to the end. A shard is cast before it is
@@ -116,27 +121,50 @@ def streamed(model: Any, dtype: torch.dtype | None = None) -> Iterator[tuple[str
     Args:
         model: a transformers causal LM, whole, sharded over processes, or with weights still in its files.
         dtype: dtype of the yielded weights; None keeps each weight's own.
+        merge: whether an adapter is merged in; False yields the weights below it.
     """
     read = rows_of(model) if is_hollow(model) else None
-    adapter = has_adapter(model)
-
-    def full(name: str, value: Tensor) -> Tensor:
+    adapter = merge and has_adapter(model)
+    for own, name, parameter in _carried(model):
+        value, added = parameter.detach(), low_rank(model, own) if adapter else None
         if value.is_meta and read is not None:
-            value = read(name, None)
-        found: Tensor = whole(value if dtype is None else value.to(dtype))
-        return found
+            value = read(own, None)
+        if added is None:
+            yield name, whole(value if dtype is None else value.to(dtype))
+        else:
+            base: Tensor = whole(value)
+            yield name, merged(base, whole(added.a), whole(added.b), added).to(dtype or base.dtype)
 
+
+class Outline(NamedTuple):
+    """What is known of a weight before it is gathered."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole weight."""
+        return self.dtype.itemsize * math.prod(self.shape)
+
+
+def outlines(model: Any, dtype: torch.dtype | None = None) -> list[Outline]:
+    """Outline everything that ``streamed`` yields, in its order; nothing is gathered."""
+    return [
+        Outline(name, dtype or parameter.dtype, tuple(parameter.shape))
+        for _, name, parameter in _carried(model)
+    ]
+
+
+def _carried(model: Any) -> Iterator[tuple[str, str, nn.Parameter]]:
+    """Own name, checkpoint name and parameter of everything that an engine is given."""
+    adapter, names = has_adapter(model), {}
     for name, parameter in model.named_parameters():
         if adapter and ".lora_" in name:
             continue
-        value, added = parameter.detach(), low_rank(model, name) if adapter else None
-        if added is None:
-            yield name.replace(".base_layer.", "."), full(name, value)
-            continue
-        base: Tensor = whole(read(name, None) if value.is_meta and read is not None else value)
-        sum_ = merged(base, whole(added.a), whole(added.b), added)
-        yield name.replace(".base_layer.", "."), sum_.to(dtype or base.dtype)
+        names[id(parameter)] = name
+        yield name, name.replace(".base_layer.", "."), parameter
     if model.config.get_text_config().tie_word_embeddings:
         head = model.get_output_embeddings().weight
-        names = {id(parameter): name for name, parameter in model.named_parameters()}
-        yield "lm_head.weight", full(names.get(id(head), "lm_head.weight"), head.detach())
+        yield names.get(id(head), "lm_head.weight"), "lm_head.weight", head

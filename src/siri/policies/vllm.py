@@ -1,6 +1,6 @@
 """A policy that samples with vLLM in this process and takes new weights from the model in training.
 
-The only file that imports vLLM.
+Two more files import vLLM: ``vllm_transfer`` within a server's workers, and ``vllm_nccl`` for its trainer.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Talking to a vLLM server over HTTP, and checking that it answers as a run needs."""
+"""Talking to a vLLM server over HTTP."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from siri.errors import ConfigError, EngineAway, MissingExtra, PolicyFault, SiriError
 from siri.policies.engine import Sampled
@@ -15,10 +15,10 @@ from siri.types import Sampling
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["UNFINISHED", "Server", "addresses", "probed"]
+__all__ = ["UNFINISHED", "Server", "addresses", "on_each"]
 
-_PATIENCE = 30.0
-"""Most seconds that a server may take for a probe."""
+T = TypeVar("T")
+
 _AWAY = (500, 502, 503, 504)
 """HTTP statuses of a server whose engine has died, or that has not started yet."""
 _GENERATE = "/inference/v1/generate"
@@ -76,8 +76,16 @@ class Server:
         *,
         body: Mapping[str, Any] | None = None,
         query: Mapping[str, str] | None = None,
+        alone: bool = False,
     ) -> Any:
         """Send one request; return the JSON answer, or None without one.
+
+        Args:
+            verb: the HTTP method.
+            path: the endpoint.
+            body: what to send, as JSON.
+            query: parameters.
+            alone: use a connection for this request alone. vLLM closes one on which an error was sent.
 
         Raises:
             ConfigError: the server lacks an endpoint that must be enabled.
@@ -88,7 +96,8 @@ class Server:
 
         url = self.url[:80]
         try:
-            response = self._client.request(verb, path, json=body, params=query)
+            headers = {"Connection": "close"} if alone else None
+            response = self._client.request(verb, path, json=body, params=query, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             slow = isinstance(error, httpx.ReadTimeout) or not isinstance(error, httpx.TransportError)
             raise (PolicyFault if slow else EngineAway)(
@@ -183,32 +192,114 @@ class Server:
             ) from error
 
     def load(self, folder: Path, version: str) -> None:
-        """Make the server load new weights, and forget what it computed with the old ones.
+        """Make the server load the weights of a checkpoint, and forget what it computed with the old ones.
 
         Pending requests are cut short. If the load is interrupted, the weights are called ``UNFINISHED``.
+
+        Raises:
+            EngineAway: the server is away.
+            PolicyFault: it could not load them.
+        """
+        with self._paused():
+            call = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
+            self._change("/collective_rpc", call)
+            self._change("/reset_prefix_cache")
+            self._change("/update_weight_version", {"new_version": version})
+
+    @contextmanager
+    def updating(self, version: str) -> Iterator[None]:
+        """Begin an update by vLLM's transfer API; end it, and name the weights, after the body.
+
+        As with ``load``, pending requests are cut short, weights that came in part are ``UNFINISHED``, and
+        the server forgets what it computed with the old ones.
+
+        Raises:
+            EngineAway: the server is away.
+            PolicyFault: it could not take the weights.
+        """
+        with self._paused(self._settle):
+            try:
+                self._change("/start_weight_update")
+            except PolicyFault:
+                self._settle()  # a trainer that died left its update open
+                self._change("/start_weight_update")
+            yield
+            self._change("/reset_prefix_cache")
+            self._change("/finish_weight_update", {"weight_version": version})
+
+    def receive(self, part: Mapping[str, Any]) -> None:
+        """Take a part of the weights, during an update; ``part`` is what the server's backend needs."""
+        self._change("/update_weights", {"update_info": part})
+
+    def join(self, info: Mapping[str, Any]) -> None:
+        """Tell the server's backend what it needs before the first update."""
+        self._change("/init_weight_transfer_engine", {"init_info": info})
+
+    def meets(self, info: Mapping[str, Any]) -> bool:
+        """``join``, and return whether the backend could."""
+        try:
+            self.join(info)
+        except EngineAway:
+            raise
+        except PolicyFault:
+            return False
+        return True
+
+    def backend(self) -> str | None:
+        """The backend of its weight transfers; None if it has none."""
+        try:
+            return str(self._config()["weight_transfer_config"]["backend"])
+        except (KeyError, TypeError):
+            return None
+
+    def workers(self) -> int:
+        """Number of its processes that hold weights."""
+        return int(self.ask("GET", "/get_world_size")["world_size"])
+
+    @contextmanager
+    def _paused(self, mend: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Pause the server in the body, whose weights are ``UNFINISHED`` until it names others.
+
+        After an error ``mend`` is called before the server resumes.
         """
         self.ask("POST", "/pause", query={"mode": "abort"})
         try:
-            self._call_weights(UNFINISHED)
-            call = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
-            self.ask("POST", "/collective_rpc", body=call)
-            self.ask("POST", "/reset_prefix_cache")
-            self._call_weights(version)
+            self._change("/update_weight_version", {"new_version": UNFINISHED})
+            yield
         except BaseException:
             with suppress(SiriError):
+                mend()
                 self.ask("POST", "/resume")
             raise
         self.ask("POST", "/resume")
 
-    def _call_weights(self, version: str) -> None:
-        self.ask("POST", "/update_weight_version", body={"new_version": version})
+    def _settle(self) -> None:
+        """End an update that broke off: without some of its weights, the engine would die of a request."""
+        with suppress(PolicyFault):
+            self._change("/start_weight_update")
+        self._change("/finish_weight_update")
 
-    def ready(self) -> None:
-        """Wake the server, and resume it if a process that died left it paused."""
+    def _change(self, path: str, body: Mapping[str, Any] | None = None) -> None:
+        """Ask for a change of the weights.
+
+        Raises:
+            PolicyFault: the server lives, but refused or failed.
+        """
+        try:
+            self.ask("POST", path, body=body, alone=True)
+        except EngineAway as error:
+            if error.__cause__ is not None:  # it broke off without an answer
+                raise
+            try:
+                self.ask("GET", "/health")
+            except PolicyFault:
+                raise error from None
+            raise PolicyFault(str(error)) from error
+
+    def awake(self) -> None:
+        """Wake the server if it sleeps. A process that died may have left it so."""
         if self.ask("GET", "/is_sleeping")["is_sleeping"]:
             self.wake()
-        if self.ask("GET", "/is_paused")["is_paused"]:
-            self.ask("POST", "/resume")
 
     def sleep(self) -> bool:
         """Put the server to sleep; return whether that frees memory, which vLLM does not do on a CPU.
@@ -245,21 +336,7 @@ class Server:
         self._client.close()
 
 
-def probed(url: str) -> str:
-    """Send a server the requests of a run, once, and describe its answers in one sentence.
-
-    One token is sampled, and no weights are sent.
-
-    Raises:
-        ConfigError, PolicyFault: the server does not answer as a run needs; the message says what to do.
-    """
-    began = time.monotonic()
-    server = Server(url, timeout=_PATIENCE, connections=1)
-    try:
-        model, context = server.served()
-        server.ask("GET", "/is_sleeping")
-        server.generate([0], Sampling(max_tokens=1), seed=0, stops=())
-    finally:
-        server.close()
-    room = "" if context is None else f", context {context:,} tokens"
-    return f"server {url[:80]} answered in {time.monotonic() - began:.1f} s: model {model[:80]!r}{room}"
+def on_each(servers: Sequence[Server], function: Callable[[Server], T]) -> list[T]:
+    """Call ``function`` with all servers at once."""
+    with ThreadPoolExecutor(len(servers), thread_name_prefix="vllm") as pool:
+        return list(pool.map(function, servers))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from siri.errors import SiriError
-from siri.policies.vllm_http import probed
+from siri.policies.vllm_probe import probed
 
 pytest.importorskip("httpx")
 
@@ -26,6 +26,7 @@ CHOICE: dict[str, Any] = {
 WHOLE: dict[str, Any] = {
     "/v1/models": {"data": [{"id": "qwen", "max_model_len": 2048}]},
     "/is_sleeping": {"is_sleeping": False},
+    "/server_info?config_format=json": {"vllm_config": {"weight_transfer_config": None}},
     GENERATE: {"choices": [CHOICE]},
 }
 
@@ -68,8 +69,14 @@ def test_a_server_that_a_run_can_use_is_asked_once(end: str) -> None:
         said = probed(url + end)
     assert f"server {url}" in said
     assert "answered in " in said
-    assert said.endswith("model 'qwen', context 2,048 tokens")
+    assert said.endswith("model 'qwen', context 2,048 tokens, weights as a checkpoint")
     assert seen == list(WHOLE)
+
+
+def test_a_server_that_takes_tensors_says_so() -> None:
+    config = {"vllm_config": {"weight_transfer_config": {"backend": "siri-shm"}}}
+    with serving({**WHOLE, "/server_info?config_format=json": config}) as (url, _):
+        assert probed(url).endswith("weights by siri-shm")
 
 
 @pytest.mark.parametrize(
