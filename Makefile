@@ -54,7 +54,7 @@ $(VLLM)/.installed: pyproject.toml
 test-vllm: $(VLLM)/.installed
 	@if [ -f $(VLLM)/.installed ]; then OMP_NUM_THREADS=1 $(VLLM)/bin/pytest -o filterwarnings= -m vllm \
 		tests/policies/test_vllm.py tests/policies/test_vllm_processes.py tests/policies/test_vllm_server.py \
-		tests/policies/test_vllm_nccl.py \
+		tests/policies/test_vllm_nccl.py tests/policies/test_vllm_adapter.py \
 		tests/skills/writers/test_chat_vllm.py tests/benchmarks/test_gpu.py tests/test_docs.py $(ARGS); fi
 
 # Each adapter with the library that it is for, in a virtual environment of its own (.venv-adapters/NAME); a library that

@@ -46,6 +46,7 @@ SHARED = {
 ELSEWHERE = {
     "lora.alpha": "with lora.rank",
     "lora.targets": "with lora.rank",
+    "lora.engine": "with an engine of vLLM",
     "optimizer.importance_limit": "by RunConfig.importance_limit, which follows the precisions",
     "optimizer.recompute": "by RunConfig.recomputes, likewise",
     "rollout.engine_memory": "with an engine of vLLM",

@@ -42,10 +42,13 @@ from tests.training.test_learner import make_model, make_rows
 from tests.smoke import SMOKE
 
 folder, out, shard, rank = sys.argv[1], Path(sys.argv[2]), sys.argv[3] == "shard", int(sys.argv[4])
+served = rank if sys.argv[5] == "adapter" else 0
 processes = start_processes()
 settings = [f"optimizer.shard={str(shard).lower()}", f"lora.rank={rank}", "optimizer.lr=0.01"]
 settings += ["optimizer.kl=0.01", "optimizer.minibatches=2"]
-policy = VLLMPolicy.load(folder, hollow=shard, slots=8, episodes=8, max_context=256)
+policy = VLLMPolicy.load(
+    folder, hollow=shard, slots=8, episodes=8, max_context=256, adapter_rank=served
+)
 config = load_config(SMOKE, assignments=settings)
 learner = make_learner(policy, SiriObjective(kl=0.01), config, progress=Silent())
 assert is_spread(policy.model) is shard
@@ -119,13 +122,23 @@ def launched(*command: str, timeout: float = 400) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(("spread", "rank"), [("whole", 0), ("shard", 0), ("whole", 4), ("shard", 4)])
+@pytest.mark.parametrize(
+    ("spread", "rank", "served"),
+    [
+        ("whole", 0, "merged"),
+        ("shard", 0, "merged"),
+        ("whole", 4, "merged"),
+        ("shard", 4, "merged"),
+        ("whole", 4, "adapter"),
+        ("shard", 4, "adapter"),
+    ],
+)
 def test_greedy_is_that_of_transformers_on_both_ranks_before_and_after_each_push(
-    folder: Path, tmp_path: Path, spread: str, rank: int
+    folder: Path, tmp_path: Path, spread: str, rank: int, served: str
 ) -> None:
     worker = tmp_path / "worker.py"
     worker.write_text(WORKER)
-    launched(*LAUNCH, str(worker), str(folder), str(tmp_path), spread, str(rank))
+    launched(*LAUNCH, str(worker), str(folder), str(tmp_path), spread, str(rank), served)
     found = [json.loads((tmp_path / f"{n}.json").read_text()) for n in (0, 1)]
     for gaps, spoken, metrics, refused in found:
         assert max(gaps) < 1e-3

@@ -103,11 +103,17 @@ def policy(
                     engine_dtype=r.dtype,
                     hollow=config.optimizer.shard and processes > 1,
                     episodes=math.ceil(r.tasks * r.group_size / processes),
+                    adapter_rank=config.lora.rank if config.lora.engine == "adapter" else 0,
                     sleep=sleep,
                     options=options,
                     **more,
                 )
             if engine != "hf":
+                if config.lora.rank and config.lora.engine == "adapter":
+                    raise ConfigError(
+                        "got lora.engine=adapter with vLLM servers, expected engine='vllm': servers are "
+                        "given adapters merged; fix: lora.engine=merged"
+                    )
                 from siri.policies.vllm_server import VLLMServerPolicy
 
                 hollow = config.optimizer.shard and processes > 1

@@ -99,6 +99,9 @@ class LoRAConfig(Section):
     """The adapter's output is scaled by alpha / rank."""
     targets: tuple[str, ...] | None = None
     """Endings of the names of linear layers to adapt; None means all except the vocabulary head."""
+    engine: Literal["merged", "adapter"] = "merged"
+    """What vLLM in this process is given after each update: all weights, with the adapter ``merged`` into
+    them, or the ``adapter`` alone, which vLLM then computes next to its base."""
 
 
 class CheckpointConfig(Section):

@@ -37,6 +37,7 @@ __all__ = [
     "low_rank",
     "merged",
     "require_peft",
+    "require_plain",
     "save_adapter",
     "unwrapped",
 ]
@@ -220,10 +221,20 @@ def low_rank(model: Any, name: str) -> LowRank | None:
     if adapter not in layer.lora_A or adapter in layer.lora_variant:
         raise ConfigError(
             f"got an adapter on {layer_name} that is not a plain LoRA, expected W + alpha / rank · B A, "
-            "which an engine can be given merged; fix: HFPolicy, or another adapter"
+            "which an engine can be given; fix: HFPolicy, or another adapter"
         )
     a, b = layer.lora_A[adapter].weight.detach(), layer.lora_B[adapter].weight.detach()
     return LowRank(a, b, float(layer.scaling[adapter]), bool(layer.fan_in_fan_out))
+
+
+def require_plain(model: Any) -> None:
+    """Refuse an adapter of ``model`` that is more than W + scale · B A.
+
+    Raises:
+        ConfigError: it is (DoRA and the like).
+    """
+    for name, _ in model.named_parameters():
+        low_rank(model, name)
 
 
 def merged(base: Tensor, a: Tensor, b: Tensor, adapter: LowRank) -> Tensor:

@@ -52,8 +52,7 @@ class EnginePolicy(ABC):
     process must take part.
 
     Args:
-        model: a transformers causal LM, the one that is trained, with or without a LoRA adapter. The engine
-            gets base and adapter merged.
+        model: a transformers causal LM, the one that is trained, with or without a LoRA adapter.
         tokenizer: its tokenizer, with a chat template.
         slots: largest batch.
         max_context: most tokens of prompt plus completion; by default the model's own limit.
@@ -138,7 +137,7 @@ class EnginePolicy(ABC):
     def adapt(self, lora: LoRAConfig, *, seed: int) -> bool:
         """Add the LoRA adapter that ``lora`` asks for, or train the existing one; see ``add_lora``.
 
-        The engine gets base and adapter merged, rounded to the engine's dtype.
+        The engine gets base and adapter merged, rounded to the engine's dtype, unless it serves the adapter.
 
         Raises:
             ConfigError: the model has an adapter, and ``lora`` asks for none or another one.

@@ -1,6 +1,6 @@
 """A policy that samples with vLLM in this process and takes new weights from the model in training.
 
-Two more files import vLLM: ``vllm_transfer`` within a server's workers, and ``vllm_nccl`` for its trainer.
+Other files that import vLLM: ``vllm_adapter``, ``vllm_nccl``, and ``vllm_transfer`` in a server's workers.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from siri.errors import MissingExtra, PolicyFault
+from siri.errors import ConfigError, MissingExtra, PolicyFault
+from siri.models.adapters import has_adapter
 from siri.models.weights import is_hollow, streamed
 from siri.policies.checkpoints import DTYPES, base_of, load_model, load_tokenizer, located
 from siri.policies.engine import NO_SLEEP, EnginePolicy, Sampled
 from siri.policies.hub import on_hand
+from siri.policies.vllm_adapter import ServedAdapter
 from siri.policies.widening import WideHeads, head_size
 from siri.processes import Processes
 from siri.types import Sampling
@@ -46,6 +48,9 @@ class VLLMPolicy(EnginePolicy):
     they have joined the job; from then on the engines are independent. On a CPU, attention heads narrower
     than 32 are widened for the engine (``WideHeads``), which does not change what the model computes.
 
+    A LoRA adapter is merged into what is pushed, unless ``adapter_rank`` lets the engine serve it. Then the
+    base is pushed once, and after that only the adapter, through a new file for each push.
+
     Args:
         model: a transformers causal LM, the one that is trained.
         tokenizer: its tokenizer, with a chat template.
@@ -55,6 +60,7 @@ class VLLMPolicy(EnginePolicy):
         max_context: most tokens of prompt plus completion; by default the model's own limit.
         episodes: number of episodes whose keys and values the engine keeps at full length; None: as many as
             slots. On a GPU this alone decides how much memory the engine takes besides its weights.
+        adapter_rank: largest rank of an adapter that the engine serves itself; 0 has adapters merged.
         sleep: whether ``sleep`` will be called, which vLLM must know from the start. The engine then starts
             asleep, and the first push or rollout wakes it.
         options: further arguments of ``vllm.LLM``, such as ``gpu_memory_utilization``.
@@ -71,6 +77,7 @@ class VLLMPolicy(EnginePolicy):
         slots: int = 128,
         max_context: int | None = None,
         episodes: int | None = None,
+        adapter_rank: int = 0,
         sleep: bool = False,
         options: Mapping[str, Any] | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
@@ -97,7 +104,15 @@ class VLLMPolicy(EnginePolicy):
         self._sleeps = current_platform.is_sleep_mode_available()
         config = model.config.get_text_config()
         narrow = current_platform.is_cpu() and head_size(config) < _NARROWEST
+        if narrow and adapter_rank:
+            raise ConfigError(
+                f"got an adapter to serve in vLLM on a CPU with heads of {head_size(config)}, expected heads "
+                f"of {_NARROWEST} or more, as narrower ones are widened; fix: lora.engine=merged"
+            )
         self._wide = WideHeads(config, _NARROWEST) if narrow else None
+        self._adapter = ServedAdapter(adapter_rank) if adapter_rank else None
+        self._based: str | None = None
+        """What the weights were called when the engine was last known to have the base."""
         self._dtype = model.dtype if dtype is None else DTYPES[dtype]
         self._episodes = min(episodes or slots, slots)
         settings: dict[str, Any] = {
@@ -113,6 +128,8 @@ class VLLMPolicy(EnginePolicy):
         }
         if several:
             settings["distributed_executor_backend"] = "external_launcher"
+        if self._adapter is not None:
+            settings |= self._adapter.settings
         if current_platform.is_cpu():
             # compiling takes longer than a small run; and a seeded request whose prompt is cut in two kills
             # the engine there, because torch's generator of the CPU has no offset
@@ -129,8 +146,12 @@ class VLLMPolicy(EnginePolicy):
                 self._wide.config().save_pretrained(folder)
                 settings |= {"load_format": "dummy", **(options or {})}
                 self.engine = LLM(model=folder, **settings)
-        if is_hollow(model) and self._wide is None:
-            self.engine.llm_engine.set_weight_version(self._tag())  # both have the weights of the folder
+        # a model that is still in its files has the weights of the engine's folder
+        same = is_hollow(model) and self._wide is None
+        self._based = self._engine_tag() if same else None
+        if same and not has_adapter(model):
+            self.engine.llm_engine.set_weight_version(self._tag())
+            self._based = self._tag()
         else:
             self._update()  # the model's weights may differ from those of the folder
         if sleep and self._sleeps:
@@ -147,6 +168,7 @@ class VLLMPolicy(EnginePolicy):
         slots: int = 128,
         max_context: int | None = None,
         episodes: int | None = None,
+        adapter_rank: int = 0,
         sleep: bool = False,
         options: Mapping[str, Any] | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
@@ -171,6 +193,7 @@ class VLLMPolicy(EnginePolicy):
             slots=slots,
             max_context=max_context,
             episodes=episodes,
+            adapter_rank=adapter_rank,
             sleep=sleep,
             options=options,
             chat_template_kwargs=chat_template_kwargs,
@@ -187,18 +210,24 @@ class VLLMPolicy(EnginePolicy):
     def _engine_tag(self) -> str:
         return str(self.engine.llm_engine.get_weight_version())
 
-    def _weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        weights = streamed(self.model, self._dtype)
-        return weights if self._wide is None else self._wide.weights(weights)
-
     def _push(self) -> None:
-        weights = self._weights()
-        with _generators_kept():
-            self.engine.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
-        deque(weights, maxlen=0)  # iterate to the end, as every process must
+        served = self._adapter if has_adapter(self.model) else None
+        if served is None or self._based != self._engine_tag():
+            self._push_weights(merge=served is None)
+        if served is not None:
+            served.push(self.model, self.engine.llm_engine, version=self._tag(), dtype=self._dtype)
         if not self.engine.reset_prefix_cache():
             raise PolicyFault("got a vLLM engine that keeps its prefix cache, expected it to be idle")
         self.engine.llm_engine.set_weight_version(self._tag())
+        self._based = None if served is None else self._tag()
+
+    def _push_weights(self, *, merge: bool) -> None:
+        weights = streamed(self.model, self._dtype, merge=merge)
+        if self._wide is not None:
+            weights = self._wide.weights(weights)
+        with _generators_kept():
+            self.engine.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
+        deque(weights, maxlen=0)  # iterate to the end, as every process must
 
     def _begin(self, ticket: int, prompt: list[int], seed: int, sampling: Sampling) -> None:
         from vllm import SamplingParams
@@ -214,7 +243,12 @@ class VLLMPolicy(EnginePolicy):
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        self.engine.llm_engine.add_request(str(ticket), {"prompt_token_ids": prompt}, settings)
+        self.engine.llm_engine.add_request(
+            str(ticket),
+            {"prompt_token_ids": prompt},
+            settings,
+            lora_request=None if self._adapter is None else self._adapter.request,
+        )
 
     def _finished(self) -> list[tuple[int, Sampled]]:
         done: list[Any] = []
@@ -232,6 +266,7 @@ class VLLMPolicy(EnginePolicy):
         if not self._sleeps:
             warnings.warn(NO_SLEEP, stacklevel=3)
         self.engine.sleep(level=2)
+        self._based = None
         return bool(self._sleeps)
 
     def _wake(self) -> None:
