@@ -288,6 +288,11 @@ ARMS: dict[str, Arm] = {
         settings={"warmup": {"successes": 0, "max_iterations": 0}},
         regimes=ALFWORLD,
     ),
+    "siri_adaptive": Arm(
+        "SIRI without phases: wins of both arms are distilled at once, skills are used while being proved",
+        method=METHODS["siri_adaptive"],
+        seeds=8,
+    ),
     "oracle": Arm("SIRI with right skills written by hand: an upper bound", miner=oracle),
     "openai": Arm("SIRI with another writer of skills, `--miner openai`", miner=chat_miner, regimes=ALFWORLD),
     "grpo_turns": Arm(
@@ -307,7 +312,7 @@ ARMS: dict[str, Arm] = {
     "skillrl": right("skillrl"),
 }
 """The first twelve, with the settings of their time, are the first round; the family follows."""
-FAMILY = [name for name, arm in ARMS.items() if arm.method is not None]
+FAMILY = [name for name, arm in ARMS.items() if arm.method is not None and name != "siri_adaptive"]
 PAIRS = (
     ("siri", "gigpo"),
     ("siri", "skill_arm"),
@@ -315,6 +320,8 @@ PAIRS = (
     ("grpo", "gigpo"),
     *((arm, "siri") for arm in ARMS if arm not in ("siri", "gigpo", "skill_arm", "grpo", *FAMILY)),
     ("oracle", "gigpo"),
+    ("siri_adaptive", "gigpo"),
+    ("siri_adaptive", "self_imitation"),
     *((arm, base) for arm in FAMILY for base in ("gigpo", "oracle")),
 )
 """Differences that the tables state, first minus second. The family has the words of `oracle`."""

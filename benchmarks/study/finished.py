@@ -82,6 +82,11 @@ class Runs:
         sets = [{s for r, a, s in self.of if (r, a) == (regime, arm)} for arm in arms]
         return sorted(set.intersection(*sets))
 
+    def counted(self, regime: str, arm: str) -> list[int]:
+        """Seeds whose runs counted tokens; those of the first round did not."""
+        runs = [(seed, self.of[regime, arm, seed]) for seed in self.seeds(regime, arm)]
+        return [seed for seed, run in runs if run["training"] and "tokens/sampled" in run["training"][0]]
+
     def arms(self, regime: str) -> list[str]:
         """Arms with a finished run, in the order of their declaration."""
         return [arm for arm in ARMS if self.seeds(regime, arm)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.study.arms import ARMS, PAIRS, REGIMES
-from benchmarks.study.finished import Runs
+from benchmarks.study.finished import Row, Runs
 from benchmarks.study.statistics import MEASURES, Floats, bootstrap, iqm, student
 from siri.skills import PROVEN
 from siri.types import SkillStatus
@@ -43,6 +43,7 @@ def tables(runs: Runs) -> str:
         lines += _levels(runs, regime, arms)
         for name in MEASURES:
             lines += _differences(runs, regime, arms, name)
+        lines += _costs(runs, regime, arms)
         lines += _mechanism(runs, regime)
     return "\n".join(lines) + "\n"
 
@@ -101,6 +102,56 @@ def _differences(runs: Runs, regime: str, arms: Sequence[str], name: str) -> lis
                 cells.append("[{:+.3f}, {:+.3f}]".format(*student(a - b)) if len(seeds) > 1 else "–")
         lines.append(_row(cells))
     return [*lines, ""]
+
+
+def _costs(runs: Runs, regime: str, arms: Sequence[str]) -> list[str]:
+    """What a run and an episode cost, of the arms whose runs counted it."""
+    counted = {arm: runs.counted(regime, arm) for arm in arms}
+    if not any(counted.values()):
+        return []
+    title = (
+        "Costs, means over the seeds that counted them. Of a run: thousands of tokens that a teacher read, "
+        "or that were taught, share of groups with one return, Σ|A′ − A| / Σ|A| of a credit rule, "
+        "minutes. Of an episode at the end: tokens read / read with a cache of prefixes / written."
+    )
+    head = ["arm", "seeds", "success, plain", "with skills", "teacher", "taught", "flat", "change of A"]
+    head += ["minutes", "tokens, plain", "with skills"]
+    lines = [title, "", _row(head), _row(["---"] * len(head))]
+    for arm in (arm for arm in arms if counted[arm]):
+        seeds = counted[arm]
+        found = [runs.last(regime, arm, seed, "generated", "plain_success") for seed in seeds]
+        shown = [runs.last(regime, arm, seed, "generated", "skill_success") for seed in seeds]
+        cells = [f"`{arm}`", str(len(seeds)), _mean(found, ".3f"), _mean(shown, ".3f")]
+        rows = [runs.of[regime, arm, seed]["training"] for seed in seeds]
+        cells.append(_mean([_total(each, "teacher/tokens") for each in rows], ",.0f"))
+        cells.append(_mean([_taught(each) for each in rows], ",.0f"))
+        for column, form in (("env/flat_groups", ".2f"), ("credit/change", ".4f")):
+            cells.append(_mean([row[column] for each in rows for row in each if column in row], form))
+        cells.append(_mean([runs.of[regime, arm, seed]["seconds"] / 60 for seed in seeds], ".1f"))
+        for side in ("plain", "skill"):
+            parts = [
+                [runs.last(regime, arm, seed, "generated", f"{side}_tokens_{what}") for seed in seeds]
+                for what in ("read", "new", "written")
+            ]
+            cells.append(" / ".join(_mean(part, ",.0f") for part in parts))
+        lines.append(_row(cells))
+    return [*lines, ""]
+
+
+def _total(rows: Sequence[Row], column: str) -> float | None:
+    found = [row[column] for row in rows if column in row]
+    return sum(found) / 1000 if found else None
+
+
+def _taught(rows: Sequence[Row]) -> float:
+    """Tokens of lessons, replayed ones included: those in the loss that no rollout sampled, in thousands."""
+    taught: float = sum(row["learn/tokens"] - row["tokens/sampled"] for row in rows)
+    return taught / 1000
+
+
+def _mean(values: Sequence[float | None], form: str) -> str:
+    known = [value for value in values if value is not None]
+    return f"{np.mean(known):{form}}" if known else "–"
 
 
 def _mechanism(runs: Runs, regime: str) -> list[str]:

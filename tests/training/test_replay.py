@@ -31,6 +31,9 @@ def test_skills_are_asked_for_when_the_rows_are() -> None:
     assert replay.rows(set()) == []
     assert [r.ids[0] for r in replay.rows({"a"})] == [1]
     assert [r.ids[0] for r in replay.rows({"b", "a"})] == [1, 2, 3]
+    assert [r.ids[0] for r in replay.rows(None)] == [1, 2, 3]
+    assert [(lot.skills, lot.rows, lot.tokens) for lot in replay.given({"a"})] == [(("a",), 1, 2)]
+    assert [lot.skills for lot in replay.given(None)] == [("a",), ("a", "b"), ("b",)]
 
 
 def test_nothing_is_kept_without_iterations() -> None:

@@ -100,13 +100,14 @@ class Teaching:
             scale = self.tolerance.of("schedule", partial(doors.scheduled, self.hooks.schedule, k), 0.0)
         elif internalizes:
             scale = linear_warmup(k, start=state.since, length=i.warmup, peak=i.peak)
+        # a hook has already chosen its lessons, whatever their skills are worth
+        own = self.hooks.teach is not None
+        proven = None if own else standing.proven
         if internalizes or scale:
-            # a hook has already chosen its lessons
-            own = self.hooks.teach is not None
             fresh = [row for row in rows if row.kind == "int" and (own or standing.teaches(row.skills))]
             figures["int/prompt_gap"] = self.learner.gap(fresh)
-            chosen += fresh + self.replay.rows(standing.proven)
-        again = self.replay.given(standing.proven) if scale else ()
+            chosen += fresh + self.replay.rows(proven)
+        again = self.replay.given(proven) if scale else ()
         if again:
             tokens = sum(row.tokens for row in fresh)
             older = sum(lot.tokens for lot in again)

@@ -15,6 +15,7 @@ from siri.skills.retrieval import (
     UpperConfidenceRanking,
 )
 from siri.skills.safety import SkillGuard, sanitize
+from siri.skills.sampling import EffectSampling
 from siri.skills.stats import betting, empirical_bernstein, hoeffding, running_utility, wilson
 from siri.skills.validation import PairedValidator, Screen, SequentialValidator
 from siri.skills.writers.advisers import Analyses, Reflections, Rubric
@@ -45,6 +46,7 @@ __all__ = [
     "ChatMiner",
     "ChatWriter",
     "ContinueWithout",
+    "EffectSampling",
     "EmbeddingRanking",
     "EverythingRanking",
     "Evidence",

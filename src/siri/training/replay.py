@@ -7,7 +7,7 @@ by a fraction of an optimizer step.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -36,7 +36,7 @@ class Replay:
     """Keeps the rows of L_int of the last ``iterations`` iterations; checkpoints save them as plain data.
 
     Rows are kept whatever the status of their skills, because the groups that a skill wins also prove it.
-    ``rows`` returns those whose skills are proven at the time of the call.
+    ``rows`` returns those whose skills are proven at the time of the call, or all of them for ``None``.
 
     Args:
         iterations: number of iterations that a row is kept; 0 keeps none.
@@ -51,22 +51,24 @@ class Replay:
         self._kept[iteration] = [row for row in rows if row.kind == "int"]
         self._kept = {k: kept for k, kept in self._kept.items() if k > iteration - self.iterations}
 
-    def rows(self, proven: Collection[str]) -> list[Row]:
+    def rows(self, proven: Collection[str] | None) -> list[Row]:
         """Return the rows whose skills are all in ``proven``, oldest first."""
-        known = frozenset(proven)
-        return [row for _, kept in sorted(self._kept.items()) for row in kept if known.issuperset(row.skills)]
+        return [row for _, row in self._wanted(proven)]
 
-    def given(self, proven: Collection[str]) -> tuple[Replayed, ...]:
+    def given(self, proven: Collection[str] | None) -> tuple[Replayed, ...]:
         """Count the tokens of what ``rows`` returns, by iteration and skills."""
-        known, found = frozenset(proven), dict[tuple[int, tuple[str, ...]], list[Row]]()
-        for k, kept in sorted(self._kept.items()):
-            for row in kept:
-                if known.issuperset(row.skills):
-                    found.setdefault((k, row.skills), []).append(row)
+        found = dict[tuple[int, tuple[str, ...]], list[Row]]()
+        for k, row in self._wanted(proven):
+            found.setdefault((k, row.skills), []).append(row)
         return tuple(
             Replayed(k, skills, len(rows), sum(row.tokens for row in rows))
             for (k, skills), rows in found.items()
         )
+
+    def _wanted(self, proven: Collection[str] | None) -> Iterator[tuple[int, Row]]:
+        known = None if proven is None else frozenset(proven)
+        for k, kept in sorted(self._kept.items()):
+            yield from ((k, row) for row in kept if known is None or known.issuperset(row.skills))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain data."""
