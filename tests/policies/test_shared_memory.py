@@ -38,6 +38,15 @@ def test_what_is_mapped_is_what_was_written(tmp_path: Path, most: int) -> None:
     assert len(contents) == {1: 6, 64: 5, 10_000: 1}[most]
 
 
+def test_files_of_older_weights_are_written_over(tmp_path: Path) -> None:
+    list(written({"matrix": torch.ones(9, 9), "more": torch.ones(3)}.items(), tmp_path, most=1000))
+    before = (tmp_path / "00000").stat()
+    [part] = written({"matrix": WEIGHTS["matrix"]}.items(), tmp_path, most=1000)
+    after = (tmp_path / "00000").stat()
+    assert (after.st_ino, after.st_size) == (before.st_ino, 64)
+    assert dict(mapped(tmp_path / part["file"], part["tensors"]))["matrix"].equal(WEIGHTS["matrix"])
+
+
 def test_weights_are_taken_one_at_a_time(tmp_path: Path) -> None:
     taken = []
 
@@ -82,7 +91,9 @@ def test_a_killed_process_leaves_its_folder_only_until_the_next_one(
         mine, lock = shared_memory.claimed()
         assert sorted(tmp_path.iterdir()) == sorted([mine, theirs])
         other.send_signal(signal.SIGKILL)
+    other_things = tmp_path / "siri-weights-of-a-checkpoint"  # with TMPDIR=/dev/shm
+    other_things.mkdir()
     again, second = shared_memory.claimed()
-    assert sorted(tmp_path.iterdir()) == sorted([mine, again])
+    assert sorted(tmp_path.iterdir()) == sorted([mine, again, other_things])
     os.close(lock)
     os.close(second)

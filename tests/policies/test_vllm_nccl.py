@@ -40,7 +40,7 @@ class Trainer:
 @pytest.fixture(autouse=True)
 def _joined(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.node.get_closest_marker("vllm") is None:
-        monkeypatch.setattr(Broadcast, "_joined", lambda self, _: Trainer(self._client))
+        monkeypatch.setattr(Broadcast, "_joined", lambda _, client, __: Trainer(client))
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def broadcast(fakes: list[Fake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         urls = [held.enter_context(serving(fake)) for fake in fakes]
         servers = [Server(url, timeout=5, connections=1) for url in urls]
         monkeypatch.setattr(Broadcast, "device", "cpu")
-        yield Broadcast(servers, tmp_path)
+        yield Broadcast(servers, "run", tmp_path)
         for server in servers:
             server.close()
 
@@ -78,8 +78,8 @@ def test_what_is_announced_is_what_is_sent(dtype: torch.dtype | None, adapter: b
 
 def test_all_servers_are_updated_as_one(broadcast: Broadcast, fakes: list[Fake]) -> None:
     for version in (0, 1):
-        broadcast.push(tiny_model(0), version, name=f"v{version}", dtype=None, deliver=print)
-        assert [fake.version for fake in fakes] == [f"v{version}"] * 2
+        broadcast.push(tiny_model(0), version, dtype=None)
+        assert [fake.version for fake in fakes] == [f"siri-run-{version}"] * 2
     for fake in fakes:
         assert not fake.paused
         assert not fake.updating
@@ -108,8 +108,8 @@ def test_vllms_own_trainer_does_the_same(
     monkeypatch.setattr(engine, "packed_nccl_broadcast_producer", producer)
     model = tiny_model(0)
     for version in (0, 1):
-        broadcast.push(model, version, name=f"v{version}", dtype=torch.bfloat16, deliver=print)
-        assert [fake.version for fake in fakes] == [f"v{version}"] * 2
+        broadcast.push(model, version, dtype=torch.bfloat16)
+        assert [fake.version for fake in fakes] == [f"siri-run-{version}"] * 2
     assert [fake.joined["rank_offset"] for fake in fakes] == [1, 3]
     assert fakes[0].joined["world_size"] == 5
     assert fakes[0].joined["master_address"] == "127.0.0.1"
@@ -122,7 +122,7 @@ def test_vllms_own_trainer_does_the_same(
 def test_ranks_of_a_server_begin_where_those_of_the_last_one_end(
     broadcast: Broadcast, fakes: list[Fake]
 ) -> None:
-    client = Client(broadcast.servers)
+    client = Client(broadcast._servers)
     client.init_weight_transfer_engine({"rank_offset": 1, "world_size": 5})
     assert [fake.joined for fake in fakes] == [
         {"rank_offset": 1, "world_size": 5},
@@ -133,22 +133,22 @@ def test_ranks_of_a_server_begin_where_those_of_the_last_one_end(
 def test_a_push_that_fails_is_said_and_joins_again(broadcast: Broadcast, fakes: list[Fake]) -> None:
     fakes[1].trouble = lambda path: 500 if path == "/update_weights" else None
     with pytest.raises(PolicyFault, match=r"HTTP 500 from .*/update_weights") as found:
-        broadcast.push(tiny_model(0), 0, name="v0", dtype=None, deliver=print)
+        broadcast.push(tiny_model(0), 0, dtype=None)
     assert not isinstance(found.value, EngineAway)
     assert [fake.version for fake in fakes] == [UNFINISHED] * 2
     assert not any(fake.updating or fake.paused for fake in fakes)
     assert broadcast._trainer is None
 
     broken = SimpleNamespace(source=None, send_weights=lambda: torch.zeros(2).view(3))
-    broadcast._trainer = broken
+    broadcast._trainer, broadcast._client = broken, Client(broadcast._servers)
     with pytest.raises(PolicyFault, match=r"got RuntimeError: .* while sending weights by NCCL") as found:
-        broadcast.push(tiny_model(0), 0, name="v0", dtype=None, deliver=print)
+        broadcast.push(tiny_model(0), 0, dtype=None)
     assert len(str(found.value)) <= 300
 
 
 def test_a_server_that_lost_its_weights_ends_the_rollout(broadcast: Broadcast) -> None:
-    broadcast.push(tiny_model(0), 0, name="v0", dtype=None, deliver=print)
+    broadcast.push(tiny_model(0), 0, dtype=None)
     assert not broadcast.holds(0)
     with pytest.raises(PolicyFault, match=r"fix: resume the run, or rollout\.transfer=checkpoint") as found:
-        broadcast.give(broadcast.servers[0], "siri-" + "a" * 12 + "-0")
+        broadcast.give(broadcast._servers[0])
     assert len(str(found.value)) <= 300

@@ -127,9 +127,7 @@ def launched(*command: str, timeout: float = 400) -> str:
     [
         ("whole", 0, "merged"),
         ("shard", 0, "merged"),
-        ("whole", 4, "merged"),
         ("shard", 4, "merged"),
-        ("whole", 4, "adapter"),
         ("shard", 4, "adapter"),
     ],
 )

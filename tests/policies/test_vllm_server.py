@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks import push
 from siri.errors import ConfigError, EngineAway, PolicyFault
 from siri.policies.vllm_http import UNFINISHED
 from siri.policies.vllm_server import VLLMServerPolicy
@@ -66,6 +67,13 @@ def test_a_checkpoint_does_the_same(policy, vllm_url: str) -> None:
     assert gap(other.generate(REQUESTS, GREEDY), policy.generate(REQUESTS, GREEDY)) < 1e-6
     other.close()
     assert not other._exchange.folder.exists()
+
+
+@pytest.mark.vllm
+def test_pushes_are_measured_both_ways(policy, vllm_url: str) -> None:
+    found = push.measured(policy.model, policy.tokenizer, vllm_url, rounds=2)
+    assert {way: len(seconds) for way, seconds in found.items()} == {"tensors": 2, "checkpoint": 2}
+    assert push.table(found, 10**6).count("\n| ") == 3
 
 
 @pytest.mark.vllm

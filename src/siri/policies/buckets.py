@@ -5,6 +5,7 @@ A file is the bytes of tensors, one after the other. What they are is JSON: name
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,11 @@ _ALIGNED = 64
 def written(weights: Iterable[tuple[str, Tensor]], folder: Path, *, most: int) -> Iterator[dict[str, Any]]:
     """Write weights into files of ``folder``, one tensor at a time; yield the contents of each, as JSON.
 
+    Files of older weights are written over: memory that is there already takes half as long to fill.
+
     Args:
         weights: names and tensors, on any device.
-        folder: an empty folder.
+        folder: the folder.
         most: most bytes of a file, unless one tensor is larger.
 
     Raises:
@@ -36,13 +39,14 @@ def written(weights: Iterable[tuple[str, Tensor]], folder: Path, *, most: int) -
     while item is not None:
         tensors: list[list[Any]] = []
         size = 0
-        with (folder / f"{number:05d}").open("wb") as file:
+        with os.fdopen(os.open(folder / f"{number:05d}", os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
             while item is not None and (not tensors or size + item[1].nbytes <= most):
                 name, value = item
                 tensors.append([name, str(value.dtype).removeprefix("torch."), list(value.shape), size])
                 file.write(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
                 size += file.write(bytes(-value.nbytes % _ALIGNED)) + value.nbytes
                 item = next(rest, None)
+            file.truncate()
         yield {"file": f"{number:05d}", "tensors": tensors}
         number += 1
 

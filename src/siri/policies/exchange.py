@@ -7,9 +7,10 @@ import os
 import shutil
 import time
 import weakref
+import zlib
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
@@ -24,7 +25,8 @@ from torch import Tensor
 from siri.errors import PolicyFault
 from siri.models.weights import is_spread, streamed
 from siri.policies.buckets import written
-from siri.policies.vllm_http import Server, on_each
+from siri.policies.shared_memory import discard
+from siri.policies.vllm_http import Server
 from siri.processes import Processes
 
 __all__ = ["Checkpoints", "Exchange", "Tensors"]
@@ -38,39 +40,34 @@ class Exchange(ABC):
     """How the weights of a job come to its servers, and to those that lost them.
 
     Args:
-        servers: the servers.
+        run: a name that no other run has. A server outlives its trainers, whose versions all start at 0.
         folder: a folder of this job's own, which all its processes see; it is removed at the end.
-        held: a file descriptor of the first process that is closed then.
+        lock: a file descriptor of the first process, which is closed then.
     """
 
     kind: ClassVar[str]
     """Its name, for readers."""
 
-    def __init__(self, servers: Sequence[Server], folder: Path, held: int | None = None) -> None:
-        self.servers, self.folder = servers, folder
+    def __init__(self, run: str, folder: Path, lock: int | None = None) -> None:
+        self.folder = folder
         self.version = -1
         """Of the weights that were pushed last."""
+        self._run = run
         mine = folder if Processes.current().first else None
-        self._finalizer = weakref.finalize(self, _removed, mine, held)
+        self._finalizer = weakref.finalize(self, discard, mine, lock)
+
+    def named(self, version: int) -> str:
+        """What servers call the weights of a version."""
+        return f"siri-{self._run}-{version}"
 
     @abstractmethod
-    def push(
-        self,
-        model: Any,
-        version: int,
-        *,
-        name: str,
-        dtype: torch.dtype | None,
-        deliver: Callable[[Server], None],
-    ) -> None:
-        """Give all servers the weights of ``model``, and call them ``name``. A collective.
+    def push(self, model: Any, version: int, *, dtype: torch.dtype | None) -> None:
+        """Send the weights of ``model`` to all servers, or make ready what ``give`` gives. A collective.
 
         Args:
             model: the model in training, whole, sharded or with weights in its files.
-            version: of its weights; a version that was pushed before is not read from the model again.
-            name: what the servers call it.
+            version: of its weights; what is held already is not read from the model again.
             dtype: dtype of what is pushed; None means the model's.
-            deliver: calls ``give`` for a server, and waits for the server if it is away.
 
         Raises:
             PolicyFault: there is no room, or a server did not take them.
@@ -81,8 +78,8 @@ class Exchange(ABC):
         """Whether any process alone can give a server the weights of this version."""
 
     @abstractmethod
-    def give(self, server: Server, name: str) -> None:
-        """Give one server the newest weights, alone, and call them ``name``.
+    def give(self, server: Server) -> None:
+        """Give one server the newest weights, alone.
 
         Raises:
             EngineAway: the server is away.
@@ -101,7 +98,7 @@ class Exchange(ABC):
         Raises:
             PolicyFault: others took too long.
         """
-        lock = FileLock(self.folder / f".{self.servers.index(server)}.lock")
+        lock = FileLock(self.folder / f".{zlib.crc32(server.url.encode()):08x}.lock")
         while not lock.is_locked:
             try:
                 lock.acquire(timeout=0.5, poll_interval=0.05)
@@ -126,8 +123,8 @@ class Kept(Exchange):
 
     hint: ClassVar[str]
     """What to do if the folder is full."""
-    makes_room: ClassVar[bool]
-    """Whether the old weights are removed before the new ones are written, and not afterwards."""
+    overwrites: ClassVar[bool]
+    """Whether the files of the old weights are written over, and not removed when new ones are written."""
 
     @property
     def newest(self) -> Path:
@@ -138,18 +135,11 @@ class Kept(Exchange):
         """Whether these are the weights that were pushed last."""
         return self.version == version and self.newest.is_dir()
 
-    def push(
-        self,
-        model: Any,
-        version: int,
-        *,
-        name: str,  # noqa: ARG002 (``deliver`` knows it)
-        dtype: torch.dtype | None,
-        deliver: Callable[[Server], None],
-    ) -> None:
-        """Write the weights, and have all servers take them."""
+    def push(self, model: Any, version: int, *, dtype: torch.dtype | None) -> None:
+        """Write the weights into the folder."""
         processes = Processes.current()
-        fault = None if self.version == version else self._write(model, version, dtype)
+        known = processes.on_first(lambda: self.holds(version))
+        fault = None if known else self._write(model, version, dtype)
 
         def check() -> None:
             if fault is not None:
@@ -157,9 +147,8 @@ class Kept(Exchange):
 
         processes.on_first(check)
         self.version = version
-        processes.on_first(lambda: on_each(self.servers, deliver))
         if processes.first:
-            self._drop(but=self.newest)
+            self._drop_old()
 
     def _write(self, model: Any, version: int, dtype: torch.dtype | None) -> str | None:
         """Write the current weights; return why that failed, or None. A collective if they are sharded."""
@@ -168,11 +157,12 @@ class Kept(Exchange):
         target = self.folder / str(version)
         try:
             if first:
-                if self.makes_room:
-                    self._drop()
                 fresh = target.with_suffix(".new")
                 shutil.rmtree(fresh, ignore_errors=True)
-                fresh.mkdir()
+                if self.overwrites and self.newest.is_dir():
+                    os.replace(self.newest, fresh)
+                else:
+                    fresh.mkdir()
                 self._fill(fresh, model, weights)
                 os.replace(fresh, target)
         except (OSError, SafetensorError) as error:
@@ -184,14 +174,14 @@ class Kept(Exchange):
             deque(weights, maxlen=0)  # iterate to the end, as every process must
         return None
 
-    def _drop(self, *, but: Path | None = None) -> None:
+    def _drop_old(self) -> None:
         for stale in self.folder.iterdir():
-            if stale.is_dir() and stale != but:
+            if stale.is_dir() and stale != self.newest:
                 shutil.rmtree(stale, ignore_errors=True)
 
     @abstractmethod
     def _fill(self, folder: Path, model: Any, weights: Iterator[tuple[str, Tensor]]) -> None:
-        """Write weights into an empty folder."""
+        """Write weights into a folder, which is empty or holds older ones of the same names."""
 
 
 class Checkpoints(Kept):
@@ -199,11 +189,11 @@ class Checkpoints(Kept):
 
     kind = "checkpoint"
     hint = "free the disk, or another TMPDIR"
-    makes_room = False
+    overwrites = False
 
-    def give(self, server: Server, name: str) -> None:
+    def give(self, server: Server) -> None:
         """Have a server reload the newest checkpoint."""
-        server.load(self.newest, name)
+        server.load(self.newest, self.named(self.version))
 
     def _fill(self, folder: Path, model: Any, weights: Iterator[tuple[str, Tensor]]) -> None:
         for number, bucket in enumerate(_buckets(weights)):
@@ -216,25 +206,18 @@ class Tensors(Kept):
 
     kind = "tensors"
     hint = "more shared memory, or rollout.transfer=checkpoint"
-    makes_room = True
+    overwrites = True
 
-    def give(self, server: Server, name: str) -> None:
+    def give(self, server: Server) -> None:
         """Name the newest files to a server, one after the other."""
         contents = json.loads((self.newest / _CONTENTS).read_text(encoding="utf-8"))
-        with server.updating(name):
+        with server.updating(self.named(self.version)):
             for part in contents:
                 server.receive({"path": str(self.newest / part["file"]), "tensors": part["tensors"]})
 
     def _fill(self, folder: Path, model: Any, weights: Iterator[tuple[str, Tensor]]) -> None:  # noqa: ARG002
         contents = list(written(weights, folder, most=_BUCKET))
         (folder / _CONTENTS).write_text(json.dumps(contents), encoding="utf-8")
-
-
-def _removed(folder: Path | None, held: int | None = None) -> None:
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
-    if held is not None:
-        os.close(held)
 
 
 def _buckets(weights: Iterator[tuple[str, Tensor]]) -> Iterator[dict[str, Tensor]]:

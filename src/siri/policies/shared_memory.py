@@ -8,11 +8,12 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["MEMORY", "claimed", "free_bytes"]
+__all__ = ["MEMORY", "claimed", "discard", "free_bytes"]
 
 MEMORY = Path("/dev/shm")
 """Where Linux keeps files in memory."""
-_PREFIX = "siri-weights-"
+_PREFIX = "siri-tensors-"
+"""Of folders that are locked while their processes live; all others are left alone."""
 
 
 def free_bytes() -> int:
@@ -30,13 +31,19 @@ def claimed() -> tuple[Path, int]:
     """
     for folder in MEMORY.glob(f"{_PREFIX}*"):
         with suppress(OSError):  # its process lives, or is another user's
-            lock = _locked(folder)
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(lock)
+            discard(folder, _locked(folder))
     # under its own name only once it is locked
     hidden = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=MEMORY))
     lock = _locked(hidden)
     return hidden.rename(hidden.with_name(hidden.name[1:])), lock
+
+
+def discard(folder: Path | None, lock: int | None = None) -> None:
+    """Remove a folder, and close the descriptor that kept it; either may be missing."""
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+    if lock is not None:
+        os.close(lock)
 
 
 def _locked(folder: Path) -> int:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import shutil
 import tempfile
+import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from siri.errors import ConfigError
+from siri.errors import ConfigError, PolicyFault
 from siri.models.weights import outlines
 from siri.policies.buckets import SHARED
 from siri.policies.exchange import Checkpoints, Exchange, Tensors
-from siri.policies.shared_memory import MEMORY, claimed, free_bytes
+from siri.policies.shared_memory import MEMORY, claimed, discard, free_bytes
 from siri.policies.vllm_http import Server
 from siri.policies.vllm_nccl import NCCL, Broadcast
 from siri.processes import Processes
@@ -50,29 +50,30 @@ def exchange_for(
         ConfigError: ``transfer`` is ``tensors``, and that is impossible.
     """
     processes = Processes.current()
-    held: list[int] = []
+    run: str = processes.on_first(lambda: uuid.uuid4().hex[:12])
     if transfer != "checkpoint":
-        plan = processes.on_first(lambda: _planned(servers, model, dtype, held))
-        unseen = plan.folder is not None and not plan.folder.is_dir()
-        if processes.any(unseen):
-            plan = _Plan(plan.backend, plan.folder, "training processes on several machines")
+        locks: list[int] = []
+        plan = processes.on_first(lambda: _planned(servers, model, dtype, locks))
+        if processes.any(plan.folder is not None and not plan.folder.is_dir()):
+            plan = replace(plan, refusal="training processes on several machines")
         if plan.refusal is None and plan.folder is not None:
-            kind = Broadcast if plan.backend == NCCL else Tensors
-            _log.info("weights go to the vLLM servers as tensors, by %s", plan.backend)
-            return kind(servers, plan.folder, *held)
-        if processes.first and plan.folder is not None:
-            shutil.rmtree(plan.folder, ignore_errors=True)
-            for descriptor in held:
-                os.close(descriptor)
+            if processes.first:
+                _log.info("weights go to the vLLM servers as tensors, by %s", plan.backend)
+            if plan.backend == NCCL:
+                return Broadcast(servers, run, plan.folder)
+            return Tensors(run, plan.folder, *locks)
+        if processes.first:
+            discard(plan.folder, *locks)
         if transfer == "tensors":
             raise ConfigError(
                 f"got rollout.transfer=tensors and {plan.refusal}, expected servers that take tensors; fix: "
                 "start them as docs/how-to/scaling.md says, or rollout.transfer=checkpoint"
             )
-        # who started a server with a backend expects tensors
-        say = _log.info if plan.backend is None else _log.warning
-        say("weights go to the vLLM servers as checkpoints, because of %s", plan.refusal)
-    return Checkpoints(servers, Path(processes.on_first(lambda: _temporary(folder))))
+        if processes.first:
+            # whoever started a server with a backend expects tensors
+            level = logging.INFO if plan.backend is None else logging.WARNING
+            _log.log(level, "weights go to the vLLM servers as checkpoints, because of %s", plan.refusal)
+    return Checkpoints(run, Path(processes.on_first(lambda: _temporary(folder))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,8 @@ class _Plan:
     """Why tensors cannot be sent."""
 
 
-def _planned(servers: Sequence[Server], model: Any, dtype: torch.dtype | None, held: list[int]) -> _Plan:
-    """Find out whether tensors can be sent; what keeps the folder is put into ``held``."""
+def _planned(servers: Sequence[Server], model: Any, dtype: torch.dtype | None, locks: list[int]) -> _Plan:
+    """Find out whether tensors can be sent; a descriptor that keeps the folder is put into ``locks``."""
     backend = servers[0].backend()
     other = next((server for server in servers if server.backend() != backend), None)
     if other is not None:
@@ -107,8 +108,12 @@ def _planned(servers: Sequence[Server], model: Any, dtype: torch.dtype | None, h
         folder, lock = claimed()
     except OSError as error:
         return _Plan(backend, None, f"no folder in {MEMORY} ({error.strerror})")
-    held.append(lock)
-    blind = next((server for server in servers if not server.meets({"folder": str(folder)})), None)
+    locks.append(lock)
+    try:
+        blind = next((server for server in servers if not server.meets({"folder": str(folder)})), None)
+    except PolicyFault:
+        discard(folder, lock)
+        raise
     return _Plan(backend, folder, None if blind is None else f"other shared memory at {blind.url[:60]}")
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,42 +33,42 @@ class Broadcast(Exchange):
     """Sends tensors from the first process to all servers at once, in one NCCL group.
 
     Nothing is kept. A server that loses its weights during a rollout ends the run, which can be resumed.
+
+    Args:
+        servers: the servers.
+        run: see ``Exchange``, also for ``folder``.
     """
 
     kind = NCCL
     device = "cuda"
-    _trainer: Any = None
-    _client: Client
+
+    def __init__(self, servers: Sequence[Server], run: str, folder: Path) -> None:
+        super().__init__(run, folder)
+        self._servers = servers
+        self._client: Client | None = None
+        self._trainer: Any = None
 
     def holds(self, version: int) -> bool:  # noqa: ARG002
         """Always False: a process alone has nothing to give."""
         return False
 
-    def give(self, server: Server, name: str) -> None:
+    def give(self, server: Server) -> None:
         """Refuse: this takes all processes.
 
         Raises:
             PolicyFault: always.
         """
         raise PolicyFault(
-            f"got a server at {server.url[:60]} without the weights {name!r}, expected it to keep them: NCCL "
+            f"got a server at {server.url[:60]} without the newest weights, expected it to keep them: NCCL "
             "cannot give them again during a rollout; fix: resume the run, or rollout.transfer=checkpoint"
         )
 
-    def push(
-        self,
-        model: Any,
-        version: int,
-        *,
-        name: str,
-        dtype: torch.dtype | None,
-        deliver: Callable[[Server], None],  # noqa: ARG002
-    ) -> None:
-        """Send the weights of ``model``."""
+    def push(self, model: Any, version: int, *, dtype: torch.dtype | None) -> None:
+        """Send the weights."""
         processes, source, fault = Processes.current(), Source(model, dtype, self.device), None
         try:
             if processes.first:
-                self._send(source, name)
+                self._send(source, self.named(version))
         except (RuntimeError, ValueError, OSError, SiriError) as error:
             fault, self._trainer = error, None  # the next push joins the servers again
         finally:
@@ -87,25 +88,25 @@ class Broadcast(Exchange):
         self.version = version
 
     def _send(self, source: Source, name: str) -> None:
-        if self._trainer is None:
-            self._client = Client(self.servers)
-            self._trainer = self._joined(source)
-        self._trainer.source, self._client.name = source, name
+        if self._client is None or self._trainer is None:
+            self._client = Client(self._servers)
+            self._trainer = self._joined(self._client, source)
+        self._trainer.source = source
         with ExitStack() as updates:
-            self._client.updates = updates
+            self._client.name, self._client.updates = name, updates
             self._trainer.send_weights()
 
-    def _joined(self, source: Source) -> Any:
-        """Meet the servers in an NCCL group, of which this process is the first."""
+    def _joined(self, client: Client, source: Source) -> Any:
+        """Meet the servers in an NCCL group, of which this process is the first; return vLLM's trainer."""
         from vllm.distributed.weight_transfer import WeightTransferTrainerFactory
         from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 
         with socket.socket() as free:
             free.bind(("", 0))
             port = free.getsockname()[1]
-        size = 1 + sum(self._client.workers)
-        info = NCCLTrainerInitInfo(_own_address(self.servers[0].url), port, size, rank=0)
-        return WeightTransferTrainerFactory.trainer_init(info, client=self._client, source=source)
+        size = 1 + sum(client.workers)
+        info = NCCLTrainerInitInfo(_own_address(self._servers[0].url), port, size, rank=0)
+        return WeightTransferTrainerFactory.trainer_init(info, client=client, source=source)
 
 
 class Source:
@@ -132,12 +133,11 @@ class Source:
 class Client:
     """All servers of a job as vLLM's trainer sees them: as one."""
 
-    updates: ExitStack
-    """The updates that have begun."""
-    name = ""
-    """What the servers call the weights."""
-
     def __init__(self, servers: Sequence[Server]) -> None:
+        self.name = ""
+        """What the servers call the weights of the next update."""
+        self.updates = ExitStack()
+        """Ends the updates that have begun, well or badly."""
         self._servers = servers
         self.workers = on_each(servers, Server.workers)
         """Number of workers of each."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import uuid
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
@@ -105,8 +104,6 @@ class VLLMServerPolicy(EnginePolicy):
         processes = Processes.current()
         named = processes.on_first(lambda: {server.dtype() for server in self.engine})
         self._dtype = DTYPES.get(str(named.pop())) if len(named) == 1 else None
-        # a server outlives its trainers, whose versions all start at 0
-        self._run: str = processes.on_first(lambda: uuid.uuid4().hex[:12])
         processes.on_first(lambda: on_each(self.engine, Server.awake))
         self._exchange = exchange_for(
             self.engine, model, transfer=transfer, dtype=self._dtype, folder=exchange
@@ -163,18 +160,15 @@ class VLLMServerPolicy(EnginePolicy):
             with suppress(PolicyFault):
                 for server in self.engine:
                     server.wake()
-                    self._exchange.give(server, self._named(self._exchange.version))
+                    self._exchange.give(server)
         self._leaving.set()
         self._pool.shutdown()
         for server in self.engine:
             server.close()
         self._exchange.close()
 
-    def _named(self, version: int) -> str:
-        return f"siri-{self._run}-{version}"
-
     def _tag(self) -> str:
-        return self._named(self._version)
+        return self._exchange.named(self._version)
 
     def _engine_tag(self) -> str:
         return next((tag for each in self.engine if (tag := each.version()) != self._tag()), self._tag())
@@ -205,21 +199,18 @@ class VLLMServerPolicy(EnginePolicy):
                 with self._exchange.turn(server, until=until, leaving=self._leaving):
                     if always or server.version() != self._tag():
                         server.awake()
-                        self._exchange.give(server, self._tag())
+                        self._exchange.give(server)
                     return
             except EngineAway:
                 if time.monotonic() > until or self._leaving.wait(0.5):
                     raise
 
     def _push(self) -> None:
-        self._exchange.push(
-            self.model,
-            self._version,
-            name=self._tag(),
-            dtype=self._dtype,
-            # one that slept has lost its weights, but not their name
-            deliver=partial(self._recover, always=True),
-        )
+        self._exchange.push(self.model, self._version, dtype=self._dtype)
+        if self._exchange.holds(self._version):
+            # a server that slept has lost its weights, but not their name
+            give = partial(self._recover, always=True)
+            Processes.current().on_first(lambda: on_each(self.engine, give))
 
     def _begin(self, ticket: int, prompt: list[int], seed: int, sampling: Sampling) -> None:
         request, _ = self._flying[ticket]
