@@ -45,11 +45,14 @@ from siri.types import Message, Request, Sampling
 
 ROOT = Path(__file__).parents[1]
 RESULT = Path(__file__).parent / "results" / "gpu.md"
-TOY = Shape(2, 64, 128, 4, 2, 1000, True)
+TOY = Shape(2, 64, 128, 2, 1, 1000, True)
+"""Its heads of 32 are not widened for vLLM on a CPU."""
 LORA = "-lora"
 """Ending of the name of a shape whose adapter alone is trained."""
 PEAKS = {"H100": 989.0, "H200": 989.0, "A100": 312.0}
 """Dense bfloat16 TFLOP/s, by the maker's data sheet."""
+RANK = 16
+"""Of the adapter."""
 SMOKE = {
     "shapes": ["toy", f"toy{LORA}"],
     "episodes": 4,
@@ -95,7 +98,7 @@ def model_config(shape: Shape) -> Qwen2Config:
 
 def with_adapter(model: Any) -> None:
     model.name_or_path = "random"  # what a saved adapter would name as its base
-    add_lora(model, rank=16, alpha=32.0, seed=0)
+    add_lora(model, rank=RANK, alpha=32.0, seed=0)
 
 
 def the_device() -> torch.device:
@@ -202,7 +205,10 @@ def rollout_hf(label: str, options: argparse.Namespace) -> Iterator[Mapping[str,
     yield {"what": "rollout, HF", "speed": tokens / seconds, "flops": 2, "peak": peak_memory(device)}
 
 
-def rollout_vllm(label: str, options: argparse.Namespace) -> Iterator[Mapping[str, Any]]:
+def rollout_vllm(
+    label: str, options: argparse.Namespace, *, served: bool = False
+) -> Iterator[Mapping[str, Any]]:
+    """By vLLM in process; ``served``: with the adapter next to its base, not merged into it."""
     from siri.policies.vllm import VLLMPolicy
 
     device = the_device()
@@ -221,6 +227,7 @@ def rollout_vllm(label: str, options: argparse.Namespace) -> Iterator[Mapping[st
             dtype="bfloat16" if device.type == "cuda" else "float32",
             slots=options.episodes,
             max_context=4096 if device.type == "cuda" else 512,
+            adapter_rank=RANK if served else 0,
             options={"load_format": "dummy"},
         )
 
@@ -228,9 +235,13 @@ def rollout_vllm(label: str, options: argparse.Namespace) -> Iterator[Mapping[st
         policy.reset_cache()
         policy.generate([Request([{"role": "user", "content": "a"}])], Sampling(max_tokens=1))
 
-    yield {"what": "push to vLLM", "seconds": timed(push, device, options.repeats)}
+    alone = ", the adapter alone" if served else ""
+    yield {"what": f"push to vLLM{alone}", "seconds": timed(push, device, options.repeats)}
     tokens, seconds = in_turns(policy, options, device)
-    yield {"what": "rollout, vLLM", "speed": tokens / seconds, "flops": 2, "peak": peak_memory(device)}
+    speed = tokens / seconds
+    yield {"what": f"rollout, vLLM{alone}", "speed": speed, "flops": 2, "peak": peak_memory(device)}
+    if served:
+        return
     for name, lock_step in (("lock-step", True), ("streaming", False)):
         policy.reset_cache()
         streamed(policy, argparse.Namespace(**{**vars(options), "turns": 0}), lock_step=lock_step)
@@ -322,7 +333,8 @@ def parts(label: str) -> list[str]:
     """What is measured of a shape, as far as it is installed."""
     large = label.endswith(LORA)
     found = [] if large else ["rollout-hf"]
-    found += ["rollout-vllm"] if importlib.util.find_spec("vllm") else []
+    if importlib.util.find_spec("vllm"):
+        found += ["rollout-vllm", "rollout-vllm-adapter"] if large else ["rollout-vllm"]
     found += ["training-siri"]
     # TRL's step here has neither adapter nor gradient checkpointing
     return found + (["training-trl"] if importlib.util.find_spec("trl") and not large else [])
@@ -333,8 +345,8 @@ def measured(part: str, label: str, options: argparse.Namespace) -> Iterator[Map
         return whole_run(smoke=options.smoke)
     if part == "rollout-hf":
         return rollout_hf(label, options)
-    if part == "rollout-vllm":
-        return rollout_vllm(label, options)
+    if part.startswith("rollout-vllm"):
+        return rollout_vllm(label, options, served=part.endswith("-adapter"))
     return training(label, options, part.removeprefix("training-"))
 
 

@@ -45,6 +45,8 @@ def test_every_part_runs_and_has_its_row(tmp_path: Path) -> None:
 def test_with_vllm_too(tmp_path: Path) -> None:
     pytest.importorskip("vllm", reason="needs vllm: make test-vllm")
     text = smoke(tmp_path / "gpu.md", 800)
-    for what in ("push to vLLM", "rollout, vLLM", "lengths, vLLM, lock-step", "lengths, vLLM, streaming"):
+    for what in ("push to vLLM, the adapter alone", "rollout, vLLM, the adapter alone"):
+        assert text.count(f"| toy-lora | {what} |") == 1, text
+    for what in ("push to vLLM |", "rollout, vLLM |", "lengths, vLLM, lock-step", "lengths, vLLM, streaming"):
         assert text.count(what) == 2, text
     assert "iterations, vLLM, engine/logprob_gap" in text

@@ -236,7 +236,7 @@ class Server:
         self._change("/init_weight_transfer_engine", {"init_info": info})
 
     def meets(self, info: Mapping[str, Any]) -> bool:
-        """``join``, and return whether the backend could."""
+        """``join``; return whether the backend could."""
         try:
             self.join(info)
         except EngineAway:
