@@ -27,7 +27,7 @@ from siri.algos import (
     TokenScores,
     needs_reference,
 )
-from siri.algos.silence import needs_advantage
+from siri.algos.composition import needs_advantage
 from siri.errors import CheckpointError, ConfigError
 from siri.models.scoring import logprobs_only, score
 from siri.models.weights import copy_weights

@@ -12,7 +12,17 @@ from torch import Tensor
 from siri.algos.records import Loss, TokenBatch, TokenScores
 from siri.errors import ConfigError
 
-__all__ = ["LossFunction", "Scaled", "Sum", "Term", "needs_reference", "report", "terms"]
+__all__ = [
+    "LossFunction",
+    "Scaled",
+    "Sum",
+    "Term",
+    "needs_advantage",
+    "needs_reference",
+    "reads_lessons",
+    "report",
+    "terms",
+]
 
 LossFunction: TypeAlias = Callable[[TokenBatch, TokenScores], Loss]
 Function = TypeVar("Function", bound=LossFunction)
@@ -33,6 +43,19 @@ def reads_reference(loss: LossFunction) -> bool:
     return bool(getattr(loss, "needs_reference", False))
 
 
+def needs_advantage(loss: LossFunction) -> bool:
+    """Whether an RL row whose advantages are all 0 adds nothing to the gradient of ``loss``.
+
+    A plain function may do anything, so it needs every row.
+    """
+    return isinstance(loss, Term) and loss.needs_advantage
+
+
+def reads_lessons(loss: LossFunction) -> bool:
+    """Whether rows of lessons may add something to ``loss``; True for a plain function."""
+    return not isinstance(loss, Term) or loss.reads_lessons
+
+
 class Term:
     """Mixin for a loss that can be scaled and added to others. Scaling does not change the metrics.
 
@@ -49,6 +72,16 @@ class Term:
     def needs_reference(self) -> bool:
         """Whether the loss reads ``batch.reference_logprobs``."""
         return False
+
+    @property
+    def needs_advantage(self) -> bool:
+        """Whether RL rows whose advantages are all 0 add nothing to the gradient and may be left out."""
+        return False
+
+    @property
+    def reads_lessons(self) -> bool:
+        """Whether rows of lessons may add something."""
+        return True
 
     def __add__(self, other: LossFunction) -> Sum:
         return Sum((*terms(self), *terms(other)))
@@ -82,6 +115,16 @@ class Sum(Term):
         """Whether any term does."""
         return any(reads_reference(term) for term in self.terms)
 
+    @property
+    def needs_advantage(self) -> bool:
+        """Whether all terms do."""
+        return all(needs_advantage(term) for term in self.terms)
+
+    @property
+    def reads_lessons(self) -> bool:
+        """Whether any term does."""
+        return any(reads_lessons(term) for term in self.terms)
+
     def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
         """Add the values and join the metrics."""
         value = torch.zeros((), device=scores.logprobs.device)
@@ -109,6 +152,16 @@ class Scaled(Term):
     def needs_reference(self) -> bool:
         """Whether the term does and its factor is not 0."""
         return self.factor != 0 and reads_reference(self.term)
+
+    @property
+    def needs_advantage(self) -> bool:
+        """Whether the term does or its factor is 0."""
+        return self.factor == 0 or needs_advantage(self.term)
+
+    @property
+    def reads_lessons(self) -> bool:
+        """Whether the term does and its factor is not 0."""
+        return self.factor != 0 and reads_lessons(self.term)
 
     def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
         """Scale the value."""

@@ -76,6 +76,11 @@ class SiriObjective(Term):
         return self.kl != 0
 
     @property
+    def needs_advantage(self) -> bool:
+        """Whether neither divergence nor entropy counts on every token."""
+        return self.terms.needs_advantage
+
+    @property
     def terms(self) -> Sum:
         """The terms, as a sum."""
         clips = self.clip_low, self.clip_high, self.dual_clip

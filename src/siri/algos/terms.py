@@ -39,8 +39,30 @@ __all__ = [
 ]
 
 
+class _OfRollouts(Term):
+    """A term that reads no rows of lessons."""
+
+    __slots__ = ()
+
+    @property
+    def reads_lessons(self) -> bool:
+        """No."""
+        return False
+
+
+class _OfLessons(Term):
+    """A term that reads rows of lessons alone, and of RL rows at most the number of their tokens."""
+
+    __slots__ = ()
+
+    @property
+    def needs_advantage(self) -> bool:
+        """RL rows add nothing, whatever their advantages."""
+        return True
+
+
 @dataclass(frozen=True, slots=True)
-class ClippedSurrogate(Term):
+class ClippedSurrogate(_OfRollouts):
     """Policy-gradient loss on the RL tokens; see ``clipped_surrogate``."""
 
     clip_low: float = 0.2
@@ -52,6 +74,11 @@ class ClippedSurrogate(Term):
     """C of ``mismatch_weights``; None for no correction."""
     importance_unit: MismatchUnit = "token"
     importance_outside: Outside = "truncate"
+
+    @property
+    def needs_advantage(self) -> bool:
+        """It multiplies by the advantage."""
+        return True
 
     def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
         """Report ``policy/`` loss, clip_frac, approx_kl, ratio_mean; importance_mean and _cut where used."""
@@ -104,7 +131,7 @@ class ClippedSurrogate(Term):
 
 
 @dataclass(frozen=True, slots=True)
-class KLPenalty(Term):
+class KLPenalty(_OfRollouts):
     """Divergence from the initial model on the RL tokens; see ``kl_divergence``."""
 
     estimator: KLEstimator = "k3"
@@ -127,7 +154,7 @@ class KLPenalty(Term):
 
 
 @dataclass(frozen=True, slots=True)
-class EntropyBonus(Term):
+class EntropyBonus(_OfRollouts):
     """Minus the mean entropy of the RL tokens: minimising it keeps the policy random."""
 
     def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
@@ -137,7 +164,7 @@ class EntropyBonus(Term):
 
 
 @dataclass(frozen=True, slots=True)
-class Internalization(Term):
+class Internalization(_OfLessons):
     """λ(k) · L_int on the gated tokens under the plain prompt; see ``internalization_loss``.
 
     λ(k) is ``batch.int_scale``. The learner reads it too, to leave out the rows of L_int when it is 0.
@@ -174,7 +201,7 @@ class Internalization(Term):
 
 
 @dataclass(frozen=True, slots=True)
-class CrossEntropy(Term):
+class CrossEntropy(_OfLessons):
     """λ(k) · imitation of the gated tokens under the plain prompt: L_int without its weights."""
 
     def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
@@ -184,7 +211,7 @@ class CrossEntropy(Term):
 
 
 @dataclass(frozen=True, slots=True)
-class ReverseKLDistillation(Term):
+class ReverseKLDistillation(_OfRollouts):
     """On-policy self-distillation, from ``batch.teacher_logprobs``; see ``reverse_kl_distillation``."""
 
     def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
@@ -196,7 +223,7 @@ class ReverseKLDistillation(Term):
 
 
 @dataclass(frozen=True, slots=True)
-class GatedDistillation(Term):
+class GatedDistillation(_OfRollouts):
     """SDAR's term on the RL tokens; it reads ``batch.teacher_logprobs``. See ``gated_distillation``."""
 
     gate: Gate = "sigmoid"
@@ -216,7 +243,7 @@ class GatedDistillation(Term):
 
 
 @dataclass(frozen=True, slots=True)
-class ImportanceDistillation(Term):
+class ImportanceDistillation(_OfRollouts):
     """Skill-SD's term on the RL tokens, from ``batch.teacher_logprobs``; see ``importance_distillation``."""
 
     def __call__(self, batch: TokenBatch, scores: TokenScores) -> Loss:
@@ -232,7 +259,7 @@ class ImportanceDistillation(Term):
 
 
 @dataclass(frozen=True, slots=True)
-class ViewDistillation(Term):
+class ViewDistillation(_OfLessons):
     """λ(k) · imitation across prompts on the rows of lessons; see ``view_distillation``.
 
     λ(k) is ``batch.int_scale``, as for ``Internalization``; a batch can serve only one of the two.
@@ -256,7 +283,7 @@ class ViewDistillation(Term):
 
 
 @dataclass(frozen=True, slots=True)
-class ViewDivergence(Term):
+class ViewDivergence(_OfLessons):
     """λ(k) · divergence across prompts on the rows of lessons, from ``batch.top``; see ``view_divergence``.
 
     It replaces ``ViewDistillation``, and has less noise.
@@ -286,7 +313,7 @@ class ViewDivergence(Term):
 
 
 @dataclass(frozen=True, slots=True)
-class WriterSurrogate(Term):
+class WriterSurrogate(_OfRollouts):
     """Policy-gradient loss on what the policy wrote about its rollouts; see ``clipped_surrogate``.
 
     It is a mean over the written tokens alone, and 0 without any. It shares its mini-batches with all other

@@ -99,7 +99,7 @@ def method_parts(
     Raises:
         ConfigError: the recipe does not get what it needs, or its loss does not support the configuration.
     """
-    from siri.algos.silence import reads_lessons
+    from siri.algos.composition import reads_lessons
     from siri.recipes import Parts, method
 
     if recipe is None:

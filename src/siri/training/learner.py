@@ -14,8 +14,8 @@ from accelerate import Accelerator  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from siri import doors
+from siri.algos.composition import needs_advantage
 from siri.algos.objectives import Loss, TokenBatch, TokenScores
-from siri.algos.silence import needs_advantage
 from siri.errors import ConfigError, PartFault, PartTimeout
 from siri.models.adapters import has_adapter
 from siri.models.dropout import remove_dropout
