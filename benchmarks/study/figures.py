@@ -21,6 +21,7 @@ __all__ = ["figures"]
 
 _GRID = 50
 _COLOURS = {
+    "siri_adaptive": "#d1495b",
     "siri": "#00796b",
     "gigpo": "#3b6fb6",
     "grpo": "#c77c11",
@@ -29,7 +30,7 @@ _COLOURS = {
     "oracle": "#5f6b76",
     "openai": "#a8871f",
 }
-"""Arms that are told apart in every figure; the others are SIRI with one part changed."""
+"""Arms that are told apart in every figure; the others are SIRI with one part changed, or other methods."""
 _REST = "#a9b0b6"
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "siri",  # fixed ids: equal runs give equal files
@@ -69,7 +70,7 @@ def _band(axes: Axes, x: Floats, lines: Floats, arm: str) -> None:
     enough = known >= (len(lines) + 1) // 2
     x, lines, known = x[enough], lines[:, enough], known[enough]
     mean = np.nanmean(lines, 0)
-    colour, width = _COLOURS[arm], 2.6 if arm == "siri" else 1.5
+    colour, width = _COLOURS[arm], 2.6 if arm in ("siri", "siri_adaptive") else 1.5
     axes.plot(x, mean, label=f"{arm} ({len(lines)} seeds)", color=colour, linewidth=width)
     if len(lines) > 1:
         error = np.nanstd(lines, 0) / np.sqrt(np.maximum(known - 1, 1))
@@ -86,7 +87,7 @@ def _curves(runs: Runs, regime: str, axes: Axes) -> bool:
     rest = [arm for arm in runs.arms(regime) if arm not in _COLOURS]
     for place, arm in enumerate(rest):
         x, lines = _resampled(runs, regime, arm, runs.seeds(regime, arm))
-        label = None if place else f"siri with one part changed ({len(rest)} arms)"
+        label = None if place else f"other arms ({len(rest)})"
         axes.plot(x, lines.mean(0), color=_REST, linewidth=0.9, label=label)
     for arm in (arm for arm in _COLOURS if arm in runs.arms(regime)):
         _band(axes, *_resampled(runs, regime, arm, runs.seeds(regime, arm)), arm)
