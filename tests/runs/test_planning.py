@@ -139,3 +139,15 @@ def test_sleep_and_memory_of_an_engine() -> None:
     assert gained == pytest.approx(awake.memory["weights that play"] + 3)
     server = plan(config, SHAPES["Qwen2.5-7B"], processes=8, engine="http://localhost:8000")
     assert not {"KV cache", "weights that play"} & server.memory.keys()
+
+
+def test_weights_for_servers_of_this_machine_take_shared_memory() -> None:
+    config = load_config(preset("paper"), assignments=["rollout.dtype=bfloat16"])
+    for engine, transfer, gigabytes in (
+        ("http://localhost:8000", "auto", 15.2),
+        ("http://localhost:8000", "checkpoint", 0.0),
+        ("vllm", "auto", 0.0),
+    ):
+        told = load_config(config, assignments=[f"rollout.transfer={transfer}"])
+        found = plan(told, SHAPES["Qwen2.5-7B"], processes=8, engine=engine)
+        assert found.shared * 2**30 / 1e9 == pytest.approx(gigabytes, abs=0.1)

@@ -58,6 +58,8 @@ def dry_run(recipe: Recipe, processes: int) -> None:
         moments.add_row(name, f"{size:.1f}")
     if found.host:
         moments.add_row("copies on the host while a checkpoint is written", f"{found.host:.1f}")
+    if found.shared:
+        moments.add_row("shared memory, if servers here take tensors", f"{found.shared:.1f}")
     console.print(moments)
     if room is not None:
         most = max(found.moments.values())

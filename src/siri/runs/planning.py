@@ -92,6 +92,8 @@ class Plan:
     """GiB on the device at each part of an iteration: start, playing, learning, pushing, saving."""
     host: float
     """GiB of the machine's memory for all its processes together, while a checkpoint is written."""
+    shared: float
+    """GiB of shared memory for the newest weights, where servers of this machine take them as tensors."""
     batches: Mapping[str, float]
     checkpoints: Mapping[str, float]
     """GB: of one checkpoint, of all kept ones with the one being written, of a process's copy of its part."""
@@ -210,12 +212,14 @@ def plan(
     }
     background = whole * 1e9 >= BACKGROUND if config.checkpoint.background is None else True
     host = whole * 1e9 / processes * min(processes, machine) if background else 0.0
+    shared = size * width if engine not in ("hf", "vllm") and r.transfer != "checkpoint" else 0
     return Plan(
         processes,
         size,
         {name: value / _GIB for name, value in memory.items() if value},
         {name: value / _GIB for name, value in moments.items()},
         host / _GIB,
+        shared / _GIB,
         batches,
         saved,
     )
