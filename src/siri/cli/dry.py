@@ -56,11 +56,16 @@ def dry_run(recipe: Recipe, processes: int) -> None:
     moments = Table("part of an iteration", "GiB", title="at most at once, on the device of a process")
     for name, size in found.moments.items():
         moments.add_row(name, f"{size:.1f}")
-    if found.host:
-        moments.add_row("copies on the host while a checkpoint is written", f"{found.host:.1f}")
-    if found.shared:
-        moments.add_row("shared memory, if servers here take tensors", f"{found.shared:.1f}")
     console.print(moments)
+    host = Table("what", "GiB", title="on the host of a machine, for all its processes")
+    for name, size in (
+        ("copies while a checkpoint is written", found.host),
+        ("shared memory, if servers here take tensors", found.shared),
+    ):
+        if size:
+            host.add_row(name, f"{size:.1f}")
+    if host.row_count:
+        console.print(host)
     if room is not None:
         most = max(found.moments.values())
         verdict = "more than" if most > room / 2**30 else "within"
