@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 
 from siri.errors import SiriError
 from siri.policies.vllm_probe import probed
+from tests.serving import served
 
 pytest.importorskip("httpx")
 
@@ -53,14 +53,8 @@ def serving(answers: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
         def log_message(self, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
-        thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{httpd.server_address[1]}", seen
-        finally:
-            httpd.shutdown()
-            thread.join()
+    with served(Handler) as url:
+        yield url, seen
 
 
 @pytest.mark.parametrize("end", ["", "/", "/v1", "/v1/"])

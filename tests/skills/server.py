@@ -11,8 +11,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.serving import Quiet, served
 
 
 @dataclass(frozen=True)
@@ -104,20 +106,8 @@ def server(*answers: Answer | Callable[[dict[str, Any]], Answer]) -> Iterator[tu
         def log_message(self, *args: object) -> None:
             pass
 
-    class Quiet(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *args: object) -> None:
-            pass
-
-    with Quiet(("127.0.0.1", 0), Handler) as httpd:
-        thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{httpd.server_address[1]}/v1", seen
-        finally:
-            httpd.shutdown()
-            thread.join()
+    with served(Handler, Quiet) as url:
+        yield f"{url}/v1", seen
 
 
 @contextmanager

@@ -70,7 +70,7 @@ def exchange_for(
                 "start them as docs/how-to/scaling.md says, or rollout.transfer=checkpoint"
             )
         if processes.first:
-            # whoever started a server with a backend expects tensors
+            # a server that was started with a backend was meant to get tensors
             level = logging.INFO if plan.backend is None else logging.WARNING
             _log.log(level, "weights go to the vLLM servers as checkpoints, because of %s", plan.refusal)
     return Checkpoints(run, Path(processes.on_first(lambda: _temporary(folder))))

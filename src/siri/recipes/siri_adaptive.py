@@ -5,7 +5,8 @@ no phases and λ does not ramp up. Wins of the plain arm are lessons too, so tha
 not crowded out, and where no skill helps the policy imitates itself. A skill is used while it is being
 proved: each group draws which skill of its kind is worth showing, or none, from the effects so far. Its wins
 need not wait for the proof, because a win stays one whatever the skill is worth on average. Skills are mined
-in every iteration, for kinds that have fewer than two.
+in every iteration, for kinds that have fewer than two. Whole completions are taught: `internalization.scope`,
+`level` and `warmup` are not read.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def page(runs: Sequence[Run], *, live: str = "", budget: int = BUDGET) -> str:
         budget: most bytes of episodes; the page says how many it left out.
 
     Raises:
-        ConfigError: there is no run, or a run is damaged.
+        ConfigError: no run was given, or a run is damaged.
     """
     if not runs:
         raise ConfigError("got no run to report, expected one at least; fix: name a run directory")

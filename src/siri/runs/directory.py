@@ -175,7 +175,7 @@ class RunDirectory:
         """Read config.json.
 
         Raises:
-            ConfigError: there is no run here.
+            ConfigError: the folder holds no run.
         """
         return self._read(self.config, ("env", "policy", "miner", "data", "config"))
 
@@ -183,7 +183,7 @@ class RunDirectory:
         """Read the recipe of the run.
 
         Raises:
-            ConfigError: there is no run here, or this version does not know one of its settings.
+            ConfigError: the folder holds no run, or this version does not know one of its settings.
         """
         try:
             return Recipe.from_json(self.describe())
@@ -294,7 +294,7 @@ class RunDirectory:
         return found
 
     def _lines(self, path: Path) -> list[str]:
-        """Read the lines of a file; none where there is no file.
+        """Read the lines of a file; a file that does not exist has none.
 
         Raises:
             ConfigError: the file cannot be read, or is not text.
