@@ -23,7 +23,7 @@ from siri.rollout.suite import Suite
 from siri.skills import PROVEN, SkillBank
 from siri.types import Trajectory
 
-__all__ = ["configured", "play"]
+__all__ = ["configured", "play", "spent"]
 
 ENDLESS = 1_000_000
 """Iterations of the last phase: every arm ends by its environment steps."""
@@ -149,6 +149,7 @@ class Measured:
                     row[f"{name}_task_score"] = result.task_score
                 if kind == "all" and result.kept:
                     row |= {f"{name}_{what}": value for what, value in _tokens(result.kept).items()}
+                    row[f"{name}_episodes"] = [spent(episode) for episode in result.kept]
             self.rows.append(row)
 
 
@@ -161,6 +162,13 @@ def _tokens(episodes: Sequence[Trajectory]) -> dict[str, float]:
         "tokens_new": mean(max((usage.read for usage in turns), default=0) for turns in costs),
         "tokens_written": mean(sum(usage.written for usage in turns) for turns in costs),
     }
+
+
+def spent(episode: Trajectory) -> tuple[int, int, int]:
+    """(tokens read and written, the same with a cache of prefixes, won) of one episode."""
+    usage = [turn.usage for turn in episode.turns if turn.usage]
+    read, written = [each.read for each in usage], sum(each.written for each in usage)
+    return sum(read) + written, max(read, default=0) + written, int(episode.success)
 
 
 def _training_row(iteration: Iteration) -> Row:

@@ -15,7 +15,7 @@ from benchmarks.study import __main__ as study
 from benchmarks.study import arms
 from benchmarks.study.check import compare
 from benchmarks.study.finished import Finished, Runs, unpack
-from benchmarks.study.play import ENDLESS, configured
+from benchmarks.study.play import ENDLESS, configured, spent
 from benchmarks.study.report import report
 from benchmarks.study.statistics import area, bootstrap, iqm, last_five, student
 from benchmarks.study.writer import kind_of
@@ -24,7 +24,7 @@ from siri.config.presets import preset
 from siri.envs.webshop.compact import SHOP_SKILL_GRAMMAR
 from siri.policies.tiny import TINY_SKILL_PATTERN
 from siri.skills import SkillBank
-from siri.types import Group
+from siri.types import Group, Usage
 from tests.skills.helpers import make_task, make_trajectory
 
 GAP = {"int/prompt_gap": 0.2, "phase": "internalization"}
@@ -261,3 +261,9 @@ def test_recipes_have_right_words_in_the_language_of_their_world() -> None:
         found = arms.ARMS["sdar"].parts(config).hooks.advise([group], SkillBank())
         [[advice]] = found.values()
         assert place in advice.text
+
+
+def test_an_episode_costs_what_was_read_and_written() -> None:
+    turn = make_trajectory().turns[0]
+    turns = tuple(replace(turn, usage=Usage(read, written)) for read, written in ((10, 2), (16, 3)))
+    assert spent(replace(make_trajectory(), turns=turns)) == (31, 21, 1)
