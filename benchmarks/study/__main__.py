@@ -38,7 +38,9 @@ RUNS = Path("runs") / "study"
 """Where finished runs lie, one JSON file each."""
 ARCHIVE = BENCHMARKS / "results" / "study" / "runs.jsonl.xz"
 """The same, committed: one line a run."""
-PICTURES = BENCHMARKS.parent / "docs" / "figures"
+PAGE = BENCHMARKS.parent / "docs" / "results.md"
+"""Whose tables are filled in from the committed runs."""
+PICTURES = PAGE.with_name("figures")
 """Where the documentation shows the committed figures."""
 
 
@@ -146,7 +148,7 @@ def main() -> int:
     if args.out or small:
         report(args.runs, args.out or args.runs / "report")
     else:
-        report(args.runs, ARCHIVE.parent, PICTURES)
+        report(args.runs, ARCHIVE.parent, PICTURES, PAGE)
     return 0
 
 

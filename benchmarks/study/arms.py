@@ -253,7 +253,13 @@ def right(name: str, **changes: Any) -> Arm:
     )
 
 
-def reverse_kl(weight: float) -> Arm:
+def full_length(config: RunConfig, words: Words) -> Parts:
+    """`siri_adaptive` without its horizon."""
+    parts = METHODS["siri_adaptive"].make(config, words)
+    return replace(parts, hooks=replace(parts.hooks or Hooks(), horizon=None))
+
+
+def reverse_kl(weight: float, **changes: Any) -> Arm:
     """`skill_sd` with another weight of its term."""
 
     def make(config: RunConfig, words: Words) -> Parts:
@@ -265,7 +271,7 @@ def reverse_kl(weight: float) -> Arm:
         miner=None,
         method=method,
         text="right",
-        regimes=ALFWORLD,
+        **changes,
     )
 
 
@@ -308,8 +314,14 @@ ARMS: dict[str, Arm] = {
         regimes=ALFWORLD,
     ),
     "siri_adaptive": Arm(
-        "SIRI without phases: wins of both arms are distilled at once, skills are used while being proved",
+        "SIRI without phases: wins of both arms are distilled at once, skills are used while being proved, "
+        "episodes end when wins would have",
         method=METHODS["siri_adaptive"],
+        seeds=8,
+    ),
+    "full_length": Arm(
+        "`siri_adaptive` whose episodes take as many turns as the environment allows",
+        method=replace(METHODS["siri_adaptive"], make=full_length),
         seeds=8,
     ),
     "oracle": Arm("SIRI with right skills written by hand: an upper bound", miner=oracle),
@@ -330,12 +342,12 @@ ARMS: dict[str, Arm] = {
     "agent_opsd": right("agent_opsd"),
     "skillrl": right("skillrl"),
     # what of section "expectations" in docs/results.md the published weights cannot answer
-    "skill_sd_0.0125": reverse_kl(0.0125),
-    "skill_sd_0.1": reverse_kl(0.1),
+    "skill_sd_0.0125": reverse_kl(0.0125, regimes=ALFWORLD),
+    "skill_sd_0.1": reverse_kl(0.1, regimes=ALFWORLD),
     "skill_sd_1": reverse_kl(1.0),
 }
 """The first twelve, with the settings of their time, are the first round; the family follows."""
-FAMILY = [name for name, arm in ARMS.items() if arm.method is not None and name != "siri_adaptive"]
+FAMILY = [name for name, arm in ARMS.items() if arm.method is not None and arm.method.name != "siri_adaptive"]
 PAIRS = (
     ("siri", "gigpo"),
     ("siri", "skill_arm"),
@@ -345,6 +357,7 @@ PAIRS = (
     ("oracle", "gigpo"),
     ("siri_adaptive", "gigpo"),
     ("siri_adaptive", "self_imitation"),
+    ("siri_adaptive", "full_length"),
     *((arm, base) for arm in FAMILY for base in ("gigpo", "oracle")),
 )
 """Differences that the tables state, first minus second. The family has the words of `oracle`."""

@@ -10,9 +10,9 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 
-from benchmarks.study.arms import PAIRS
+from benchmarks.study.arms import FAMILY, PAIRS
 from benchmarks.study.finished import Runs
-from benchmarks.study.statistics import Floats, bootstrap
+from benchmarks.study.statistics import Floats, bootstrap, student
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -53,6 +53,8 @@ def figures(runs: Runs, out: Path) -> list[str]:
             ("differences", _differences),
             ("arms", _arms),
             ("gap", _gap),
+            ("family", _family),
+            ("tokens", _tokens),
         ):
             with matplotlib.rc_context(_STYLE):
                 figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
@@ -97,8 +99,7 @@ def _curves(runs: Runs, regime: str, axes: Axes) -> bool:
 
 
 def _differences(runs: Runs, regime: str, axes: Axes) -> bool:
-    arms = runs.arms(regime)
-    pairs = [p for p in PAIRS if p[0] in arms and p[1] in arms and len(runs.seeds(regime, *p)) > 1]
+    pairs = [p for p in PAIRS if p[0] not in FAMILY and len(runs.seeds(regime, *p)) > 1]
     for place, (first, second) in enumerate(reversed(pairs)):
         seeds = runs.seeds(regime, first, second)
         a, b = (runs.measured("last five", regime, arm, seeds) for arm in (first, second))
@@ -140,3 +141,44 @@ def _gap(runs: Runs, regime: str, axes: Axes) -> bool:
     axes.set(title="prompt gap", xlabel="environment steps", ylabel="nats per token")
     arms = [arm for arm in ("skill_arm", "siri", "oracle") if runs.seeds(regime, arm)]
     return _over_time(runs, regime, axes, arms, "int/prompt_gap")
+
+
+def _family(runs: Runs, regime: str, axes: Axes) -> bool:
+    """Levels of the methods with a teacher or with skills in the prompt, the best on top."""
+    there = [arm for arm in FAMILY if runs.seeds(regime, arm)]
+    arms = [arm for arm in ("gigpo", "oracle", "siri", "siri_adaptive") if runs.seeds(regime, arm)]
+    found = {arm: runs.measured("last five", regime, arm, runs.seeds(regime, arm)) for arm in [*arms, *there]}
+    names = sorted(found, key=lambda arm: found[arm].mean())
+    for place, arm in enumerate(names):
+        colour = _COLOURS.get(arm, _REST)
+        if len(found[arm]) > 1:
+            axes.plot(student(found[arm]), [place, place], "-", color=colour)
+        axes.plot(found[arm], [place] * len(found[arm]), "|", color=colour)
+        axes.plot(found[arm].mean(), place, "o", color=colour)
+    axes.set_yticks(range(len(names)), [f"{arm} ({len(found[arm])})" for arm in names])
+    axes.set(title="plain success, last five evaluations, 95 % by t", xlabel="plain success")
+    return bool(there)
+
+
+def _tokens(runs: Runs, regime: str, axes: Axes) -> bool:
+    """Share of the last evaluation's episodes that were won within a budget of tokens, mean over seeds."""
+    drawn = False
+    for arm in ("siri_adaptive", "siri", "skill_arm"):
+        for side, style in (("plain", "-"), ("skill", "--")):
+            found = [runs.episodes(regime, arm, seed, side) for seed in runs.seeds(regime, arm)]
+            known = [episodes for episodes in found if len(episodes)]
+            if known:
+                budgets = np.linspace(0, max(each[:, 1].max() for each in known), 4 * _GRID)
+                lines = [((each[:, 1:2] <= budgets) & (each[:, 2:] == 1)).mean(0) for each in known]
+                said = "with skills in the prompt" if side == "skill" else "plain"
+                label = f"{arm}, {said} ({len(known)} seeds)"
+                axes.plot(budgets, np.mean(lines, 0), style, color=_COLOURS[arm], label=label)
+                drawn = True
+    axes.set(
+        title="episodes won within a budget of tokens",
+        xlabel="tokens read and written in an episode, with a cache of prefixes",
+        ylabel="share",
+    )
+    if drawn:
+        axes.legend()
+    return drawn

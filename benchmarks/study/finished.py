@@ -113,6 +113,11 @@ class Runs:
         ]
         return rows[-1].get(column) if rows else None
 
+    def episodes(self, regime: str, arm: str, seed: int, side: str) -> Floats:
+        """Of the last evaluation, [N, 3]: tokens, tokens with a cache of prefixes, won; or [0, 3]."""
+        rows = [row for row in self.of[regime, arm, seed]["evaluations"] if f"{side}_episodes" in row]
+        return np.array(rows[-1][f"{side}_episodes"] if rows else [], float).reshape(-1, 3)
+
     def trained(self, regime: str, arm: str, seed: int, column: str) -> list[Row]:
         """Training rows that have a column; those of ``int/`` say something in phase 2 alone."""
         rows = [r for r in self.of[regime, arm, seed]["training"] if column in r]

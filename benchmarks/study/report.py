@@ -7,13 +7,17 @@ from pathlib import Path
 
 from benchmarks.study.figures import figures
 from benchmarks.study.finished import Runs, write_csv
+from benchmarks.study.page import fill
 from benchmarks.study.tables import tables
+from siri.storage import write_atomic
 
 __all__ = ["report"]
 
 
-def report(folder: Path, out: Path, pictures: Path | None = None) -> None:
-    """Write study.csv, study.md and the runs to ``out``, the figures to ``pictures`` or there too."""
+def report(folder: Path, out: Path, pictures: Path | None = None, page: Path | None = None) -> None:
+    """Write study.csv, study.md and the runs to ``out``, the figures to ``pictures`` or there too, and the
+    tables of ``page`` anew.
+    """
     runs = Runs.read(folder)
     if not runs.of:
         raise SystemExit(
@@ -30,4 +34,6 @@ def report(folder: Path, out: Path, pictures: Path | None = None) -> None:
     links = (f"![{name}]({(where / name).as_posix()})" for name in names)
     text += "\n".join(["## Figures", "", *links]) + "\n"
     (out / "study.md").write_text(text, encoding="utf-8")
+    if page is not None:
+        write_atomic(page, fill(page.read_text(encoding="utf-8"), runs))
     print(f"wrote {out}/study.csv, study.md and {len(names)} figures")

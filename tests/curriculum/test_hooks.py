@@ -14,6 +14,7 @@ from siri.doors import Tolerance
 from siri.errors import ConfigError, MinerFault, PartFault, SplitError
 from siri.policies import HFPolicy
 from siri.policies.tiny import base_path
+from siri.rollout import WonHorizon
 from siri.skills import SkillBank, SkillGuard
 from siri.testing import ScriptedPolicy
 from siri.training.experience import unchanged
@@ -304,3 +305,20 @@ def test_advice_is_never_cut() -> None:
         }
     )
     assert played(too_long, count=1)[0].metrics["teacher/known"] == 0.0
+
+
+def test_a_horizon_limits_the_episodes_of_training() -> None:
+    class Short(WonHorizon):
+        def turns(self, task):
+            return 3 if task.kind.startswith("look") else None
+
+    horizon = Short()
+    first = played(Hooks(horizon=horizon), count=1)[0]
+    lengths = {True: [], False: []}
+    for group in first.groups:
+        lengths[group.task.kind.startswith("look")] += [len(t.turns) for t in group.trajectories]
+    assert max(lengths[True]) == 3
+    assert max(lengths[False], default=12) == 12
+    assert first.metrics["env/horizon"] == 3.0
+    assert sum(map(len, horizon.won.values())) == sum(t.success for g in first.groups for t in g.trajectories)
+    assert "env/horizon" not in played(None, count=1)[0].metrics

@@ -16,6 +16,7 @@ from siri.config import RunConfig
 from siri.errors import ConfigError, MinerFault, SplitError
 from siri.processes import Processes
 from siri.protocols import Adviser, Prompter, TrainablePolicy
+from siri.rollout.horizon import Horizon
 from siri.rollout.suite import Suite
 from siri.skills import SkillBank
 from siri.skills.safety import SkillGuard
@@ -73,6 +74,7 @@ class Hooks:
         credit: a rule that gives advantages of tokens, which replace those of turns.
         teach: a function that draws lessons, which replace those of siri's gate; taught in every phase.
         schedule: λ of iteration k; None means siri's warm-up, from the third phase on.
+        horizon: limits the episodes of training; see ``siri.rollout.Horizon``.
         top_k: number of likeliest tokens under its own prompt that each taught token brings along, for
             ``siri.algos.ViewDivergence``. It takes one forward pass over the taught turns. 0: none.
     """
@@ -81,6 +83,7 @@ class Hooks:
     credit: CreditRule | None = None
     teach: Teach | None = None
     schedule: Callable[[int], float] | None = None
+    horizon: Horizon | None = None
     top_k: int = 0
 
     def advised(

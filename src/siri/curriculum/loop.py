@@ -97,6 +97,7 @@ class Curriculum:
         """Ends a part that hangs during the run, and names it."""
         self._unshown: list[str] = []
         hooks = hooks or Hooks()
+        self.horizon = hooks.horizon
         self.suite = in_processes(suite, timeout=r.timeout) if r.processes else suite
         self.policy = doors.policy(policy)
         self.miner = None if miner is None else doors.miner(miner)
@@ -150,6 +151,7 @@ class Curriculum:
             "miner": self.miner,
             "retriever": self.retriever,
             "adviser": hooks.advise,
+            "horizon": hooks.horizon,
         }
         self.stateful = doors.stateful({**own, "replay": self.teaching.replay})
         """Parts whose state is saved in checkpoints."""
@@ -182,7 +184,8 @@ class Curriculum:
         if phase is not Phase.WARMUP and (k - state.since) % self.config.mining.every == 0:
             mined, event = self.mining.mine(self.pool, state)
             events.append(event)
-        groups = self.rollout.play_together(self._plans(k), self.processes)
+        plans = self._plans(k)
+        groups = self.rollout.play_together(plans, self.processes)
         events += self._fitting(groups)
         lost = self.rollout.on_fault.take()
         faults, said = losses(self.processes.gather([] if lost is None else [lost]))
@@ -191,10 +194,15 @@ class Curriculum:
         state.successes += remember(groups, self.pool, keep=self.config.mining.keep)
         events += [*said, *rounding(rounded)]
         events += observe(groups, self.validator, self.bank, self.tolerance)
+        if self.horizon is not None:
+            self.tolerance.of("horizon", partial(doors.seen, self.horizon, groups), None)
         learned = self.teaching.learn(groups, state)
         wrong, said = self._wrong()
         events += [*learned.events, *said]
         metrics = {**outcomes(groups), **faults, **learned.metrics, **wrong}
+        limits = [plan.turns for plan in plans if plan.turns is not None]
+        if limits:
+            metrics["env/horizon"] = sum(limits) / len(limits)
         metrics |= {f"bank/{name}": float(count) for name, count in self.bank.counts().items()}
         metrics, said = finite(metrics)
         events += said
@@ -229,8 +237,13 @@ class Curriculum:
         for place, task in enumerate(self.tasks(k)):
             seed = derive_seed("group", self.config.seed, k, place)
             skills = () if self.state.phase is Phase.WARMUP else self._select(task, seed, k)
-            plans.append(parts.group_plan(task, skills, seed, self.config))
+            plans.append(parts.group_plan(task, skills, seed, self.config, self._turns(task)))
         return plans
+
+    def _turns(self, task: Task) -> int | None:
+        if self.horizon is None:
+            return None
+        return self.tolerance.of("horizon", partial(doors.limited, self.horizon, task), None)
 
     def _select(self, task: Task, seed: int, k: int) -> tuple[Skill, ...]:
         call = partial(doors.selected, self.retriever, self.bank, task, seed, iteration=k)

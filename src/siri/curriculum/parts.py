@@ -177,14 +177,16 @@ def _order(seed: int, epoch: int, size: int) -> tuple[int, ...]:
     return tuple(order)
 
 
-def group_plan(task: Task, skills: tuple[Skill, ...], seed: int, config: RunConfig) -> GroupPlan:
-    """Plan the group of one task.
+def group_plan(
+    task: Task, skills: tuple[Skill, ...], seed: int, config: RunConfig, turns: int | None = None
+) -> GroupPlan:
+    """Plan the group of one task, whose episodes end after ``turns`` at the latest.
 
     With skills, at least one rollout sees them; unless the share is 1, at least one does not.
     """
     size, share = config.rollout.group_size, config.rollout.skill_share
     skilled = min(max(int(size * share), 1), size if share == 1 else size - 1) if skills else 0
-    return GroupPlan(task, size - skilled, skilled, skills, seed)
+    return GroupPlan(task, size - skilled, skilled, skills, seed, turns)
 
 
 def make_validator(config: ValidationConfig) -> PairedValidator:

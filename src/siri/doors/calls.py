@@ -40,6 +40,7 @@ from siri.types import (
 
 if TYPE_CHECKING:
     from siri.algos.objectives import Loss, TokenBatch, TokenScores
+    from siri.rollout.horizon import Horizon
     from siri.skills.bank import SkillBank
     from siri.skills.retrieval import SkillRetriever
     from siri.types import Shown, Turn
@@ -53,6 +54,7 @@ __all__ = [
     "closed",
     "generated",
     "judged",
+    "limited",
     "mined",
     "parsed",
     "probed",
@@ -60,6 +62,7 @@ __all__ = [
     "reported",
     "scheduled",
     "screened",
+    "seen",
     "selected",
     "taken_back",
     "told",
@@ -159,6 +162,30 @@ def selected(
         if skill.id not in bank:
             raise PartFault(f"got the skill {skill.id[:40]!r} from {name}.select, expected one of the bank")
     return found
+
+
+def limited(horizon: Horizon, task: Task) -> int | None:
+    """Ask a horizon how many turns an episode of ``task`` may take.
+
+    Raises:
+        PartFault: the horizon raised any error, or returned something other than a number from 1, or None.
+    """
+    name = name_of(horizon)
+    found = asked(PartFault, f"{name}.turns: ", horizon.turns, task)
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+        raise PartFault(f"got {found!r:.60} from {name}.turns, expected a number of turns from 1, or None")
+    return found
+
+
+def seen(horizon: Horizon, groups: Sequence[Group]) -> None:
+    """Show a horizon the groups of an iteration.
+
+    Raises:
+        PartFault: the horizon raised any error.
+    """
+    asked(PartFault, f"{name_of(horizon)}.observe: ", horizon.observe, groups)
 
 
 def screened(

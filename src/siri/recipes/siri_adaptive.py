@@ -1,12 +1,11 @@
 """SIRI without a schedule: every win that is better than its group teaches the plain policy.
 
 Not published; it follows from this repository's study (docs/results.md). Deviations from `siri`: there are
-no phases and λ does not ramp up. Wins of the plain arm are lessons too, so that kinds without a skill are
-not crowded out, and where no skill helps the policy imitates itself. A skill is used while it is being
-proved: each group draws which skill of its kind is worth showing, or none, from the effects so far. Its wins
-need not wait for the proof, because a win stays one whatever the skill is worth on average. Skills are mined
-in every iteration, for kinds that have fewer than two. Whole completions are taught: `internalization.scope`,
-`level` and `warmup` are not read.
+no phases and λ does not ramp up. Plain wins are lessons too, so that kinds without a skill are not crowded
+out. A skill is used while it is being proved: each group draws which skill of its kind to show, or none, from
+the effects so far, and its wins teach at once. Skills are mined in every iteration, for kinds with fewer than
+two. Training episodes end when they take a quarter longer than wins of their kind. Whole completions are
+taught: `internalization.scope`, `level` and `warmup` are not read.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from siri.config import RunConfig
 from siri.curriculum.hooks import Hooks
 from siri.recipes.method import Method, Parts, Words
 from siri.recipes.shown import AT_ONCE
+from siri.rollout import WonHorizon
 from siri.skills import EffectSampling
 from siri.training.experience import Experience
 from siri.training.lessons import Lesson
@@ -36,16 +36,19 @@ def lessons(x: Experience, *, most: float = 2.0) -> Iterator[Lesson]:
 
 
 def make(config: RunConfig, words: Words) -> Parts:  # noqa: ARG001
-    """Make the lessons, taught in every iteration, and the retriever that draws."""
+    """Make the lessons, taught in every iteration, the retriever that draws, and the horizon."""
     i = config.internalization
-    teach = Hooks(teach=lambda x: list(lessons(x, most=i.max_weight)), schedule=lambda _: i.peak)
+    teach = Hooks(
+        teach=lambda x: list(lessons(x, most=i.max_weight)), schedule=lambda _: i.peak, horizon=WonHorizon()
+    )
     return Parts(hooks=teach, retriever=EffectSampling())
 
 
 SIRI_ADAPTIVE = Method(
     "siri_adaptive",
     "this repository (docs/results.md)",
-    "SIRI without phases: wins of both arms are distilled at once, and each group draws the skill it tries",
+    "SIRI without phases: wins of both arms are distilled at once, each group draws the skill it tries, and "
+    "episodes end when wins would have",
     make,
     settings={
         **AT_ONCE,

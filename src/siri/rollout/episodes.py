@@ -23,6 +23,8 @@ class GroupPlan:
     skilled: int = 0
     skills: tuple[Skill, ...] = ()
     seed: int = 0
+    turns: int | None = None
+    """Turns after which its episodes end, if that is sooner than they would."""
 
 
 @dataclass(slots=True)

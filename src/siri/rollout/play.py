@@ -338,7 +338,7 @@ class Rollout:
         episode.observation, episode.info = observation, info
         if terminated:
             episode.stop = StopReason.SUCCESS if info["success"] else StopReason.FAILURE
-        elif truncated or len(episode.turns) == self.max_steps:
+        elif truncated or len(episode.turns) in (self.max_steps, episode.plan.turns):
             episode.stop = StopReason.STEP_LIMIT
 
     def _mask(self, completion: Completion, span: tuple[int, int]) -> tuple[bool, ...]:

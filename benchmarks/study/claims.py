@@ -1,0 +1,187 @@
+"""Questions and expectations of the study, each a difference or a level, and what the runs say of it.
+
+A difference is *established* where both 95 % intervals, the bootstrap's over seeds and Student's t, exclude
+the bound: of so few seeds a bootstrap is too narrow, and t assumes normal values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from benchmarks.study.finished import Runs
+from benchmarks.study.statistics import MEASURES, Floats, bootstrap, student
+
+__all__ = ["EXPECTATIONS", "QUESTIONS", "Difference", "Level", "Verdict", "paired"]
+
+Verdict = Literal["held", "refuted", "not decided", "not run"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """``first`` minus ``second``, paired by seed, is above ``bound``; with ``near``, within ± ``bound``."""
+
+    first: str
+    second: str
+    regime: str = "rare"
+    bound: float = 0.0
+    near: bool = False
+    measure: str = "last five"
+    """A measure of curves, or "last, skills shown": that of ``first`` minus the last plain of ``second``."""
+
+    @property
+    def name(self) -> str:
+        """What is subtracted from what."""
+        shown = " with skills shown" if self.measure == "last, skills shown" else ""
+        return f"`{self.first}`{shown} − `{self.second}`"
+
+    def values(self, runs: Runs) -> Floats:
+        """One of each seed that both have, [S]."""
+        return paired(runs, self.regime, self.first, self.second, self.measure)
+
+    def verdict(self, runs: Runs) -> Verdict:
+        """What the runs say."""
+        values = self.values(runs)
+        if len(values) < 2:
+            return "not decided" if len(values) else "not run"
+        lows, highs = zip(bootstrap(values), student(values), strict=True)
+        if self.near:
+            inside = min(lows) >= -self.bound and max(highs) <= self.bound
+            outside = min(lows) > self.bound or max(highs) < -self.bound
+        else:
+            inside, outside = min(lows) > self.bound, max(highs) < self.bound
+        return "held" if inside else "refuted" if outside else "not decided"
+
+
+@dataclass(frozen=True)
+class Level:
+    """The mean level of an arm is in [low, high]. Refuted where its interval by t lies outside."""
+
+    arm: str
+    low: float
+    high: float
+    regime: str = "rare"
+
+    @property
+    def name(self) -> str:
+        """Whose level."""
+        return f"`{self.arm}`"
+
+    def values(self, runs: Runs) -> Floats:
+        """One of each seed, [S]."""
+        return runs.measured("last five", self.regime, self.arm, runs.seeds(self.regime, self.arm))
+
+    def verdict(self, runs: Runs) -> Verdict:
+        """What the runs say."""
+        values = self.values(runs)
+        if len(values) < 2:
+            return "not decided" if len(values) else "not run"
+        low, high = student(values)
+        if low > self.high or high < self.low:
+            return "refuted"
+        return "held" if self.low <= values.mean() <= self.high else "not decided"
+
+
+def paired(runs: Runs, regime: str, first: str, second: str, measure: str = "last five") -> Floats:
+    """``first`` minus ``second``, one value of each seed that both have, [S]."""
+    seeds = runs.seeds(regime, first, second)
+    if measure in MEASURES:
+        return runs.measured(measure, regime, first, seeds) - runs.measured(measure, regime, second, seeds)
+    shown = [runs.last(regime, first, seed, "generated", "skill_success") for seed in seeds]
+    plain = [runs.last(regime, second, seed, "generated", "plain_success") for seed in seeds]
+    both = [(a, b) for a, b in zip(shown, plain, strict=True) if a is not None and b is not None]
+    return np.array([a - b for a, b in both])
+
+
+QUESTIONS: tuple[tuple[str, Difference], ...] = (
+    ("Does SIRI beat GiGPO where success is rare?", Difference("siri", "gigpo")),
+    ("… on the shipped base?", Difference("siri", "gigpo", "default")),
+    ("… in the shop?", Difference("siri", "gigpo", "shop")),
+    ("Do skill rollouts help by themselves?", Difference("skill_arm", "gigpo")),
+    ("Does distilling them help?", Difference("siri", "skill_arm")),
+    ("… without replay?", Difference("no_replay", "gigpo")),
+    ("Is SIRI better than replay of one's own wins?", Difference("siri", "self_imitation")),
+    ("… on the shipped base?", Difference("siri", "self_imitation", "default")),
+    ("… in the shop?", Difference("siri", "self_imitation", "shop")),
+    ("Does it pay to wait for the proof of a skill?", Difference("siri", "no_validation")),
+    ("Do weights of the advantage matter?", Difference("siri", "no_weights")),
+    ("Are all tokens better than those of the action?", Difference("siri", "action_span")),
+    ("Are right skills better than its own?", Difference("oracle", "siri")),
+    ("Is `siri_adaptive` better than SIRI where success is rare?", Difference("siri_adaptive", "siri")),
+    ("… on the shipped base?", Difference("siri_adaptive", "siri", "default")),
+    ("… in the shop?", Difference("siri_adaptive", "siri", "shop")),
+    ("… than replay of one's own wins?", Difference("siri_adaptive", "self_imitation")),
+    ("… on the shipped base?", Difference("siri_adaptive", "self_imitation", "default")),
+    ("… in the shop?", Difference("siri_adaptive", "self_imitation", "shop")),
+    ("Is it the horizon that follows the wins?", Difference("siri_adaptive", "full_length")),
+    ("… on the shipped base?", Difference("siri_adaptive", "full_length", "default")),
+    (
+        "Does a teacher with right words help, as published? (SDAR, over GRPO by turns)",
+        Difference("sdar", "grpo_turns"),
+    ),
+    ("… with its term at weight 1? (Skill-SD)", Difference("skill_sd_1", "grpo_turns")),
+    ("… more than SIRI with the same words?", Difference("skill_sd_1", "oracle")),
+)
+"""Answered by the first table of docs/results.md; all by the last five."""
+
+_MODULATORS, _AS_PUBLISHED = ("rlsd", "agent_opsd", "grsd"), ("skill_sd", "opid")
+EXPECTATIONS: tuple[tuple[str, tuple[Difference | Level, ...]], ...] = (
+    (
+        "Methods that scale advantages end within .01 of their base",
+        tuple(Difference(name, "grpo_turns", bound=0.01, near=True) for name in _MODULATORS),
+    ),
+    ("… and below SIRI with the same words", tuple(Difference("oracle", name) for name in _MODULATORS)),
+    (
+        "Reverse divergence at its published weight has no effect (within .01)",
+        tuple(Difference(name, "grpo_turns", bound=0.01, near=True) for name in _AS_PUBLISHED),
+    ),
+    (
+        "At weight .1 to 1 it teaches where every rollout fails, and may reach .50 to .60",
+        (Level("skill_sd_0.1", 0.5, 0.6), Level("skill_sd_1", 0.5, 0.6)),
+    ),
+    (
+        "… which passes SIRI",
+        (Difference("skill_sd_0.1", "siri"), Difference("skill_sd_1", "siri")),
+    ),
+    ("… and in the shop falls below GiGPO", (Difference("gigpo", "skill_sd_1", "shop"),)),
+    (
+        "SDAR is the reverse divergence at weight .0125 (within .01)",
+        (Difference("sdar", "skill_sd_0.0125", bound=0.01, near=True),),
+    ),
+    (
+        "UCOB lies between SIRI without replay and SIRI",
+        (Difference("ucob", "no_replay"), Difference("siri", "ucob")),
+    ),
+    ("… and in the shop near GiGPO (within .02)", (Difference("ucob", "gigpo", "shop", 0.02, near=True),)),
+    (
+        "Lessons under the plain prompt from wins of both arms: .55 to .60 in `rare`, .51 to .54 in "
+        "`default`, at least .19 in the shop",
+        (
+            Level("full_length", 0.55, 0.6),
+            Level("full_length", 0.51, 0.54, "default"),
+            Level("full_length", 0.19, 1.0, "shop"),
+        ),
+    ),
+    (
+        "SKILL0 ends between GiGPO and SIRI",
+        (Difference("skill0", "gigpo"), Difference("oracle", "skill0")),
+    ),
+    (
+        "Where skills may stay in the prompt, D2Skill and SkillRL are above SIRI's plain prompt (`default`)",
+        tuple(
+            Difference(name, "siri", "default", measure="last, skills shown")
+            for name in ("d2skill", "skillrl")
+        ),
+    ),
+    (
+        "… and not above GiGPO without them",
+        tuple(
+            Difference("gigpo", name, regime)
+            for regime in ("rare", "default")
+            for name in ("d2skill", "skillrl")
+        ),
+    ),
+)
+"""Of the family, before its first run here. The first is the expectation, then what decides it."""
