@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,12 +16,13 @@ from siri.errors import ConfigError, MinerFault, PartFault, SplitError
 from siri.policies import HFPolicy
 from siri.policies.tiny import base_path
 from siri.rollout import WonHorizon
+from siri.runs import checkpoint
 from siri.skills import SkillBank, SkillGuard
 from siri.testing import ScriptedPolicy
 from siri.training.experience import unchanged
 from siri.training.lessons import Lesson
 from siri.types import Advice, Written
-from tests.smoke import SMOKE, Writer, suite
+from tests.smoke import SMOKE, Writer, numbers, record, suite
 
 WORDS = Advice("search the desk first, take it, then use the desklamp.", "given")
 
@@ -322,3 +324,32 @@ def test_a_horizon_limits_the_episodes_of_training() -> None:
     assert first.metrics["env/horizon"] == 3.0
     assert sum(map(len, horizon.won.values())) == sum(t.success for g in first.groups for t in g.trajectories)
     assert "env/horizon" not in played(None, count=1)[0].metrics
+
+
+def test_a_horizon_goes_on_where_a_checkpoint_left_it(tmp_path: Path) -> None:
+    class Growing(WonHorizon):
+        """Counts every episode as won, as the base wins few."""
+
+        def observe(self, groups):
+            won = [replace(t, success=True) for group in groups for t in group.trajectories]
+            super().observe([replace(groups[0], trajectories=tuple(won))])
+
+    def made() -> Curriculum:
+        return Curriculum(
+            suite(),
+            HFPolicy.load(base_path(), slots=16),
+            miner=None,
+            objective=SiriObjective(kl=0.0),
+            config=SMOKE,
+            hooks=Hooks(horizon=Growing(recent=99)),
+        )
+
+    whole = made()
+    records = record(whole, 1)
+    checkpoint.save(whole, tmp_path)
+    records += record(whole, 2)
+    assert len(whole.horizon.won) > 0
+    resumed = made()
+    checkpoint.restore(resumed, tmp_path / "000001")
+    assert numbers(record(resumed, 2)) == numbers(records[1:])
+    assert resumed.horizon.won == whole.horizon.won
