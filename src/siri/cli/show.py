@@ -70,7 +70,8 @@ def header(recipe: Recipe, suite: Suite, directory: RunDirectory, *, preset: str
     lines = [
         f"{suite.name}: {', '.join(f'{len(tasks)} {split}' for split, tasks in suite.tasks.items())} tasks",
         f"policy {recipe.policy}, skills by {recipe.miner}, seed {c.seed}"
-        + ("" if preset is None else f", preset {preset}"),
+        + ("" if preset is None else f", preset {preset}")
+        + ("" if recipe.method is None else f", recipe {recipe.method}"),
         f"{c.rollout.tasks} groups of {c.rollout.group_size} episodes an iteration; at most "
         f"{c.warmup.max_iterations} iterations of warm-up, {c.mining.max_iterations} of mining, "
         f"{c.internalization.iterations} of internalization"
