@@ -1,11 +1,12 @@
-r"""Is the default run better than that of an earlier commit? `siri run` of both, paired by seed.
+r"""Would `siri_adaptive` be a better default? `siri run` with it, and as it was, paired by seed.
 
     git worktree add ../earlier 8a6f82b
     python -m benchmarks.default_run run --earlier ../earlier --seeds 0-7   # two hours of a core; resumable
     python -m benchmarks.default_run report
 
-Each run is `siri run --seed N` with the defaults of its commit: what `make run` does. Plain success after the
-last iteration, on both splits (400 generated games).
+`siri run --seed N` with the defaults of the earlier commit is what `make run` does. The recipe runs now, for
+up to 45,000 environment steps or 30 iterations. Plain success after the last iteration, on both splits (400
+generated games).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from benchmarks.study.statistics import Floats, bootstrap, student
 from siri.storage import write_atomic
 
 ROOT = Path(__file__).parents[1]
+NOW = ("--recipe", "siri_adaptive", "--set", "max_env_steps=45000", "--set", "internalization.iterations=24")
 RESULTS = ROOT / "benchmarks" / "results" / "default_run.md"
 SPLITS = ("valid_seen", "valid_unseen")
 
@@ -43,6 +45,7 @@ def run(out: Path, earlier: Path, seeds: Sequence[int], workers: int) -> int:
         if (folder / "summary.json").exists():
             return 0
         command = [sys.executable, "-m", "siri", "run", "--seed", str(seed), "--out", str(folder)]
+        command += NOW if name == "now" else ()
         command += ["--resume"] if (folder / "config.json").exists() else []
         environment = {
             **os.environ,
@@ -74,13 +77,14 @@ def report(out: Path) -> str:
     found = {name: [measured(out / name / str(seed)) for seed in seeds] for name in ("earlier", "now")}
     success = {name: np.array([np.mean(final) for final, _, _ in rows]) for name, rows in found.items()}
     lines = [
-        "# The default run, now and at 8a6f82b",
+        "# The default run at 8a6f82b, and `siri_adaptive`",
         "",
-        "`siri run --seed N` with the defaults of each commit; plain success after the last iteration, mean "
-        "of valid_seen and valid_unseen (200 generated games each). Minutes are those that the run states, "
-        "evaluations included, two runs at a time on two shared cores. `python -m benchmarks.default_run`.",
+        f"`siri run --seed N` as it was, and now with `{' '.join(NOW)}`; plain success after the last "
+        "iteration, mean of valid_seen and valid_unseen (200 generated games each). Minutes are those that "
+        "the run states, evaluations included, two runs at a time on two shared cores. `python -m "
+        "benchmarks.default_run`.",
         "",
-        "| seed | at 8a6f82b | steps | minutes | now | steps | minutes | difference |",
+        "| seed | at 8a6f82b | steps | minutes | `siri_adaptive` | steps | minutes | difference |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for place, seed in enumerate(seeds):

@@ -198,10 +198,3 @@ def test_a_language_model_begins_with_a_preset_of_its_own(tmp_path: Path) -> Non
         assert made.rollout.max_tokens > small.rollout.max_tokens
         assert made.evaluation.splits == small.evaluation.splits
         assert made.env == small.env
-
-
-def test_the_embedded_preset_of_alfworld_has_a_recipe_of_its_own() -> None:
-    assert build.usual_recipe("embedded") == "siri_adaptive"
-    assert build.usual_recipe("embedded", mines=False) is None
-    assert build.usual_recipe("smoke") is None
-    assert build.usual_recipe("embedded", env="webshop") is None

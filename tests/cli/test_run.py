@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from siri import cli
-from siri.runs import RunDirectory, read_rollouts
+from siri.runs import read_rollouts
 from tests.smoke import metrics, siri
 from tests.zoo import make
 
@@ -167,7 +167,7 @@ def test_a_mined_skill_shows_the_episodes_it_came_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     from siri.config.presets import preset
-    from siri.runs import Recipe
+    from siri.runs import Recipe, RunDirectory
     from siri.skills import SkillBank
     from tests.skills.helpers import make_skill, make_trajectory
 
@@ -465,15 +465,3 @@ def test_a_dry_run_asks_writer_and_server_once_where_it_is_told_to(
     assert "fix: start it, or its address" in capsys.readouterr().err
     assert siri(monkeypatch, "run", "--dry-run", "--probe", "--preset", "smoke") == 0
     assert "nothing to ask" in capsys.readouterr().out
-
-
-def test_the_default_run_has_the_recipe_that_does_best(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    small = ["rollout.tasks=1", "rollout.group_size=2", "env.train_games=6", "env.max_steps=2"]
-    small += ["env.valid_games=6", "evaluation.splits=[]", "max_env_steps=1"]
-    words = [word for setting in small for word in ("--set", setting)]
-    assert siri(monkeypatch, "run", "--out", tmp_path / "run", *words) == 0
-    assert "preset embedded, recipe siri_adaptive" in capsys.readouterr().out
-    made = RunDirectory(tmp_path / "run").recipe()
-    assert (made.method, made.config.mining.capacity) == ("siri_adaptive", 2)

@@ -229,24 +229,3 @@ def test_the_best_is_kept_as_weights_alone(
     with pytest.raises(siri.ConfigError, match=r"best, a model, expected a run; fix: ") as refused:
         siri.train(out=whole / "best", resume=True)
     assert len(str(refused.value)) <= 300
-
-
-@pytest.mark.parametrize(
-    ("given", "method"),
-    [
-        ({}, "siri_adaptive"),
-        ({"recipe": "siri"}, "siri"),
-        ({"miner": "none"}, None),
-        ({"preset": "smoke"}, None),
-    ],
-)
-def test_a_run_has_the_usual_recipe_of_its_preset(
-    given: dict[str, Any], method: str | None, tmp_path: Path
-) -> None:
-    small = {**SMALL, "env": {"train_games": 6, "valid_games": 6, "max_steps": 3}, "evaluation.splits": []}
-    steps = siri.stream("alfworld", out=tmp_path / "run", config=small, **given)
-    next(steps)
-    steps.close()
-    made = RunDirectory(tmp_path / "run").recipe()
-    assert made.method == method
-    assert made.config.internalization.replay == (8 if method or given.get("miner") else 0)

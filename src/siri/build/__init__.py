@@ -4,7 +4,7 @@ Name your own suite, miner, validator or objective as ``siri.plugins`` describes
 """
 
 from siri.build.losses import objective
-from siri.build.policies import check_engine, check_trains, policy, usual_preset, usual_recipe
+from siri.build.policies import check_engine, check_trains, policy, usual_preset
 from siri.build.runs import OWN, method_parts, run
 from siri.build.skills import miner, retriever, shown_skills, validator
 from siri.build.worlds import check_laws, check_splits, fit_splits, suite
@@ -25,6 +25,5 @@ __all__ = [
     "shown_skills",
     "suite",
     "usual_preset",
-    "usual_recipe",
     "validator",
 ]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from siri.protocols import TrainablePolicy
     from siri.rollout.suite import Suite
 
-__all__ = ["check_engine", "check_trains", "policy", "usual_preset", "usual_recipe"]
+__all__ = ["check_engine", "check_trains", "policy", "usual_preset"]
 
 
 _SCENES = 32
@@ -34,15 +34,6 @@ def usual_preset(name: str, *, env: str = "alfworld") -> str:
     from siri.policies.language import language_of
 
     return "pretrained" if language_of(name, env=env) is None else "embedded"
-
-
-def usual_recipe(preset: str, *, env: str = "alfworld", mines: bool = True) -> str | None:
-    """The default recipe of a preset; None means SIRI, or GiGPO where nothing is mined.
-
-    It is `siri_adaptive` where siri's study found it better (docs/results.md): in ALFWorld at the scale of
-    the embedded policy.
-    """
-    return "siri_adaptive" if (preset, env) == ("embedded", "alfworld") and mines else None
 
 
 def policy(

@@ -88,12 +88,7 @@ def run(
         str | None, typer.Option(help="The loss: module:function instead of SIRI's.")
     ] = None,
     method: Annotated[
-        str | None,
-        typer.Option(
-            "--recipe",
-            help="The method: see siri recipes; or module:function. By default what does best with the "
-            "preset: siri_adaptive with embedded in ALFWorld, else siri.",
-        ),
+        str | None, typer.Option("--recipe", help="Another method: see siri recipes; or module:function.")
     ] = None,
     advice: Annotated[
         Path | None,
@@ -141,7 +136,6 @@ def run(
             changes.append(f"max_env_steps={RunDirectory(match).results().env_steps}")
         preset = preset or build.usual_preset(policy, env=env)
         base = named(preset, env)
-        method = method or build.usual_recipe(preset, env=env, mines=miner != "none")
         if method is not None:
             base = load_config(base, changes=find_method(method).settings)
         recipe = Recipe(

@@ -168,14 +168,7 @@ _WORLDS: dict[str, dict[str, dict[str, Any]]] = {
     "textarena": _world(30, 16, ("valid",)),
 }
 PRESETS: Mapping[str, RunConfig] = {
-    # every recipe ends at as many environment steps, whatever it makes of an iteration
-    "embedded": RunConfig.model_validate(
-        {
-            **_EMBEDDED,
-            "max_env_steps": 45_000,
-            "internalization": {**_EMBEDDED["internalization"], "iterations": 24},
-        }
-    ),
+    "embedded": RunConfig.model_validate(_EMBEDDED),
     "smoke": RunConfig.model_validate(_SMOKE),
     "pretrained": RunConfig.model_validate(_pretrained(_EMBEDDED, 20)),
     "alfworld-paper": RunConfig.model_validate(_PAPER),

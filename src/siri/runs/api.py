@@ -65,9 +65,8 @@ def train(
         objective: the loss; None means SIRI's (``siri.objective(config)``).
         engine: the engine that samples: hf, vllm, or the address of a vLLM server.
         data: the benchmark's data folder; without it, tasks are generated.
-        recipe: the method, from ``siri.recipes`` or as ``module:function``. Its settings override the
-            preset, and ``config`` overrides both; a whole configuration is not changed. None means what does
-            best with the preset (``build.usual_recipe``), and SIRI for a whole configuration.
+        recipe: another method, from ``siri.recipes`` or as ``module:function``. Its settings override the
+            preset, and ``config`` overrides both; a whole configuration is not changed.
         advice: YAML file with advice for the recipe's teacher by kind of task, which replaces a miner's
             skills; or ``"own"``: the advice of the recipe's own writer, which asks ``miner`` (grsd, opid).
         resume: continue the run in ``out`` with the settings it was started with. Parts that were objects
@@ -143,10 +142,8 @@ def stream(
         made = directory.recipe()
     else:
         directory.refuse_taken()
-        mines = miner is not None and miner != "none"
-        settings, recipe = _settings(suite, policy, preset, config, recipe, mines=mines)
         made = Recipe(
-            settings,
+            _settings(suite, policy, preset, config, recipe),
             env=_name(suite),
             policy=_name(policy),
             engine=engine,
@@ -223,22 +220,17 @@ def _settings(
     preset: str | None,
     config: RunConfig | Mapping[str, Any] | None,
     recipe: str | None,
-    *,
-    mines: bool,
-) -> tuple[RunConfig, str | None]:
-    """The preset with the changes of the recipe and of the caller, and the recipe; a whole configuration is
-    not changed, and has no usual recipe."""
+) -> RunConfig:
+    """The preset with the changes of the recipe and of the caller; a whole configuration is not changed."""
     if isinstance(config, RunConfig):
-        return config, recipe
+        return config
     env = suite if isinstance(suite, str) else "alfworld"
     if preset is None:
         preset = build.usual_preset(policy, env=env) if isinstance(policy, str) else "embedded"
     base = named(preset, env)
-    if recipe is None and isinstance(suite, str):
-        recipe = build.usual_recipe(preset, env=env, mines=mines)
     if recipe is not None:
         base = load_config(base, changes=method(recipe).settings)
-    return load_config(base, changes=config), recipe
+    return load_config(base, changes=config)
 
 
 def _name(part: object) -> str:
