@@ -108,7 +108,7 @@ QUESTIONS: tuple[tuple[str, Difference], ...] = (
     ("Does it pay to wait for the proof of a skill?", Difference("siri", "no_validation")),
     ("Do weights of the advantage matter?", Difference("siri", "no_weights")),
     ("Are all tokens better than those of the action?", Difference("siri", "action_span")),
-    ("Are right skills better than its own?", Difference("oracle", "siri")),
+    ("Are its own skills better than right ones?", Difference("siri", "oracle")),
     ("Is `siri_adaptive` better than SIRI where success is rare?", Difference("siri_adaptive", "siri")),
     ("… on the shipped base?", Difference("siri_adaptive", "siri", "default")),
     ("… in the shop?", Difference("siri_adaptive", "siri", "shop")),
