@@ -32,7 +32,8 @@ class WonHorizon:
     A kind with fewer than ``least`` wins has no limit, so that a first win may take as long as it needs.
 
     The rest of a long episode is rarely won, and a win after a detour teaches the detour. With the steps that
-    this saves, more tasks are played. It follows from siri's study (docs/results.md).
+    this saves, more tasks are played. It follows from siri's study (docs/results.md). Mind long runs: only
+    wins within the limit are seen, so it shortens itself.
 
     Args:
         slack: at least 1.
