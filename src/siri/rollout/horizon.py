@@ -31,9 +31,9 @@ class WonHorizon:
     The limit is ``slack`` times the median number of turns of the kind's last ``recent`` wins, of both arms.
     A kind with fewer than ``least`` wins has no limit, so that a first win may take as long as it needs.
 
-    The rest of a long episode is rarely won, and a win after a detour teaches the detour. With the steps that
-    this saves, more tasks are played. It follows from siri's study (docs/results.md). Mind long runs: only
-    wins within the limit are seen, so it shortens itself.
+    A win after a detour teaches the detour, and with the steps that this saves more tasks are played. It
+    follows from siri's study (docs/results.md). Mind long runs: only wins within the limit are seen, so it
+    shortens itself.
 
     Args:
         slack: at least 1.
