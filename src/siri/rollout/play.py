@@ -148,7 +148,8 @@ class Rollout:
                 for episode in fresh:
                     self._start(episode)
             active += fresh
-            self._settle(stream, active, idle=not asked)
+            # an environment that has answered already leaves an episode that can be asked for
+            self._settle(stream, active, idle=not asked and all(e.pending is not None for e in active))
             on_way = {id(episode) for episode in asked.values()}
             free = [e for e in active if e.stop is None and e.pending is None and id(e) not in on_way]
             self._ask(stream, free, asked)
