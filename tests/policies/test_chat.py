@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -46,8 +47,21 @@ REQUEST = Request(
 )
 
 
+MADE: list[ChatPolicy] = []
+"""Policies whose connections the end of a test closes."""
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    yield
+    while MADE:
+        MADE.pop().close()
+
+
 def policy(url: str, **options: Any) -> ChatPolicy:
-    return ChatPolicy("m", base_url=url, **{"sleep": lambda _: None, "timeout": 20.0, **options})
+    made = ChatPolicy("m", base_url=url, **{"sleep": lambda _: None, "timeout": 20.0, **options})
+    MADE.append(made)
+    return made
 
 
 def error(status: int, message: str, **headers: str) -> Answer:
