@@ -14,7 +14,7 @@ from siri.config import RunConfig
 from siri.config.presets import preset
 from siri.curriculum.hooks import Hooks
 from siri.envs.webshop.lexicon import CATEGORIES
-from siri.policies.language import Language, language_of
+from siri.policies.language import Language
 from siri.policies.tiny import CONDITIONS, base_path
 from siri.protocols import Objective, Policy, SkillMiner, Validator
 from siri.recipes import METHODS, Method
@@ -24,7 +24,7 @@ from siri.testing.fakes import ScriptedMiner
 from siri.training.lessons import Internalize
 from siri.types import Group, Skill, SkillStatus, Trajectory
 
-__all__ = ["ARMS", "FAMILY", "PAIRS", "REGIMES", "SMALL", "Arm", "Budget", "Regime"]
+__all__ = ["ARMS", "FAMILY", "FOUR", "PAIRS", "REGIMES", "SMALL", "Arm", "Budget", "Regime", "asked"]
 
 BENCHMARKS = Path(__file__).parents[1]
 
@@ -59,6 +59,7 @@ SHOP = Budget(
         "warmup": {"successes": 64, "max_iterations": 8},
     },
 )
+LONG = Budget(env_steps=100_000, points=10, valid_games=600, real_games=True, turns=3)
 SMALL = Budget(
     env_steps=2_000,
     points=5,
@@ -88,6 +89,31 @@ class Regime:
     """Where an arm asks for more, that many are run."""
     iterations: int = 13
     """About as many follow the warm-up; for methods whose schedule counts iterations."""
+    arms: tuple[str, ...] = ()
+    """Which are run there; () is all."""
+    also: str | None = None
+    """Another split, of which the last checkpoint plays all."""
+
+
+FOUR = ("gigpo", "self_imitation", "siri", "siri_adaptive")
+"""Arms of the longer and of the wider runs."""
+
+
+def _rare() -> Path:
+    return BENCHMARKS / "bases" / "rare"
+
+
+def _world(env: str, steps: int) -> Regime:
+    """Another world, with the embedded preset and the shipped base of its own."""
+    return Regime(
+        lambda: base_path(env),
+        "the shipped base of the world",
+        env=env,
+        budget=Budget(env_steps=steps, points=8, valid_games=300, real_games=False, turns=3),
+        most_seeds=2,
+        arms=FOUR,
+        also="valid_seen",
+    )
 
 
 REGIMES = {
@@ -95,7 +121,7 @@ REGIMES = {
         base_path, "the shipped base: about .2 plain success on heat, cool and clean, .7 with a right skill"
     ),
     "rare": Regime(
-        lambda: BENCHMARKS / "bases" / "rare",
+        _rare,
         "the same base, tuned on demonstrations whose plain attempts nearly always use a wrong station: "
         "plain success .03 on heat and cool and .16 on clean, .70 to .86 with a right skill",
     ),
@@ -109,6 +135,12 @@ REGIMES = {
         most_seeds=4,
         iterations=30,
     ),
+    "long": Regime(
+        _rare, "that of `rare`, for 100,000 steps", budget=LONG, most_seeds=2, iterations=40, arms=FOUR
+    ),
+    "textcraft": _world("textcraft", 25_000),
+    "babyai": _world("babyai", 40_000),
+    "tools": _world("tools", 10_000),
 }
 
 
@@ -190,26 +222,22 @@ class OracleMiner:
         ]
 
 
-def oracle(config: RunConfig) -> OracleMiner:
+def oracle(config: RunConfig, _: Language | None = None) -> OracleMiner:
     """Right skills for the benchmark of ``config``."""
     if config.env.style == "compact":
         return OracleMiner({k: (f"the task is to buy a {k} product", s) for k, s in SHOP_STRATEGIES.items()})
     return OracleMiner({kind: (CONDITIONS[kind], strategy) for kind, strategy in STRATEGIES.items()})
 
 
-def self_miner(config: RunConfig) -> SkillMiner | None:
+def self_miner(config: RunConfig, language: Language | None) -> SkillMiner | None:
     """The policy's own words: `siri run --miner self`."""
-    return build.miner("self", config, embedded=_language(config))
+    return build.miner("self", config, embedded=language)
 
 
-def chat_miner(config: RunConfig) -> SkillMiner | None:
+def chat_miner(config: RunConfig, language: Language | None) -> SkillMiner | None:
     """`siri run --miner openai` with ``benchmarks.study.writer`` on this machine as the endpoint."""
     url = serve(STRATEGIES)
-    return build.miner("openai", config, embedded=_language(config), base_url=url, model="strong-writer")
-
-
-def _language(config: RunConfig) -> Language | None:
-    return language_of("tiny", env="webshop" if config.env.style == "compact" else "alfworld")
+    return build.miner("openai", config, embedded=language, base_url=url, model="strong-writer")
 
 
 @dataclass(frozen=True)
@@ -217,7 +245,8 @@ class Arm:
     """One way to train. What it does not name is as in the embedded preset."""
 
     summary: str
-    miner: Callable[[RunConfig], SkillMiner | None] | None = self_miner
+    miner: Callable[[RunConfig, Language | None], SkillMiner | None] | None = self_miner
+    """Makes it from the configuration and the form in which the base writes skills."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     validator: Callable[[], Validator] | None = None
     gate: Internalize | None = None
@@ -284,7 +313,7 @@ ARMS: dict[str, Arm] = {
     ),
     "self_imitation": Arm(
         "GiGPO that distils and replays its own plain wins as SIRI does those of the skill arm; no skills",
-        miner=lambda _: ScriptedMiner(),  # finds nothing, so the phases pass without a skill
+        miner=lambda *_: ScriptedMiner(),  # finds nothing, so the phases pass without a skill
         settings={"mining": {"max_iterations": 3}},  # as long as phase 1 takes where skills are found
         gate=own_win,
     ),
@@ -347,6 +376,15 @@ ARMS: dict[str, Arm] = {
     "skill_sd_1": reverse_kl(1.0),
 }
 """The first twelve, with the settings of their time, are the first round; the family follows."""
+
+
+def asked(arm: str, regime: str) -> int:
+    """How many seeds the study asks for; 0 where the arm is not run."""
+    declared, place = ARMS[arm], REGIMES[regime]
+    there = arm in (place.arms or ARMS) and regime in (declared.regimes or REGIMES)
+    return min(declared.seeds, place.most_seeds) if there else 0
+
+
 FAMILY = [name for name, arm in ARMS.items() if arm.method is not None and arm.method.name != "siri_adaptive"]
 PAIRS = (
     ("siri", "gigpo"),

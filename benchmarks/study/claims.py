@@ -117,6 +117,11 @@ QUESTIONS: tuple[tuple[str, Difference], ...] = (
     ("… in the shop?", Difference("siri_adaptive", "self_imitation", "shop")),
     ("Is it the horizon that follows the wins?", Difference("siri_adaptive", "full_length")),
     ("… on the shipped base?", Difference("siri_adaptive", "full_length", "default")),
+    ("Is SIRI ahead of GiGPO in 100,000 steps?", Difference("siri", "gigpo", "long")),
+    ("… `siri_adaptive` of SIRI?", Difference("siri_adaptive", "siri", "long")),
+    ("Is `siri_adaptive` ahead of SIRI in BabyAI?", Difference("siri_adaptive", "siri", "babyai")),
+    ("… in TextCraft?", Difference("siri_adaptive", "siri", "textcraft")),
+    ("… in the tool world?", Difference("siri_adaptive", "siri", "tools")),
     (
         "Does a teacher with right words help, as published? (SDAR, over GRPO by turns)",
         Difference("sdar", "grpo_turns"),

@@ -6,12 +6,13 @@ stands what ``BLOCKS[NAME]`` makes of the runs, so that the page cannot say what
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from benchmarks.study.arms import ARMS, FAMILY, REGIMES
+from benchmarks.study.arms import ARMS, FAMILY, FOUR, REGIMES, asked
 from benchmarks.study.claims import EXPECTATIONS, QUESTIONS, paired
 from benchmarks.study.finished import Runs
 from benchmarks.study.statistics import Floats, bootstrap, student
@@ -110,10 +111,12 @@ def expectations(runs: Runs) -> str:
     return _table(["expected", "measured", "regime", "seeds", "last five", "by t", ""], rows)
 
 
-def levels(runs: Runs, arms: Sequence[str]) -> str:
-    """Levels of arms, means over their seeds."""
+def levels(
+    runs: Runs, arms: Sequence[str], regimes: Sequence[str] = _REGIMES, others: str = "real valid_seen"
+) -> str:
+    """Levels of arms, means over their seeds; ``others`` are the games of the last column."""
     rows = []
-    for regime in _REGIMES:
+    for regime in regimes:
         for place, arm in enumerate(arm for arm in arms if runs.seeds(regime, arm)):
             seeds = runs.seeds(regime, arm)
             curves = [
@@ -124,11 +127,11 @@ def levels(runs: Runs, arms: Sequence[str]) -> str:
                 for benchmark, column in (
                     ("generated", "plain_success"),
                     ("generated", "skill_success"),
-                    ("real", "plain_success"),
+                    (others.split()[0], "plain_success"),
                 )
             ]
             rows.append(["" if place else f"`{regime}`", _named(arm), str(len(seeds)), *curves, *ends])
-    head = ["regime", "arm", "seeds", "area", "last five", "last", "last, skills shown", "real valid_seen"]
+    head = ["regime", "arm", "seeds", "area", "last five", "last", "last, skills shown", others]
     return _table(head, rows)
 
 
@@ -140,10 +143,10 @@ def _mean(values: Sequence[float | None]) -> str:
     return bare(float(np.mean(known))) + some
 
 
-def differences(runs: Runs, pairs: Sequence[tuple[str, str]]) -> str:
+def differences(runs: Runs, pairs: Sequence[tuple[str, str]], regimes: Sequence[str] = _REGIMES) -> str:
     """Paired differences by both measures."""
     rows = []
-    for regime in _REGIMES:
+    for regime in regimes:
         found = [pair for pair in pairs if runs.seeds(regime, *pair)]
         for place, (first, second) in enumerate(found):
             values = paired(runs, regime, first, second)
@@ -202,19 +205,19 @@ def _priced(runs: Runs, regime: str, arm: str) -> list[int]:
 def state(runs: Runs) -> str:
     """How many seeds each arm has, of those that the protocol asks for."""
     rows = []
-    for arm, declared in ARMS.items():
+    for arm in ARMS:
         cells = []
-        for regime in _REGIMES:
-            place = REGIMES[regime]
-            asked = min(declared.seeds, place.most_seeds)
-            there = len(runs.seeds(regime, arm))
-            cells.append(f"{there} of {asked}" if regime in (declared.regimes or _REGIMES) else "–")
+        for regime in REGIMES:
+            most, there = asked(arm, regime), len(runs.seeds(regime, arm))
+            cells.append(f"{there} of {most}" if most else "–")
         rows.append([_named(arm), *cells])
-    return _table(["arm", *(f"`{regime}`" for regime in _REGIMES)], rows)
+    return _table(["arm", *(f"`{regime}`" for regime in REGIMES)], rows)
 
 
 FIRST = [name for name in ARMS if name not in FAMILY]
 _BASES = ("siri", "gigpo")
+_WORLDS = tuple(name for name, place in REGIMES.items() if place.also)
+_AMONG_FOUR = list(itertools.combinations(reversed(FOUR), 2))
 BLOCKS: Mapping[str, Callable[[Runs], str]] = {
     "questions": questions,
     "expectations": expectations,
@@ -239,6 +242,10 @@ BLOCKS: Mapping[str, Callable[[Runs], str]] = {
     "family differences": lambda runs: differences(
         runs, [(arm, base) for arm in FAMILY for base in ("grpo_turns", "gigpo", "oracle") if arm != base]
     ),
+    "long": lambda runs: levels(runs, FOUR, ["long"]),
+    "long differences": lambda runs: differences(runs, _AMONG_FOUR, ["long"]),
+    "worlds": lambda runs: levels(runs, FOUR, _WORLDS, "valid_seen"),
+    "world differences": lambda runs: differences(runs, _AMONG_FOUR, _WORLDS),
     "tokens": tokens,
     "state": state,
 }

@@ -18,6 +18,7 @@ from siri.config import RunConfig, load_config, parse_config
 from siri.config.presets import preset
 from siri.curriculum import Curriculum, Iteration, Phase
 from siri.policies import HFPolicy
+from siri.policies.language import language_of
 from siri.rollout.evaluation import evaluate_arms
 from siri.rollout.suite import Suite
 from siri.skills import PROVEN, SkillBank
@@ -49,6 +50,8 @@ def play(arm_name: str, regime: str, seed: int, budget: Budget) -> Finished:
         if last or run.state.env_steps >= due * budget.env_steps / budget.points:
             measured.add(suite if last else parts[due % budget.turns], skills=last)
             due = int(run.state.env_steps * budget.points / budget.env_steps) + 1
+    if place.also:
+        measured.add(suite, place.also, place.also)
     data = os.environ.get("ALFWORLD_DATA")
     if budget.real_games and data:
         real = config.model_copy(update={"env": config.env.model_copy(update={"max_steps": 50})})
@@ -99,7 +102,7 @@ def composed(arm: Arm, place: Regime, suite: Suite, config: RunConfig) -> Curric
     return Curriculum(
         suite,
         HFPolicy.load(place.base(), slots=config.rollout.slots),
-        miner=arm.miner(config) if arm.miner else None,
+        miner=arm.miner(config, language_of(place.base())) if arm.miner else None,
         objective=objective,
         validator=arm.validator() if arm.validator else parts.validator,
         retriever=parts.retriever,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from benchmarks.study.__main__ import ARCHIVE, PAGE
-from benchmarks.study.arms import ARMS, REGIMES
+from benchmarks.study.arms import asked
 from benchmarks.study.claims import EXPECTATIONS, QUESTIONS, Difference, Level
 from benchmarks.study.finished import Finished, Runs
 from benchmarks.study.page import BLOCKS, bare, fill
@@ -82,12 +82,11 @@ def test_a_level_is_refuted_where_its_interval_lies_outside() -> None:
 
 
 def test_what_is_asked_are_arms_of_the_study() -> None:
-    asked = [claim for _, claims in EXPECTATIONS for claim in claims] + [claim for _, claim in QUESTIONS]
-    for claim in asked:
+    every = [claim for _, claims in EXPECTATIONS for claim in claims] + [claim for _, claim in QUESTIONS]
+    for claim in every:
         names = [claim.arm] if isinstance(claim, Level) else [claim.first, claim.second]
         for name in names:
-            assert claim.regime in REGIMES
-            assert claim.regime in (ARMS[name].regimes or REGIMES), f"{name} is not run in {claim.regime}"
+            assert asked(name, claim.regime), f"{name} is not run in {claim.regime}"
 
 
 def test_numbers_are_written_as_the_page_writes_them() -> None:

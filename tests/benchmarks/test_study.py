@@ -179,7 +179,7 @@ def test_equal_runs_give_equal_reports(tmp_path: Path) -> None:
 
 
 def test_the_writer_is_asked_over_the_protocol_and_its_skills_parse() -> None:
-    miner = arms.chat_miner(preset("embedded"))
+    miner = arms.chat_miner(preset("embedded"), "actions")
     task = replace(make_task("pick_heat_then_place_in_recep"), goal="put a hot apple in fridge.")
     episode = replace(make_trajectory(kind="pick_heat_then_place_in_recep"), task=task)
     (skill,) = miner.mine([episode])
@@ -203,7 +203,7 @@ def test_the_writer_knows_the_kind_from_the_commands(text: str, kind: str) -> No
 
 def test_the_oracle_speaks_the_language_of_the_policy_that_reads_it() -> None:
     for env, grammar, kinds in (("alfworld", TINY_SKILL_PATTERN, 6), ("webshop", SHOP_SKILL_GRAMMAR, 5)):
-        skills = arms.ARMS["oracle"].miner(preset("embedded", env)).mine([])
+        skills = arms.ARMS["oracle"].miner(preset("embedded", env), None).mine([])
         assert len({skill.kind for skill in skills}) == kinds
         assert all(re.fullmatch(grammar, skill.text) for skill in skills)
 
@@ -219,11 +219,15 @@ def test_a_regime_runs_its_own_arms(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert "oracle" in both
     assert "no_weights" not in both
     assert {arm for arm, regime, _, _ in planned if regime == "rare"} == set(arms.ARMS)
+    for regime in ("long", "babyai"):
+        there = [(arm, seed) for arm, where, seed, _ in planned if where == regime]
+        assert sorted(there) == sorted((arm, seed) for arm in arms.FOUR for seed in range(2))
     monkeypatch.setattr("sys.argv", ["study", "run", "--small", "--runs", str(tmp_path)])
     planned.clear()
     assert study.main() == 0
-    small = [(arm, seed) for arm, regime, seed, _ in planned if regime == "rare"]
-    assert sorted(small) == sorted((a, s) for a in arms.ARMS for s in range(arms.ARMS[a].seeds // 4))
+    assert {arm for arm, regime, _, _ in planned if regime == "rare"} == set(arms.ARMS)
+    assert {arm for arm, regime, _, _ in planned if regime == "tools"} == set(arms.FOUR)
+    assert sum(regime == "rare" and arm == "siri" for arm, regime, _, _ in planned) == 2  # a pair
 
 
 def test_the_regimes_report_their_own_kinds() -> None:
@@ -241,8 +245,9 @@ def test_the_regimes_report_their_own_kinds() -> None:
 
 
 def test_every_arm_is_a_valid_configuration() -> None:
-    for place in arms.REGIMES.values():
-        for arm in arms.ARMS.values():
+    for regime, place in arms.REGIMES.items():
+        for name in (name for name in arms.ARMS if arms.asked(name, regime)):
+            arm = arms.ARMS[name]
             config = configured(arm, place, 3, place.budget)
             assert (config.seed, config.max_env_steps) == (3, place.budget.env_steps)
             assert config.internalization.iterations == ENDLESS
