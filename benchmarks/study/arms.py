@@ -19,10 +19,10 @@ from siri.policies.tiny import CONDITIONS, base_path
 from siri.protocols import Objective, Policy, SkillMiner, Validator
 from siri.recipes import METHODS, Method
 from siri.recipes.method import Parts, Words, as_configured, policy_loss
+from siri.recipes.self_imitation import Nothing, own_win
 from siri.skills.bank import skill_id
-from siri.testing.fakes import ScriptedMiner
 from siri.training.lessons import Internalize
-from siri.types import Group, Skill, SkillStatus, Trajectory
+from siri.types import Skill, SkillStatus, Trajectory
 
 __all__ = ["ARMS", "FAMILY", "FOUR", "PAIRS", "REGIMES", "SMALL", "Arm", "Budget", "Regime", "asked"]
 
@@ -174,12 +174,6 @@ STRATEGIES = {
 }
 """One right skill a kind, as a person writes it; what the oracle gives and a strong model would find."""
 
-
-def own_win(group: Group, trajectory: Trajectory) -> bool:
-    """A win that is better than its group, whatever the prompt: imitation of oneself."""
-    return trajectory.success and not all(t.success for t in group.trajectories)
-
-
 SHOP_STRATEGIES = {
     category.name: "search the name with the details, open the best one, read the features, "
     "read the description, go back and open another if something is missing, "
@@ -313,7 +307,7 @@ ARMS: dict[str, Arm] = {
     ),
     "self_imitation": Arm(
         "GiGPO that distils and replays its own plain wins as SIRI does those of the skill arm; no skills",
-        miner=lambda *_: ScriptedMiner(),  # finds nothing, so the phases pass without a skill
+        miner=lambda *_: Nothing(),  # so the phases pass without a skill
         settings={"mining": {"max_iterations": 3}},  # as long as phase 1 takes where skills are found
         gate=own_win,
     ),
