@@ -74,6 +74,20 @@ def test_a_policy_without_weights_cannot_be_trained() -> None:
     assert len(str(caught.value)) <= 300
 
 
+def test_closing_a_completed_policy_closes_what_it_completes() -> None:
+    class Connected(ScriptedPolicy):
+        connected = True
+
+        def close(self) -> None:
+            self.connected = False
+
+    given = Connected(reply)
+    completed = doors.policy(given)
+    assert completed is not given
+    doors.closed(completed)
+    assert not given.connected
+
+
 def test_a_miner_without_bind_keeps_its_skills() -> None:
     run = Curriculum(
         scripted_suite(),

@@ -366,6 +366,14 @@ def test_half_characters_are_refused_in_one_sentence(name: str) -> None:
     assert encoder(name).encode([Request([user("Blue mug \x00")])], [None])
 
 
+def test_a_run_of_bytes_hides_the_characters_before_the_one_begun() -> None:
+    made = encoder("mistral")
+    ids = made.tokenizer("x你好go to ", add_special_tokens=False)["input_ids"]
+    assert made.decode(ids[:3]) == "\ufffd\ufffd"  # x and the first byte of 你
+    first, end = tokens_of_span(ids, made.decode, made.decode(ids), (1, 2))
+    assert made.decode(ids[first:end]) == "你"
+
+
 TEXTS = st.lists(
     st.sampled_from(["go to ", "🙂", "你好", "é", "<action>", "look", "</action>", "ﷺ", "…", " "]), max_size=8
 )

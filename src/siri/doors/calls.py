@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from siri import answers
 from siri.deadline import Waiting, within
-from siri.doors.names import name_of
+from siri.doors.names import inside, name_of
 from siri.errors import MinerFault, PartFault, PolicyFault, SiriError
 from siri.processes import users_interrupt
 from siri.protocols import (
@@ -360,12 +360,12 @@ def scheduled(schedule: Callable[[int], float], iteration: int) -> float:
 
 
 def closed(given: object) -> None:
-    """Close an object that can be closed.
+    """Close an object that can be closed, or the one that it completes.
 
     Raises:
         PartFault: closing raised any error.
     """
-    close = getattr(given, "close", None)
+    close = getattr(inside(given), "close", None)
     if callable(close):
         asked(PartFault, f"{name_of(given)}.close: ", close)
 

@@ -14,8 +14,9 @@ def tokens_of_span(
     """The tokens that hold a character of ``text[span[0]:span[1]]``, as a half-open range of ``ids``.
 
     Several tokens may share one character of several bytes; all but the last then decode to replacement
-    characters. Each of them counts as holding it. The text only grows with every token, so a bisection needs
-    few decodes.
+    characters. Each of them counts as holding it. Some tokenizers replace a whole run of bytes, with the
+    characters in it, until its last character is complete. Of such a prefix counts what a shorter one spelled,
+    so the text only grows with every token, and a bisection needs few decodes.
 
     Args:
         ids: token ids, T of them.
@@ -31,13 +32,20 @@ def tokens_of_span(
 
     def whole(count: int) -> int:
         """Number of characters that the first ``count`` tokens spell in full."""
-        return _shared(decode(ids[:count]), text) if count else 0
+        most = 0
+        while count:
+            said = decode(ids[:count])
+            full = _shared(said, text)
+            most = max(most, full)
+            if "\ufffd" not in said[full:]:
+                break
+            count -= 1
+        return most
 
     def begun(token: int) -> int:
         """Number of characters that the tokens up to ``token`` spell in full or in part."""
-        said = decode(ids[: token + 1])
-        full = _shared(said, text)
-        return full + (len(said) > full)
+        full = whole(token + 1)
+        return full + (len(decode(ids[: token + 1])) > full)
 
     first = bisect_right(range(len(ids)), span[0], key=begun)
     # the fewest tokens that spell the span in full
