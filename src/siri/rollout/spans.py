@@ -15,8 +15,8 @@ def tokens_of_span(
 
     Several tokens may share one character of several bytes; all but the last then decode to replacement
     characters. Each of them counts as holding it. Some tokenizers replace a whole run of bytes, with the
-    characters in it, until its last character is complete. Of such a prefix counts what a shorter one spelled,
-    so the text only grows with every token, and a bisection needs few decodes.
+    characters in it, until its last character is complete. Of such a prefix, what a shorter one spelled
+    counts, so the text only grows with every token, and a bisection needs few decodes.
 
     Args:
         ids: token ids, T of them.
