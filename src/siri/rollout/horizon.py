@@ -32,8 +32,8 @@ class WonHorizon:
     A kind with fewer than ``least`` wins has no limit, so that a first win may take as long as it needs.
 
     A win after a detour teaches the detour, and with the steps that this saves more tasks are played. It
-    follows from siri's study (docs/results.md). Only wins within the limit are seen, so it shortens itself as
-    training goes on. On development seeds that did no harm, and a limit that cannot do so was no better.
+    follows from siri's study (docs/results.md). Only wins within the limit are seen, so the limit tends to
+    shrink during training. No variant that prevents this did better in the study.
 
     Args:
         slack: at least 1.

@@ -67,7 +67,7 @@ class Run:
         """Open the run at ``path``.
 
         Raises:
-            ConfigError: there is no run, or this version does not know its settings.
+            ConfigError: ``path`` holds no run, or one whose settings this version cannot read.
         """
         return cls(path, suite=suite, policy=policy)
 

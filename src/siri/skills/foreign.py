@@ -29,7 +29,7 @@ _CATEGORIES = {
 """SkillRL's names for ALFWorld's kinds; other names are not translated."""
 _SKILLRL = ("general_skills", "task_specific_skills", "common_mistakes")
 HALF = re.compile("[\ud800-\udfff]")
-"""Half a character, which no file and no tokenizer accepts."""
+"""A lone surrogate: half of a character, which neither files nor tokenizers accept."""
 _D2SKILL = ("task_skills", "step_skills")
 
 
