@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from benchmarks.study.arms import ARMS, REGIMES, Budget
-from benchmarks.study.play import composed, configured
+from benchmarks.study.play import composed, configured, writer
 from siri import build
 from siri.config import load_config
 from siri.rollout.evaluation import evaluate_arms
@@ -34,7 +34,7 @@ def one(regime: str, seed: int, turns: int | None, budget: Budget) -> dict[str, 
     if turns is not None:
         config = load_config(config, changes={"optimizer.batch_turns": turns})
     suite = build.suite(place.env, config)
-    run = composed(arm, place, suite, config)
+    run = composed(arm, place, suite, config, writer(arm, place, config))
     found = [dict(iteration.metrics) for iteration in run]
     sampling = Sampling(temperature=1.0, max_tokens=config.rollout.max_tokens)
     slots = config.rollout.slots

@@ -69,6 +69,11 @@ def drive(args: argparse.Namespace) -> int:
     todo = [job for job in planned(args) if not job[3].exists()]
     screen = Console()
     bars = Bars(screen, quiet=args.quiet)
+    for name in sorted({arm for arm, *_ in todo}):
+        needed = ARMS[name].needs
+        if needed and needed not in os.environ:
+            screen.print(f"left out: {name} needs {needed}, see docs/how-to/reproduce.md")
+            todo = [job for job in todo if job[0] != name]
     screen.print(f"{counted(len(todo), 'run')} to do, {args.workers} at a time")
 
     def one(job: tuple[str, str, int, Path]) -> bool:

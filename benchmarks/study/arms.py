@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,12 +15,14 @@ from siri.config import RunConfig
 from siri.config.presets import preset
 from siri.curriculum.hooks import Hooks
 from siri.envs.webshop.lexicon import CATEGORIES
+from siri.errors import ConfigError
 from siri.policies.language import Language
 from siri.policies.tiny import CONDITIONS, base_path
 from siri.protocols import Objective, Policy, SkillMiner, Validator
 from siri.recipes import METHODS, Method
 from siri.recipes.method import Parts, Words, as_configured, policy_loss
 from siri.recipes.self_imitation import Nothing, own_win
+from siri.skills import TINY_SKILL_GRAMMAR, ChatMiner, JsonSummaryPrompt
 from siri.skills.bank import skill_id
 from siri.training.lessons import Internalize
 from siri.types import Skill, SkillStatus, Trajectory
@@ -234,6 +237,31 @@ def chat_miner(config: RunConfig, language: Language | None) -> SkillMiner | Non
     return build.miner("openai", config, embedded=language, base_url=url, model="strong-writer")
 
 
+WRITER = "STUDY_WRITER"
+"""Environment variable: base URL of a Chat Completions server whose model `writer` `siri sft` has taught."""
+
+
+def model_miner(config: RunConfig, language: Language | None) -> SkillMiner | None:
+    """A model of another kind as the writer, asked as `siri sft` taught it. Of what it says, sentences in the
+    policy's grammar are taken."""
+    del language
+    if WRITER not in os.environ:
+        raise ConfigError(f"got no {WRITER}, expected the URL of a server; fix: docs/how-to/reproduce.md")
+    m = config.mining
+    return ChatMiner(
+        "writer",
+        base_url=os.environ[WRITER],
+        prompt=JsonSummaryPrompt(),
+        max_per_request=m.max_per_request,
+        max_skills=m.max_skills,
+        samples=m.samples,
+        temperature=m.temperature,
+        structured=False,
+        pattern=TINY_SKILL_GRAMMAR,
+        seed=config.seed,
+    )
+
+
 @dataclass(frozen=True)
 class Arm:
     """One way to train. What it does not name is as in the embedded preset."""
@@ -253,6 +281,8 @@ class Arm:
     """Paired seeds that the study asks for at least."""
     regimes: tuple[str, ...] = ()
     """Where it is run; () is everywhere."""
+    needs: str | None = None
+    """An environment variable without which it cannot be run."""
 
     def parts(self, config: RunConfig) -> Parts:
         """The parts of its recipe."""
@@ -349,6 +379,13 @@ ARMS: dict[str, Arm] = {
     ),
     "oracle": Arm("SIRI with right skills written by hand: an upper bound", miner=oracle),
     "openai": Arm("SIRI with another writer of skills, `--miner openai`", miner=chat_miner, regimes=ALFWORLD),
+    "openai_smollm2": Arm(
+        "SIRI whose skills another model writes: SmolLM2-135M after a warm start, on a server",
+        miner=model_miner,
+        seeds=2,
+        regimes=("rare",),
+        needs=WRITER,
+    ),
     "grpo_turns": Arm(
         "GRPO with μ and σ over turns: what the methods with a teacher stand on",
         miner=None,

@@ -109,6 +109,7 @@ QUESTIONS: tuple[tuple[str, Difference], ...] = (
     ("Do weights of the advantage matter?", Difference("siri", "no_weights")),
     ("Are all tokens better than those of the action?", Difference("siri", "action_span")),
     ("Are its own skills better than right ones?", Difference("siri", "oracle")),
+    ("… than those that another model writes (SmolLM2)?", Difference("siri", "openai_smollm2")),
     ("Is `siri_adaptive` better than SIRI where success is rare?", Difference("siri_adaptive", "siri")),
     ("… on the shipped base?", Difference("siri_adaptive", "siri", "default")),
     ("… in the shop?", Difference("siri_adaptive", "siri", "shop")),

@@ -7,7 +7,7 @@ import json
 import lzma
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, NotRequired, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -49,6 +49,8 @@ class Finished(TypedDict):
     """One row for each iteration."""
     skills: list[Row]
     """The bank at the end."""
+    writer: NotRequired[Row]
+    """Of a hosted writer: its ``requests``, and the ``tokens`` that it read and wrote."""
 
 
 class Runs:

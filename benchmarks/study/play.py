@@ -19,12 +19,13 @@ from siri.config.presets import preset
 from siri.curriculum import Curriculum, Iteration, Phase
 from siri.policies import HFPolicy
 from siri.policies.language import language_of
+from siri.protocols import SkillMiner
 from siri.rollout.evaluation import evaluate_arms
 from siri.rollout.suite import Suite
-from siri.skills import PROVEN, SkillBank
+from siri.skills import PROVEN, ChatMiner, SkillBank
 from siri.types import Trajectory
 
-__all__ = ["configured", "play", "spent"]
+__all__ = ["composed", "configured", "play", "spent", "writer"]
 
 ENDLESS = 1_000_000
 """Iterations of the last phase: every arm ends by its environment steps."""
@@ -36,7 +37,8 @@ def play(arm_name: str, regime: str, seed: int, budget: Budget) -> Finished:
     arm, place = ARMS[arm_name], REGIMES[regime]
     config = configured(arm, place, seed, budget)
     suite = build.suite(place.env, config)
-    run = composed(arm, place, suite, config)
+    miner = writer(arm, place, config)
+    run = composed(arm, place, suite, config, miner)
     key: dict[str, str | int] = {"arm": arm_name, "regime": regime, "seed": seed}
     measured, training = Measured(run, key, place.split), list[Row]()
     began = time.monotonic()
@@ -56,7 +58,7 @@ def play(arm_name: str, regime: str, seed: int, budget: Budget) -> Finished:
     if budget.real_games and data:
         real = config.model_copy(update={"env": config.env.model_copy(update={"max_steps": 50})})
         measured.add(build.suite(place.env, real, data=data), "valid_seen", "real")
-    return {
+    finished: Finished = {
         "arm": arm_name,
         "regime": regime,
         "seed": seed,
@@ -65,6 +67,9 @@ def play(arm_name: str, regime: str, seed: int, budget: Budget) -> Finished:
         "training": training,
         "skills": _skill_rows(run.bank),
     }
+    if isinstance(miner, ChatMiner):
+        finished["writer"] = miner.hosted.ledger.spent
+    return finished
 
 
 def configured(arm: Arm, place: Regime, seed: int, budget: Budget) -> RunConfig:
@@ -85,7 +90,14 @@ def configured(arm: Arm, place: Regime, seed: int, budget: Budget) -> RunConfig:
     return config if arm.method is None else load_config(config, changes=dict(arm.method.settings))
 
 
-def composed(arm: Arm, place: Regime, suite: Suite, config: RunConfig) -> Curriculum:
+def writer(arm: Arm, place: Regime, config: RunConfig) -> SkillMiner | None:
+    """The miner of an arm, in the language of its base."""
+    return arm.miner(config, language_of(place.base())) if arm.miner else None
+
+
+def composed(
+    arm: Arm, place: Regime, suite: Suite, config: RunConfig, miner: SkillMiner | None
+) -> Curriculum:
     """The run of an arm, from the base of its regime."""
     o, skills = config.optimizer, config.internalization
     # a recipe's own schedule needs the length that environment steps will give
@@ -102,7 +114,7 @@ def composed(arm: Arm, place: Regime, suite: Suite, config: RunConfig) -> Curric
     return Curriculum(
         suite,
         HFPolicy.load(place.base(), slots=config.rollout.slots),
-        miner=arm.miner(config, language_of(place.base())) if arm.miner else None,
+        miner=miner,
         objective=objective,
         validator=arm.validator() if arm.validator else parts.validator,
         retriever=parts.retriever,

@@ -22,6 +22,7 @@ from benchmarks.study.writer import kind_of
 
 from siri.config.presets import preset
 from siri.envs.webshop.compact import SHOP_SKILL_GRAMMAR
+from siri.errors import ConfigError
 from siri.policies.tiny import TINY_SKILL_PATTERN
 from siri.skills import SkillBank
 from siri.types import Group, Usage
@@ -186,6 +187,21 @@ def test_the_writer_is_asked_over_the_protocol_and_its_skills_parse() -> None:
     assert skill.strategy == arms.STRATEGIES["pick_heat_then_place_in_recep"]
     assert skill.origin == "openai:strong-writer"
     miner.close()
+
+
+def test_an_arm_without_what_it_needs_is_left_out_and_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv(arms.WRITER, raising=False)
+    chosen = ["--arms", "openai_smollm2", "--regimes", "rare", "--runs", str(tmp_path), "--quiet"]
+    monkeypatch.setattr("sys.argv", ["study", "run", *chosen])
+    assert study.main() == 0
+    shown = capsys.readouterr().out
+    assert "left out: openai_smollm2 needs STUDY_WRITER" in shown
+    assert "0 runs to do" in shown
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ConfigError, match="got no STUDY_WRITER"):
+        arms.model_miner(preset("embedded"), "actions")
 
 
 @pytest.mark.parametrize(
