@@ -1,12 +1,11 @@
-r"""Would `siri_adaptive` be a better default? `siri run` with it, and as it was, paired by seed.
+r"""Is the default run better than it was? `siri run` as it is, and as it was at 8a6f82b, paired by seed.
 
     git worktree add ../earlier 8a6f82b
     python -m benchmarks.default_run run --earlier ../earlier --seeds 0-7   # two hours of a core; resumable
     python -m benchmarks.default_run report
 
-`siri run --seed N` with the defaults of the earlier commit is what `make run` does. The recipe runs now, for
-up to 45,000 environment steps or 30 iterations. Plain success after the last iteration, on both splits (400
-generated games).
+`siri run --seed N` is what `make run` does. Plain success after the last iteration, on both splits (400
+generated games). Runs in benchmarks/results/default_run.json count as finished.
 """
 
 from __future__ import annotations
@@ -18,9 +17,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -30,22 +30,49 @@ from benchmarks.study.statistics import Floats, bootstrap, student
 from siri.storage import write_atomic
 
 ROOT = Path(__file__).parents[1]
-NOW = ("--recipe", "siri_adaptive", "--set", "max_env_steps=45000", "--set", "internalization.iterations=24")
 RESULTS = ROOT / "benchmarks" / "results" / "default_run.md"
+FINISHED = RESULTS.with_suffix(".json")
+"""Success, environment steps and minutes of every run."""
 SPLITS = ("valid_seen", "valid_unseen")
+EARLIER, HORIZON, NOW = NAMES = ("at 8a6f82b", "`siri_adaptive`", "now")
+"""The second was run with ``--recipe siri_adaptive --set max_env_steps=45000 --set
+internalization.iterations=24`` when it was to become the default; it is not run again."""
+Rows: TypeAlias = dict[str, Mapping[str, Any]]
+"""By name and seed."""
+
+
+def finished(out: Path) -> Rows:
+    """The committed runs, and those in ``out``."""
+    rows: Rows = json.loads(FINISHED.read_text(encoding="utf-8")) if FINISHED.exists() else {}
+    for name in NAMES:
+        for summary in sorted((out / name.strip("`")).glob("*/summary.json")):
+            rows.setdefault(f"{name} {summary.parent.name}", measured(summary.parent))
+    return dict(sorted(rows.items()))
+
+
+def measured(folder: Path) -> Mapping[str, Any]:
+    """A finished run: success, the mean of the splits; environment steps; minutes."""
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    took = re.findall(r"([\d.]+) minutes", folder.with_suffix(".log").read_text(encoding="utf-8"))
+    final = [float(summary["final"][split]["plain"]) for split in SPLITS]
+    return {
+        "success": round(float(np.mean(final)), 4),
+        "env_steps": summary["env_steps"],
+        "minutes": float(took[-1]),
+    }
 
 
 def run(out: Path, earlier: Path, seeds: Sequence[int], workers: int) -> int:
     """Run what is missing, the pairs of a seed together; 1 if a run failed."""
-    checkouts = {"earlier": earlier, "now": ROOT}
+    checkouts = {EARLIER: earlier, NOW: ROOT}
+    there = finished(out)
 
     def one(job: tuple[int, str]) -> int:
         seed, name = job
         folder = out / name / str(seed)
-        if (folder / "summary.json").exists():
+        if f"{name} {seed}" in there:
             return 0
         command = [sys.executable, "-m", "siri", "run", "--seed", str(seed), "--out", str(folder)]
-        command += NOW if name == "now" else ()
         command += ["--resume"] if (folder / "config.json").exists() else []
         environment = {
             **os.environ,
@@ -62,50 +89,50 @@ def run(out: Path, earlier: Path, seeds: Sequence[int], workers: int) -> int:
         return int(any(list(pool.map(one, itertools.product(seeds, checkouts)))))
 
 
-def measured(folder: Path) -> tuple[list[float], float, float]:
-    """(plain success of the splits, environment steps, minutes) of a finished run."""
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    took = re.findall(r"([\d.]+) minutes", folder.with_suffix(".log").read_text(encoding="utf-8"))
-    final = [float(summary["final"][split]["plain"]) for split in SPLITS]
-    return final, float(summary["env_steps"]), float(took[-1])
-
-
-def report(out: Path) -> str:
-    """The table, and the paired difference."""
-    seeds = sorted(int(path.parent.name) for path in (out / "now").glob("*/summary.json"))
-    seeds = [seed for seed in seeds if (out / "earlier" / str(seed) / "summary.json").exists()]
-    found = {name: [measured(out / name / str(seed)) for seed in seeds] for name in ("earlier", "now")}
-    success = {name: np.array([np.mean(final) for final, _, _ in rows]) for name, rows in found.items()}
+def report(rows: Rows) -> str:
+    """The table, and the paired differences."""
+    seeds = [seed for seed in range(100) if all(f"{name} {seed}" in rows for name in (EARLIER, NOW))]
     lines = [
-        "# The default run at 8a6f82b, and `siri_adaptive`",
+        "# The default run, and as it was at 8a6f82b",
         "",
-        f"`siri run --seed N` as it was, and now with `{' '.join(NOW)}`; plain success after the last "
+        "`siri run --seed N`: SIRI of 45,000 environment steps at 8a6f82b, and `siri_both` of 50,000 now. "
+        "`siri_adaptive`, with 45,000 steps, was tried between the two. Plain success after the last "
         "iteration, mean of valid_seen and valid_unseen (200 generated games each). Minutes are those that "
         "the run states, evaluations included, two runs at a time on two shared cores. `python -m "
         "benchmarks.default_run`.",
         "",
-        "| seed | at 8a6f82b | steps | minutes | `siri_adaptive` | steps | minutes | difference |",
-        "|---|---|---|---|---|---|---|---|",
+        "| seed |" + "".join(f" {name} | steps | minutes |" for name in NAMES),
+        "|---|" + "---|" * 9,
     ]
-    for place, seed in enumerate(seeds):
+    for seed in seeds:
         cells = [str(seed)]
-        for name in ("earlier", "now"):
-            _, steps, minutes = found[name][place]
-            cells += [bare(float(success[name][place])), f"{steps:,.0f}", f"{minutes:.1f}"]
-        cells.append(bare(float(success["now"][place] - success["earlier"][place]), sign=True))
+        for name in NAMES:
+            row = rows.get(f"{name} {seed}")
+            cells += (
+                [bare(row["success"]), f"{row['env_steps']:,.0f}", f"{row['minutes']:.1f}"]
+                if row
+                else ["–"] * 3
+            )
         lines.append(f"| {' | '.join(cells)} |")
-    difference: Floats = success["now"] - success["earlier"]
-    if len(seeds) > 1:
-        (low, high), (left, right) = bootstrap(difference), student(difference)
-        lines += [
-            "",
-            f"Means {bare(float(success['earlier'].mean()))}, {bare(float(success['now'].mean()))}; paired "
-            f"difference {bare(float(difference.mean()), sign=True)}, 95 % bootstrap interval over "
-            f"{len(seeds)} seeds [{bare(low, sign=True)}, {bare(high, sign=True)}], by Student's t "
-            f"[{bare(left, sign=True)}, {bare(right, sign=True)}]; {int((difference > 0).sum())} of "
-            f"{len(seeds)} above 0.",
-        ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *(difference(rows, seeds, name) for name in (HORIZON, NOW))]) + "\n"
+
+
+def difference(rows: Rows, seeds: Sequence[int], name: str) -> str:
+    """A sentence on ``name`` minus the earlier runs, over the seeds that have both; empty for one seed."""
+    both = [seed for seed in seeds if f"{name} {seed}" in rows]
+    if len(both) < 2:
+        return ""
+    old, new = (
+        np.array([float(rows[f"{each} {seed}"]["success"]) for seed in both]) for each in (EARLIER, name)
+    )
+    values: Floats = new - old
+    (low, high), (left, right) = bootstrap(values), student(values)
+    return (
+        f"\n{name} {bare(float(new.mean()))}, {EARLIER} {bare(float(old.mean()))}; paired difference "
+        f"{bare(float(values.mean()), sign=True)}, 95 % bootstrap interval over {len(both)} seeds "
+        f"[{bare(low, sign=True)}, {bare(high, sign=True)}], by Student's t [{bare(left, sign=True)}, "
+        f"{bare(right, sign=True)}]; {int((values > 0).sum())} of {len(both)} above 0."
+    )
 
 
 def main() -> int:
@@ -123,7 +150,9 @@ def main() -> int:
         if args.earlier is None:
             parser.error("got no --earlier, expected a checkout; fix: git worktree add ../earlier 8a6f82b")
         return run(args.out, args.earlier, span(args.seeds), args.workers)
-    text = report(args.out)
+    rows = finished(args.out)
+    text = report(rows)
+    write_atomic(FINISHED, json.dumps(rows, indent=1) + "\n")
     write_atomic(RESULTS, text)
     print(text)
     return 0

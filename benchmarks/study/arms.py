@@ -306,12 +306,6 @@ def right(name: str, **changes: Any) -> Arm:
     )
 
 
-def full_length(config: RunConfig, words: Words) -> Parts:
-    """`siri_adaptive` without its horizon."""
-    parts = METHODS["siri_adaptive"].make(config, words)
-    return replace(parts, hooks=replace(parts.hooks or Hooks(), horizon=None))
-
-
 def reverse_kl(weight: float, **changes: Any) -> Arm:
     """`skill_sd` with another weight of its term."""
 
@@ -373,8 +367,8 @@ ARMS: dict[str, Arm] = {
         seeds=8,
     ),
     "full_length": Arm(
-        "`siri_adaptive` whose episodes take as many turns as the environment allows",
-        method=replace(METHODS["siri_adaptive"], make=full_length),
+        "recipe `siri_both`: `siri_adaptive` whose episodes take as many turns as the environment allows",
+        method=METHODS["siri_both"],
         seeds=8,
     ),
     "oracle": Arm("SIRI with right skills written by hand: an upper bound", miner=oracle),
@@ -416,7 +410,11 @@ def asked(arm: str, regime: str) -> int:
     return min(declared.seeds, place.most_seeds) if there else 0
 
 
-FAMILY = [name for name, arm in ARMS.items() if arm.method is not None and arm.method.name != "siri_adaptive"]
+FAMILY = [
+    name
+    for name, arm in ARMS.items()
+    if arm.method is not None and arm.method.name not in ("siri_both", "siri_adaptive")
+]
 PAIRS = (
     ("siri", "gigpo"),
     ("siri", "skill_arm"),

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from siri import cli
+from siri.recipes.shown import Trusting
 from siri.runs import read_rollouts
 from tests.smoke import metrics, siri
 from tests.zoo import make
@@ -41,6 +42,33 @@ def test_run_directory(run: Path) -> None:
             assert row["interval"][0] <= row["plain"] <= row["interval"][1]
     assert summary["env_steps"] == sum(line["env/steps"] for line in metrics(run))
     assert [line["phase"] for line in metrics(run)][-1] == "internalization"
+
+
+@pytest.mark.parametrize(
+    ("options", "method"),
+    [
+        ((), "siri_both"),
+        (("--recipe", "siri"), "siri"),
+        (("--miner", "none"), None),
+        (("--validator", "tests.cli.test_run:trusting"), None),
+        (("--preset", "smoke"), None),
+    ],
+)
+def test_the_default_preset_has_a_recipe(
+    options: tuple[str, ...], method: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    small = ["env={train_games: 2, valid_games: 1, max_steps: 4}", "rollout={tasks: 1, group_size: 2}"]
+    settings = [word for each in (*small, "max_env_steps=1") for word in ("--set", each)]
+    assert siri(monkeypatch, "run", *options, *settings, "--out", tmp_path / "run") == 0
+    assert json.loads((tmp_path / "run" / "config.json").read_text()).get("method") == method
+    assert (f"recipe {method}" in capsys.readouterr().out) == (method is not None)
+
+
+def trusting(config: object) -> object:
+    """A validator of one's own."""
+    del config
+    return Trusting()
 
 
 def test_eval_repeats_the_summary(run: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

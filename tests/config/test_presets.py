@@ -6,7 +6,7 @@ import pytest
 
 import siri
 from siri.config import load_config, parse_config
-from siri.config.presets import PRESETS, preset
+from siri.config.presets import PRESETS, preset, usual_recipe
 from siri.errors import ConfigError
 
 
@@ -25,6 +25,18 @@ def test_paper_preset_is_the_method_page() -> None:
     assert (c.checkpoint.every, c.checkpoint.keep, c.checkpoint.best) == (10, 1, "weights")
     assert (c.warmup.successes, c.mining.every, c.mining.min_active, c.validation.n_eval) == (256, 10, 8, 8)
     assert (c.internalization.peak, c.internalization.warmup, c.internalization.max_weight) == (0.1, 20, 2.0)
+
+
+def test_one_preset_has_a_recipe() -> None:
+    assert usual_recipe("embedded") == usual_recipe("alfworld-embedded") == "siri_both"
+    others = [
+        ("smoke", "alfworld"),
+        ("embedded", "webshop"),
+        ("embedded", "own:world"),
+        ("paper", "alfworld"),
+    ]
+    assert {usual_recipe(*other) for other in others} == {None}
+    assert (preset("embedded").max_env_steps, preset("embedded", "own:world").max_env_steps) == (50_000, None)
 
 
 @pytest.mark.parametrize("name", PRESETS)

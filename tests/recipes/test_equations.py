@@ -35,11 +35,14 @@ BY_EPISODES = {**BY_TURNS, "statistics": "per_trajectory"}
 SILENT = {"internalization": {"peak": 0.0, "replay": 0}}
 PUBLISHED: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "siri": {"advantage": {"omega": 1.0}, "rollout": {"skill_share": 0.5}},
-    "siri_adaptive": {
-        "advantage": {"omega": 1.0},
-        "internalization": {"peak": 3.0, "replay": 8},
-        "mining": {"every": 1, "capacity": 2},
-        "warmup": {"successes": 0, "max_iterations": 0},
+    **{
+        name: {
+            "advantage": {"omega": 1.0},
+            "internalization": {"peak": 3.0, "replay": 8},
+            "mining": {"every": 1, "capacity": 2},
+            "warmup": {"successes": 0, "max_iterations": 0},
+        }
+        for name in ("siri_both", "siri_adaptive")
     },
     "gigpo": {"advantage": {"omega": 1.0}},
     "grpo": {"advantage": BY_EPISODES},

@@ -19,8 +19,7 @@ from siri.curriculum.hooks import Hooks
 from siri.errors import ConfigError
 from siri.policies import HFPolicy
 from siri.policies.tiny import base_path
-from siri.recipes import METHODS, Method, Parts, policy_loss
-from siri.recipes import siri_adaptive as adaptive
+from siri.recipes import METHODS, Method, Parts, policy_loss, siri_both
 from siri.recipes.d2skill import credit as bonus
 from siri.recipes.ucob import lessons
 from siri.skills import ChatWriter, Reflections, SelfMiner, SkillBank
@@ -161,8 +160,8 @@ def test_a_method_fits_into_sixty_lines(path: Path) -> None:
 
 def test_names_and_summaries() -> None:
     assert list(METHODS) == [
-        "siri", "siri_adaptive", "self_imitation", "gigpo", "grpo", "skill_sd", "sdar", "rlsd", "grsd",
-        "agent_opsd", "opid", "ucob", "skill0", "d2skill", "skillrl",
+        "siri", "siri_both", "siri_adaptive", "self_imitation", "gigpo", "grpo", "skill_sd", "sdar", "rlsd",
+        "grsd", "agent_opsd", "opid", "ucob", "skill0", "d2skill", "skillrl",
     ]  # fmt: skip
     for method in METHODS.values():
         assert method.summary
@@ -224,7 +223,7 @@ def test_words_for_nobody_are_refused(text: str, words: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("name", METHODS)
 def test_what_is_distilled_has_a_term_where_it_is_configured(name: str) -> None:
     config = settings(name, **{"internalization.peak": 2.0})
-    if name in ("siri", "siri_adaptive", "gigpo", "grpo", "self_imitation", "ucob"):
+    if name in ("siri", "siri_both", "siri_adaptive", "gigpo", "grpo", "self_imitation", "ucob"):
         assert build.method_parts(name, config, miner=Writer())
     else:
         with pytest.raises(ConfigError, match=r"fix: internalization\.peak=0"):
@@ -304,7 +303,7 @@ def test_a_lesson_of_ucob_reaches_the_rows_of_a_plain_turn() -> None:
 
 
 def wins_of(*episodes: tuple[str, bool]) -> list[int]:
-    """The episodes of one group that ``siri_adaptive`` teaches: (arm, won)."""
+    """The episodes of one group that ``siri_both`` teaches: (arm, won)."""
     made = [
         make_trajectory(str(n), make_turn((n + 1,)), make_turn((n + 1, 2)), arm=arm, success=won)  # type: ignore[arg-type]
         for n, (arm, won) in enumerate(episodes)
@@ -312,13 +311,13 @@ def wins_of(*episodes: tuple[str, bool]) -> list[int]:
     groups = [Group(TASK, tuple(made), ("k",))]
     values = given(groups, [1.5, -1.0] * len(made))
     x = experience_of(groups, values, iteration=0, phase="warmup", seed=0, gamma=0.95)
-    found = list(adaptive.lessons(x, most=1.2))
+    found = list(siri_both.lessons(x, most=1.2))
     assert all((each.prompt, each.side, each.mask) == (each.response, "plain", None) for each in found)
     assert [each.weight for each in found] == pytest.approx([1.2, 0.0] * (len(found) // 2))
     return [each.response // 2 for each in found[::2]]
 
 
-def test_the_lessons_of_siri_adaptive() -> None:
+def test_the_lessons_of_siri_both() -> None:
     plain, skill = ("plain", True), ("skill", True)
     lost, failed = ("plain", False), ("skill", False)
     assert wins_of(plain, lost, skill, failed) == [0, 2]

@@ -88,7 +88,8 @@ def run(
         str | None, typer.Option(help="The loss: module:function instead of SIRI's.")
     ] = None,
     method: Annotated[
-        str | None, typer.Option("--recipe", help="Another method: see siri recipes; or module:function.")
+        str | None,
+        typer.Option("--recipe", help="Method (siri recipes), or module:function; by default the preset's."),
     ] = None,
     advice: Annotated[
         Path | None,
@@ -104,6 +105,7 @@ def run(
     from siri import build
     from siri.config import load_config
     from siri.config.presets import preset as named
+    from siri.config.presets import usual_recipe
     from siri.recipes import method as find_method
     from siri.runs import Recipe, RunDirectory, execute, occupied
     from siri.runs.tracking import Trackers, check_trackers
@@ -136,6 +138,8 @@ def run(
             changes.append(f"max_env_steps={RunDirectory(match).results().env_steps}")
         preset = preset or build.usual_preset(policy, env=env)
         base = named(preset, env)
+        if method is None and miner != "none" and validator is None and objective is None:
+            method = usual_recipe(preset, env)
         if method is not None:
             base = load_config(base, changes=find_method(method).settings)
         recipe = Recipe(

@@ -13,7 +13,7 @@ from typing import Any
 from siri.config.sections import RunConfig
 from siri.errors import ConfigError
 
-__all__ = ["PRESETS", "preset"]
+__all__ = ["PRESETS", "preset", "usual_recipe"]
 
 _OPTIMIZER: dict[str, Any] = {
     "lr": 6e-4,
@@ -42,6 +42,12 @@ _EMBEDDED: dict[str, Any] = {
     "validation": {"n_eval": 8, "activate": 0.1, "top_k": 1, "shrink": 2.0, "candidate_share": 0.25},
     "internalization": {"iterations": 14, "peak": 3.0, "warmup": 1, "replay": 8},
     "evaluation": {"temperature": 1.0},
+}
+# of the length at which `siri_both` pays (benchmarks/results/default_run.md)
+_ALFWORLD: dict[str, Any] = {
+    **_EMBEDDED,
+    "internalization": {**_EMBEDDED["internalization"], "iterations": 30},
+    "max_env_steps": 50_000,
 }
 _SMOKE: dict[str, Any] = {
     **_EMBEDDED,
@@ -169,6 +175,7 @@ _WORLDS: dict[str, dict[str, dict[str, Any]]] = {
 }
 PRESETS: Mapping[str, RunConfig] = {
     "embedded": RunConfig.model_validate(_EMBEDDED),
+    "alfworld-embedded": RunConfig.model_validate(_ALFWORLD),
     "smoke": RunConfig.model_validate(_SMOKE),
     "pretrained": RunConfig.model_validate(_pretrained(_EMBEDDED, 20)),
     "alfworld-paper": RunConfig.model_validate(_PAPER),
@@ -183,6 +190,14 @@ PRESETS: Mapping[str, RunConfig] = {
     },
 }
 """Ready-made configurations by name."""
+
+
+_RECIPES = {"alfworld-embedded": "siri_both"}
+
+
+def usual_recipe(name: str, env: str = "alfworld") -> str | None:
+    """The recipe with which ``siri run`` takes a preset; None means SIRI as published."""
+    return _RECIPES.get(f"{env}-{name}") or _RECIPES.get(name)
 
 
 def preset(name: str, env: str = "alfworld") -> RunConfig:

@@ -21,6 +21,7 @@ from siri.recipes.sdar import SDAR
 from siri.recipes.self_imitation import SELF_IMITATION
 from siri.recipes.siri import SIRI
 from siri.recipes.siri_adaptive import SIRI_ADAPTIVE
+from siri.recipes.siri_both import SIRI_BOTH
 from siri.recipes.skill0 import SKILL0
 from siri.recipes.skill_sd import SKILL_SD
 from siri.recipes.skillrl import SKILLRL
@@ -32,6 +33,7 @@ METHODS: Mapping[str, Method] = {
     found.name: found
     for found in (
         SIRI,
+        SIRI_BOTH,
         SIRI_ADAPTIVE,
         SELF_IMITATION,
         GIGPO,
