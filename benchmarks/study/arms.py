@@ -139,7 +139,12 @@ REGIMES = {
         iterations=30,
     ),
     "long": Regime(
-        _rare, "that of `rare`, for 100,000 steps", budget=LONG, most_seeds=2, iterations=40, arms=FOUR
+        _rare,
+        "that of `rare`, for 100,000 steps",
+        budget=LONG,
+        most_seeds=2,
+        iterations=40,
+        arms=(*FOUR, "full_length"),
     ),
     "textcraft": _world("textcraft", 25_000),
     "babyai": _world("babyai", 40_000),

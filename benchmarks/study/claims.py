@@ -120,6 +120,7 @@ QUESTIONS: tuple[tuple[str, Difference], ...] = (
     ("… on the shipped base?", Difference("siri_adaptive", "full_length", "default")),
     ("Is SIRI ahead of GiGPO in 100,000 steps?", Difference("siri", "gigpo", "long")),
     ("… `siri_adaptive` of SIRI?", Difference("siri_adaptive", "siri", "long")),
+    ("… and without its horizon?", Difference("full_length", "siri", "long")),
     ("Is `siri_adaptive` ahead of SIRI in BabyAI?", Difference("siri_adaptive", "siri", "babyai")),
     ("… in TextCraft?", Difference("siri_adaptive", "siri", "textcraft")),
     ("… in the tool world?", Difference("siri_adaptive", "siri", "tools")),

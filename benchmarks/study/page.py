@@ -241,8 +241,10 @@ BLOCKS: Mapping[str, Callable[[Runs], str]] = {
     "family differences": lambda runs: differences(
         runs, [(arm, base) for arm in FAMILY for base in ("grpo_turns", "gigpo", "oracle") if arm != base]
     ),
-    "long": lambda runs: levels(runs, FOUR, ["long"]),
-    "long differences": lambda runs: differences(runs, _AMONG_FOUR, ["long"]),
+    "long": lambda runs: levels(runs, REGIMES["long"].arms, ["long"]),
+    "long differences": lambda runs: differences(
+        runs, [*(("full_length", arm) for arm in ("siri_adaptive", "siri", "gigpo")), *_AMONG_FOUR], ["long"]
+    ),
     "worlds": lambda runs: levels(runs, FOUR, _WORLDS, "valid_seen"),
     "world differences": lambda runs: differences(runs, _AMONG_FOUR, _WORLDS),
     "tokens": tokens,

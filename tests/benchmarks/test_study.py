@@ -237,7 +237,7 @@ def test_a_regime_runs_its_own_arms(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert {arm for arm, regime, _, _ in planned if regime == "rare"} == set(arms.ARMS)
     for regime in ("long", "babyai"):
         there = [(arm, seed) for arm, where, seed, _ in planned if where == regime]
-        assert sorted(there) == sorted((arm, seed) for arm in arms.FOUR for seed in range(2))
+        assert sorted(there) == sorted((arm, seed) for arm in arms.REGIMES[regime].arms for seed in range(2))
     monkeypatch.setattr("sys.argv", ["study", "run", "--small", "--runs", str(tmp_path)])
     planned.clear()
     assert study.main() == 0

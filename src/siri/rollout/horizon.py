@@ -33,7 +33,8 @@ class WonHorizon:
 
     A win after a detour teaches the detour, and with the steps that this saves more tasks are played. It
     follows from siri's study (docs/results.md). Only wins within the limit are seen, so the limit tends to
-    shrink during training. No variant that prevents this did better in the study.
+    shrink during training. No variant that prevents this did better in 30,000 steps of the study; in runs of
+    50,000 and more, no limit at all did.
 
     Args:
         slack: at least 1.

@@ -95,7 +95,7 @@ def test_good_skills_become_active_and_bad_ones_do_not(
 ) -> None:
     settings = [part for setting in (*SHORT, f"validation.rule={rule}") for part in ("--set", setting)]
     with server(writer({"good": GOOD, "bad": BAD}[name])) as (url, _):
-        assert hosted(monkeypatch, url, tmp_path / "run", *settings) == 0
+        assert hosted(monkeypatch, url, tmp_path / "run", "--recipe", "siri", *settings) == 0
     shown = capsys.readouterr().out
     records = SkillBank.load(tmp_path / "run" / "skills.json").records()
     statuses = [record.status for record in records]
@@ -115,7 +115,7 @@ def test_good_skills_become_active_and_bad_ones_do_not(
 @pytest.mark.parametrize("name", ["good", "bad"])
 def test_the_default_run_with_a_writer_for_all_six_kinds(name: str, tmp_path: Path, monkeypatch) -> None:
     with server(writer({"good": GOOD, "bad": BAD}[name])) as (url, _):
-        assert hosted(monkeypatch, url, tmp_path / "run") == 0
+        assert hosted(monkeypatch, url, tmp_path / "run", "--recipe", "siri") == 0
     records = SkillBank.load(tmp_path / "run" / "skills.json").records()
     assert len(records) == 6
     if name == "good":
