@@ -138,7 +138,7 @@ def run(
             changes.append(f"max_env_steps={RunDirectory(match).results().env_steps}")
         preset = preset or build.usual_preset(policy, env=env)
         base = named(preset, env)
-        if method is None and miner != "none" and validator is None and objective is None:
+        if miner != "none" and method is None and validator is None and objective is None and advice is None:
             method = usual_recipe(preset, env)
         if method is not None:
             base = load_config(base, changes=find_method(method).settings)

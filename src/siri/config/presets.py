@@ -196,7 +196,7 @@ _RECIPES = {"alfworld-embedded": "siri_both"}
 
 
 def usual_recipe(name: str, env: str = "alfworld") -> str | None:
-    """The recipe with which ``siri run`` takes a preset; None means SIRI as published."""
+    """The recipe with which ``siri run`` takes a preset; None means SIRI with its phases."""
     return _RECIPES.get(f"{env}-{name}") or _RECIPES.get(name)
 
 

@@ -65,7 +65,7 @@ def train(
         objective: the loss; None means SIRI's (``siri.objective(config)``).
         engine: the engine that samples: hf, vllm, or the address of a vLLM server.
         data: the benchmark's data folder; without it, tasks are generated.
-        recipe: a method, from ``siri.recipes`` or as ``module:function``; None means SIRI as published, or
+        recipe: a method, from ``siri.recipes`` or as ``module:function``; None means SIRI with its phases, or
             GiGPO without a miner (``siri run`` may take another by default). Its settings override the
             preset, and ``config`` overrides both; a whole configuration is not changed.
         advice: YAML file with advice for the recipe's teacher by kind of task, which replaces a miner's
