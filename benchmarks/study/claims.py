@@ -57,7 +57,8 @@ class Difference:
 
 @dataclass(frozen=True)
 class Level:
-    """The mean level of an arm is in [low, high]. Refuted where its interval by t lies outside."""
+    """The mean level of an arm is in [low, high], of at least three seeds. Refuted where its interval by t lies
+    outside."""
 
     arm: str
     low: float
@@ -81,7 +82,7 @@ class Level:
         low, high = student(values)
         if low > self.high or high < self.low:
             return "refuted"
-        return "held" if self.low <= values.mean() <= self.high else "not decided"
+        return "held" if len(values) > 2 and self.low <= values.mean() <= self.high else "not decided"
 
 
 def paired(runs: Runs, regime: str, first: str, second: str, measure: str = "last five") -> Floats:

@@ -79,6 +79,7 @@ def test_a_level_is_refuted_where_its_interval_lies_outside() -> None:
     assert Level("siri", 0.5, 0.6).verdict(runs) == "held"
     assert Level("siri", 0.6, 0.7).verdict(runs) == "refuted"
     assert Level("siri", 0.512, 0.6).verdict(runs) == "not decided"
+    assert Level("siri", 0.5, 0.6).verdict(runs_of({"siri": [0.50, 0.51]})) == "not decided"
 
 
 def test_what_is_asked_are_arms_of_the_study() -> None:
