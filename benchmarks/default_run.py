@@ -98,8 +98,8 @@ def report(rows: Rows) -> str:
         "`siri run --seed N`: SIRI of 45,000 environment steps at 8a6f82b, and `siri_both` of 50,000 now. "
         "`siri_adaptive`, with 45,000 steps, was tried between the two. Plain success after the last "
         "iteration, mean of valid_seen and valid_unseen (200 generated games each). Minutes are those that "
-        "the run states, evaluations included, two runs at a time on two shared cores (of seeds 2, 3, 6 and 7 "
-        "now, with tests beside them). `python -m benchmarks.default_run`.",
+        "the run states, evaluations included, two runs at a time on two shared cores (of seeds 2, 3, 6 and "
+        "7 now, with tests beside them). `python -m benchmarks.default_run`.",
         "",
         "| seed |" + "".join(f" {name} | steps | minutes |" for name in NAMES),
         "|---|" + "---|" * 9,

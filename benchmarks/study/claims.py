@@ -57,8 +57,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Level:
-    """The mean level of an arm is in [low, high], of at least three seeds. Refuted where its interval by t lies
-    outside."""
+    """The mean level of an arm, of at least three seeds, is in [low, high].
+
+    Refuted where its interval by t lies outside.
+    """
 
     arm: str
     low: float
