@@ -113,7 +113,7 @@ def test_good_skills_become_active_and_bad_ones_do_not(
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["good", "bad"])
-def test_the_default_run_with_a_writer_for_all_six_kinds(name: str, tmp_path: Path, monkeypatch) -> None:
+def test_a_run_of_siri_with_a_writer_for_all_six_kinds(name: str, tmp_path: Path, monkeypatch) -> None:
     with server(writer({"good": GOOD, "bad": BAD}[name])) as (url, _):
         assert hosted(monkeypatch, url, tmp_path / "run", "--recipe", "siri") == 0
     records = SkillBank.load(tmp_path / "run" / "skills.json").records()
