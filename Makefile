@@ -3,6 +3,8 @@ PYTHON ?= python3
 OUT ?= runs/default
 VENV := .venv
 BIN := $(VENV)/bin
+# the first has what a run needs, the second also what tests, checks and documentation need
+RUNTIME := $(VENV)/.runtime
 STAMP := $(VENV)/.installed
 REFERENCE := $(VENV)/.reference
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
@@ -12,9 +14,13 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 setup: $(STAMP)
 
 # torch comes first and pinned, so that resolving the rest cannot fetch another build of it.
-$(STAMP): pyproject.toml constraints.txt
+$(RUNTIME): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --constraint constraints.txt torch
+	$(PIP) --constraint constraints.txt --editable .
+	touch $(RUNTIME)
+
+$(STAMP): $(RUNTIME)
 	$(PIP) --constraint constraints.txt --editable '.[dev]'
 	touch $(STAMP)
 
@@ -26,7 +32,7 @@ $(REFERENCE): $(STAMP) reference.txt
 	@if $(PIP) --no-deps --requirement reference.txt; then touch $(REFERENCE); \
 	else echo "ALFWorld's own engine could not be installed: the tests that need it are skipped"; fi
 
-run: setup
+run: $(RUNTIME)
 	$(BIN)/siri run --out $(OUT) $(ARGS)
 
 test: setup reference
