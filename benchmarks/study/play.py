@@ -22,7 +22,7 @@ from siri.policies.language import language_of
 from siri.protocols import SkillMiner
 from siri.rollout.evaluation import evaluate_arms
 from siri.rollout.suite import Suite
-from siri.skills import PROVEN, ChatMiner, SkillBank
+from siri.skills import PROVEN, ChatMiner, SkillBank, StopAfter
 from siri.types import Trajectory
 
 __all__ = ["composed", "configured", "play", "spent", "writer"]
@@ -120,6 +120,8 @@ def composed(
         retriever=parts.retriever,
         gate=arm.gate or parts.gate,
         hooks=parts.hooks,
+        # a run without its writer is not the arm
+        on_miner_fault=StopAfter(),
         config=config,
     )
 
