@@ -16,6 +16,8 @@ from benchmarks.study.arms import ARMS, FAMILY, FOUR, REGIMES, asked
 from benchmarks.study.claims import EXPECTATIONS, QUESTIONS, paired
 from benchmarks.study.finished import Runs
 from benchmarks.study.statistics import Floats, bootstrap, student
+from siri.skills import PROVEN
+from siri.types import SkillStatus
 
 __all__ = ["BLOCKS", "fill"]
 
@@ -30,6 +32,12 @@ _KINDS = {
     "pick_cool_then_place_in_recep": "cool",
     "pick_heat_then_place_in_recep": "heat",
     "pick_two_obj_and_place": "two",
+}
+_WRITERS = {
+    "siri": "the policy",
+    "openai_smollm2": "SmolLM2-135M after a warm start",
+    "openai": "scripted, right words",
+    "oracle": "people, right words",
 }
 _ANSWERS = {
     "held": "**Yes**",
@@ -201,6 +209,26 @@ def _priced(runs: Runs, regime: str, arm: str) -> list[int]:
     return [s for s in runs.seeds(regime, arm) if runs.last(regime, arm, s, "generated", "skill_tokens_read")]
 
 
+def writers(runs: Runs) -> str:
+    """What came of the skills of each writer in `rare`, and their cost where counted; means over seeds."""
+    rows = []
+    for arm, who in _WRITERS.items():
+        found = [runs.of["rare", arm, seed] for seed in runs.seeds("rare", arm)]
+        if not found:
+            continue
+        kept = [len(run["skills"]) for run in found]
+        proven = [sum(SkillStatus(skill["status"]) in PROVEN for skill in run["skills"]) for run in found]
+        cells = [_named(arm), who, str(len(found)), f"{np.mean(kept):.1f}", f"{np.mean(proven):.1f}"]
+        for what in ("requests", "tokens"):
+            spent = [run["writer"][what] for run in found if "writer" in run]
+            # the scripted writer reports no tokens
+            cells.append(f"{np.mean(spent):,.0f}" if any(spent) else "–")
+        cells.append(bare(float(runs.measured("last five", "rare", arm, runs.seeds("rare", arm)).mean())))
+        rows.append([*cells, "–" if arm == "siri" else _measured(paired(runs, "rare", arm, "siri"))])
+    head = ["arm", "writer", "seeds", "skills", "proven", "requests", "tokens", "last five", "− `siri`"]
+    return _table(head, rows)
+
+
 def state(runs: Runs) -> str:
     """How many seeds each arm has, of those that the protocol asks for."""
     rows = []
@@ -247,6 +275,7 @@ BLOCKS: Mapping[str, Callable[[Runs], str]] = {
     ),
     "worlds": lambda runs: levels(runs, FOUR, _WORLDS, "valid_seen"),
     "world differences": lambda runs: differences(runs, _AMONG_FOUR, _WORLDS),
+    "writers": writers,
     "tokens": tokens,
     "state": state,
 }

@@ -92,3 +92,18 @@ def test_what_is_asked_are_arms_of_the_study() -> None:
 
 def test_numbers_are_written_as_the_page_writes_them() -> None:
     assert (bare(0.12349), bare(0.1, sign=True), bare(-0.0204, sign=True)) == (".123", "+.100", "−.020")
+
+
+def test_writers_are_shown_with_what_they_cost() -> None:
+    runs = runs_of({"siri": [0.5, 0.6], "openai_smollm2": [0.4, 0.4], "openai": [0.5]})
+    for seed, proven in ((0, "active"), (1, "retired")):
+        run = runs.of["rare", "openai_smollm2", seed]
+        run["writer"] = {"requests": 10 + seed, "tokens": 2_000 + 1_000 * seed}
+        run["skills"] = [{"status": "candidate"}, {"status": proven}]
+    runs.of["rare", "openai", 0]["writer"] = {"requests": 7, "tokens": 0}
+    rows = [[cell.strip() for cell in line.split("|")] for line in BLOCKS["writers"](runs).splitlines()]
+    own, other, scripted = rows[2:]
+    assert own[3:] == ["2", "0.0", "0.0", "–", "–", ".550", "–", ""]
+    assert other[3:8] == ["2", "2.0", "0.5", "10", "2,500"]
+    assert other[8].startswith(".400") and other[9].startswith("−.150 [")
+    assert scripted[6:8] == ["7", "–"]
