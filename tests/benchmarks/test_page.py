@@ -105,5 +105,6 @@ def test_writers_are_shown_with_what_they_cost() -> None:
     own, other, scripted = rows[2:]
     assert own[3:] == ["2", "0.0", "0.0", "–", "–", ".550", "–", ""]
     assert other[3:8] == ["2", "2.0", "0.5", "10", "2,500"]
-    assert other[8].startswith(".400") and other[9].startswith("−.150 [")
+    assert other[8].startswith(".400")
+    assert other[9].startswith("−.150 [")
     assert scripted[6:8] == ["7", "–"]
