@@ -138,8 +138,8 @@ def main() -> int:
     args = parser.parse_args()
     if args.command == "check":
         others = Runs.unpack(ARCHIVE)
-        if len(others.seeds(args.regime, args.arm)) < 3:
-            parser.error(f"got fewer than 3 committed runs of {args.arm} in {args.regime}; fix: another arm")
+        if not others.seeds(args.regime, args.arm):
+            parser.error(f"got no committed run of {args.arm} in {args.regime}; fix: another arm or regime")
         budget = REGIMES[args.regime].budget
         return compare([play(args.arm, args.regime, seed, budget) for seed in span(args.seeds)], others)
     small = args.small

@@ -1,7 +1,9 @@
 """Questions and expectations of the study, each a difference or a level, and what the runs say of it.
 
 A difference is *established* where both 95 % intervals, the bootstrap's over seeds and Student's t, exclude
-the bound: of so few seeds a bootstrap is too narrow, and t assumes normal values.
+the bound: of so few seeds a bootstrap is too narrow, and t assumes normal values. Fewer than three seeds
+establish nothing: of two with one sign the bootstrap always excludes 0, and two that happen to be close make
+the interval by t as narrow as one likes.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from benchmarks.study.statistics import MEASURES, Floats, bootstrap, student
 __all__ = ["EXPECTATIONS", "QUESTIONS", "Difference", "Level", "Verdict", "paired"]
 
 Verdict = Literal["held", "refuted", "not decided", "not run"]
+FEWEST = 3
+"""Seeds without which nothing is decided."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Difference:
     def verdict(self, runs: Runs) -> Verdict:
         """What the runs say."""
         values = self.values(runs)
-        if len(values) < 2:
+        if len(values) < FEWEST:
             return "not decided" if len(values) else "not run"
         lows, highs = zip(bootstrap(values), student(values), strict=True)
         if self.near:
@@ -57,7 +61,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Level:
-    """The mean level of an arm, of at least three seeds, is in [low, high].
+    """The mean level of an arm is in [low, high].
 
     Refuted where its interval by t lies outside.
     """
@@ -79,12 +83,12 @@ class Level:
     def verdict(self, runs: Runs) -> Verdict:
         """What the runs say."""
         values = self.values(runs)
-        if len(values) < 2:
+        if len(values) < FEWEST:
             return "not decided" if len(values) else "not run"
         low, high = student(values)
         if low > self.high or high < self.low:
             return "refuted"
-        return "held" if len(values) > 2 and self.low <= values.mean() <= self.high else "not decided"
+        return "held" if self.low <= values.mean() <= self.high else "not decided"
 
 
 def paired(runs: Runs, regime: str, first: str, second: str, measure: str = "last five") -> Floats:
@@ -122,9 +126,9 @@ QUESTIONS: tuple[tuple[str, Difference], ...] = (
     ("Is it the horizon that follows the wins?", Difference("siri_adaptive", "full_length")),
     ("… on the shipped base?", Difference("siri_adaptive", "full_length", "default")),
     ("Is SIRI ahead of GiGPO in 100,000 steps?", Difference("siri", "gigpo", "long")),
-    ("… `siri_adaptive` of SIRI?", Difference("siri_adaptive", "siri", "long")),
-    ("… `siri_both` (arm `full_length`) of SIRI?", Difference("full_length", "siri", "long")),
-    ("… of GiGPO?", Difference("full_length", "gigpo", "long")),
+    ("… is `siri_adaptive` ahead of SIRI?", Difference("siri_adaptive", "siri", "long")),
+    ("… is `siri_both` (arm `full_length`)?", Difference("full_length", "siri", "long")),
+    ("… and ahead of GiGPO?", Difference("full_length", "gigpo", "long")),
     ("Is `siri_adaptive` ahead of SIRI in BabyAI?", Difference("siri_adaptive", "siri", "babyai")),
     ("… in TextCraft?", Difference("siri_adaptive", "siri", "textcraft")),
     ("… in the tool world?", Difference("siri_adaptive", "siri", "tools")),

@@ -52,6 +52,8 @@ def test_a_block_that_there_is_not_is_an_error() -> None:
         ([0.30, 0.41, 0.52, 0.41], "not decided"),
         # the bootstrap excludes 0 and t does not
         ([0.40, 0.42, 0.50, 0.41], "not decided"),
+        # two seeds that happen to be close
+        ([0.500, 0.501], "not decided"),
         ([0.50], "not decided"),
         ([], "not run"),
     ],

@@ -155,6 +155,20 @@ def test_a_whole_row_is_set_beside_the_committed_one(tmp_path: Path, capsys: Any
     assert "of siri in default, 4 committed runs expect" in capsys.readouterr().out
 
 
+def test_a_run_beside_fewer_than_three_has_to_be_equal(tmp_path: Path, capsys: Any) -> None:
+    for seed in (0, 1):
+        finished(tmp_path, "siri", seed, [0.2] + [0.4 + 0.02 * seed] * 5)
+    runs = Runs.read(tmp_path)
+    run = json.loads(json.dumps(runs.of["default", "siri", 1]))
+    assert compare([run], runs) == 0
+    assert "expect" not in capsys.readouterr().out
+    run["evaluations"][-1]["plain_success"] += 1.0
+    run["evaluations"][-3]["plain_success"] += 1.0
+    assert compare([run], runs) == 1
+    assert "2 committed runs of siri in default cannot judge by how much" in capsys.readouterr().out
+    assert compare([{**runs.of["default", "siri", 0], "seed": 5}], runs) == 1
+
+
 def test_student_interval_by_hand() -> None:
     low, high = student(np.array([0.1, 0.2, 0.3]))
     assert (low, high) == pytest.approx((0.2 - 4.3027 * 0.1 / 3**0.5, 0.2 + 4.3027 * 0.1 / 3**0.5), abs=1e-4)
@@ -167,7 +181,7 @@ def test_a_run_has_to_have_others_beside_it(
     monkeypatch.setattr("sys.argv", ["study", "check", "--arm", "siri", "--seeds", "0"])
     with pytest.raises(SystemExit):
         study.main()
-    assert "fewer than 3 committed runs of siri in default" in capsys.readouterr().err
+    assert "no committed run of siri in default" in capsys.readouterr().err
 
 
 def test_equal_runs_give_equal_reports(tmp_path: Path) -> None:
