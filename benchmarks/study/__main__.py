@@ -26,7 +26,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.study.arms import ARMS, BENCHMARKS, FIVE, REGIMES, SMALL, asked
+from benchmarks.study.arms import ARMS, BENCHMARKS, MAIN, REGIMES, SMALL, asked
 from benchmarks.study.check import compare
 from benchmarks.study.finished import Runs, unpack, write
 from benchmarks.study.play import play
@@ -53,12 +53,12 @@ def span(text: str) -> range:
 def planned(args: argparse.Namespace) -> Iterator[tuple[str, str, int, Path]]:
     """Every run of the study, the most needed first: seeds outermost, so that pairs fill up together.
 
-    In small, all arms in `rare`, and five in two other worlds.
+    In small, all arms in `rare`, and the main ones in two other worlds.
     """
     for seed, regime, arm in itertools.product(span(args.seeds), args.regimes, args.arms):
         most = asked(arm, regime)
         if args.small:
-            there = regime == "rare" or (arm in FIVE and regime in ("shop", "tools"))
+            there = regime == "rare" or (arm in MAIN and regime in ("shop", "tools"))
             most = min(most, 2 if arm in ("gigpo", "siri") else 1) if there else 0
         if most and (args.all_seeds or seed < most):
             yield arm, regime, seed, args.runs / regime / arm / f"{seed}.json"

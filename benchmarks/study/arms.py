@@ -27,7 +27,7 @@ from siri.skills.bank import skill_id
 from siri.training.lessons import Internalize
 from siri.types import Skill, SkillStatus, Trajectory
 
-__all__ = ["ARMS", "FAMILY", "FIVE", "PAIRS", "REGIMES", "SMALL", "Arm", "Budget", "Regime", "asked"]
+__all__ = ["ARMS", "FAMILY", "MAIN", "PAIRS", "REGIMES", "SMALL", "Arm", "Budget", "Regime", "asked"]
 
 BENCHMARKS = Path(__file__).parents[1]
 
@@ -98,7 +98,7 @@ class Regime:
     """Another split, of which the last checkpoint plays all."""
 
 
-FIVE = ("gigpo", "self_imitation", "siri", "siri_adaptive", "full_length")
+MAIN = ("gigpo", "self_imitation", "siri", "siri_adaptive", "full_length")
 """Arms of the longer and of the wider runs."""
 
 
@@ -114,7 +114,7 @@ def _world(env: str, steps: int) -> Regime:
         env=env,
         budget=Budget(env_steps=steps, points=8, valid_games=300, real_games=False, turns=3),
         most_seeds=2,
-        arms=FIVE,
+        arms=MAIN,
         also="valid_seen",
     )
 
@@ -144,7 +144,7 @@ REGIMES = {
         budget=LONG,
         most_seeds=2,
         iterations=40,
-        arms=FIVE,
+        arms=MAIN,
     ),
     "textcraft": _world("textcraft", 25_000),
     "babyai": _world("babyai", 40_000),

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import t
 
 from benchmarks.study.finished import Finished, Runs
-from benchmarks.study.statistics import MEASURES
+from benchmarks.study.statistics import FEWEST, MEASURES
 from siri.counting import counted
 
 __all__ = ["compare"]
@@ -25,8 +25,8 @@ def compare(found: Sequence[Finished], others: Runs) -> int:
     [(regime, arm)] = {(regime, arm) for regime, arm, _ in own.of}
     fresh, known = own.seeds(regime, arm), others.seeds(regime, arm)
     beside = [seed for seed in known if seed not in fresh]
-    beside = beside if len(beside) > 2 else known
-    judged = len(known) > 2
+    beside = beside if len(beside) >= FEWEST else known
+    judged = len(known) >= FEWEST
     apart = 0
     for name in MEASURES:
         values = own.measured(name, regime, arm, fresh)

@@ -14,13 +14,11 @@ from typing import Literal
 import numpy as np
 
 from benchmarks.study.finished import Runs
-from benchmarks.study.statistics import MEASURES, Floats, bootstrap, student
+from benchmarks.study.statistics import FEWEST, MEASURES, Floats, bootstrap, student
 
 __all__ = ["EXPECTATIONS", "QUESTIONS", "Difference", "Level", "Verdict", "paired"]
 
 Verdict = Literal["held", "refuted", "not decided", "not run"]
-FEWEST = 3
-"""Seeds without which nothing is decided."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +59,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Level:
-    """The mean level of an arm is in [low, high].
-
-    Refuted where its interval by t lies outside.
-    """
+    """The mean level of an arm is in [low, high]. Refuted where its interval by t lies outside."""
 
     arm: str
     low: float

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from benchmarks.study.arms import ARMS, FAMILY, FIVE, REGIMES, asked
+from benchmarks.study.arms import ARMS, FAMILY, MAIN, REGIMES, asked
 from benchmarks.study.claims import EXPECTATIONS, QUESTIONS, paired
 from benchmarks.study.finished import Runs
 from benchmarks.study.statistics import Floats, bootstrap, student
@@ -244,7 +244,7 @@ def state(runs: Runs) -> str:
 FIRST = [name for name in ARMS if name not in FAMILY]
 _BASES = ("siri", "gigpo")
 _WORLDS = tuple(name for name, place in REGIMES.items() if place.also)
-_AMONG_FIVE = list(itertools.combinations(reversed(FIVE), 2))
+_AMONG_MAIN = list(itertools.combinations(reversed(MAIN), 2))
 BLOCKS: Mapping[str, Callable[[Runs], str]] = {
     "questions": questions,
     "expectations": expectations,
@@ -269,10 +269,10 @@ BLOCKS: Mapping[str, Callable[[Runs], str]] = {
     "family differences": lambda runs: differences(
         runs, [(arm, base) for arm in FAMILY for base in ("grpo_turns", "gigpo", "oracle") if arm != base]
     ),
-    "long": lambda runs: levels(runs, FIVE, ["long"]),
-    "long differences": lambda runs: differences(runs, _AMONG_FIVE, ["long"]),
-    "worlds": lambda runs: levels(runs, FIVE, _WORLDS, "valid_seen"),
-    "world differences": lambda runs: differences(runs, _AMONG_FIVE, _WORLDS),
+    "long": lambda runs: levels(runs, MAIN, ["long"]),
+    "long differences": lambda runs: differences(runs, _AMONG_MAIN, ["long"]),
+    "worlds": lambda runs: levels(runs, MAIN, _WORLDS, "valid_seen"),
+    "world differences": lambda runs: differences(runs, _AMONG_MAIN, _WORLDS),
     "writers": writers,
     "tokens": tokens,
     "state": state,

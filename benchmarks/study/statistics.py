@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t, trim_mean
 
-__all__ = ["MEASURES", "Floats", "area", "bootstrap", "iqm", "last_five", "student"]
+__all__ = ["FEWEST", "MEASURES", "Floats", "area", "bootstrap", "iqm", "last_five", "student"]
 
 Floats: TypeAlias = NDArray[np.float64]
+FEWEST = 3
+"""Seeds without which nothing is decided."""
 
 
 def area(steps: Sequence[float], success: Sequence[float]) -> float:

@@ -256,7 +256,7 @@ def test_a_regime_runs_its_own_arms(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     planned.clear()
     assert study.main() == 0
     assert {arm for arm, regime, _, _ in planned if regime == "rare"} == set(arms.ARMS)
-    assert {arm for arm, regime, _, _ in planned if regime == "tools"} == set(arms.FIVE)
+    assert {arm for arm, regime, _, _ in planned if regime == "tools"} == set(arms.MAIN)
     assert sum(regime == "rare" and arm == "siri" for arm, regime, _, _ in planned) == 2  # a pair
 
 
