@@ -93,6 +93,16 @@ def healthy(shown: Any, seen: Any) -> None:
         assert len(shown.locator(f"#{name}").inner_text()) > 20, name
 
 
+# a key press and a filter in one breath: the event of the new link comes after both
+PRESS_AND_FILTER = """() => new Promise((done) => {
+  addEventListener("hashchange", () => setTimeout(done), { once: true });
+  document.dispatchEvent(new KeyboardEvent("keydown", { key: "j", bubbles: true }));
+  const words = document.querySelector("[name=words]");
+  words.value = "no such words anywhere";
+  words.dispatchEvent(new Event("input", { bubbles: true }));
+})"""
+
+
 def test_a_finished_run_in_a_browser(finished: Run, browser: Any, tmp_path: Path) -> None:
     path = written([finished], tmp_path)
     assert path.stat().st_size < 3_000_000
@@ -135,6 +145,13 @@ def test_a_finished_run_in_a_browser(finished: Run, browser: Any, tmp_path: Path
     shown.fill("[name=words]", "no such words anywhere")
     assert shown.locator("#pair .arm").count() == 0
     assert "No pair fits" in shown.locator("#pair").inner_text()
+    # and can be opened again by its link
+    shown.fill("[name=words]", "")
+    shown.click("#list a[href='#pair-0-0']")
+    assert shown.locator("#pair .arm").count() > 0
+    # nor does a key press open it that the browser tells of after the filters
+    shown.evaluate(PRESS_AND_FILTER)
+    assert shown.locator("#pair .arm").count() == 0
     shown.fill("[name=words]", "")
     # the other theme, by hand
     back = "getComputedStyle(document.body).backgroundColor"

@@ -210,6 +210,7 @@
     list.replaceChildren(...shown.slice(0, LIMIT).map((pair) => {
       const item = el("li"), link = el("a");
       link.href = `#${pair.id}`;
+      link.addEventListener("click", () => { if (link.hash === location.hash) follow(); });  // a pair that was closed
       const facts = el("small");
       for (const name of ["plain", "skill"]) {
         const e = pair.arms[name];
@@ -322,8 +323,11 @@
     box.append(grid);
   }
 
+  let followed = null;  // the link that was followed last
+
   function follow() {
-    const name = decodeURIComponent(location.hash.slice(1));
+    followed = location.hash;
+    const name = decodeURIComponent(followed.slice(1));
     const pair = every.find((p) => p.id === name);
     if (pair) { open(pair); mark(); $("pair").scrollIntoView({ block: "nearest" }); return; }
     const details = name.startsWith("skill-") && $(name);
@@ -333,12 +337,18 @@
   function step(by) {
     if (!shown.length) return;
     const at = shown.findIndex((p) => `#${p.id}` === location.hash);
-    location.hash = shown[Math.max(0, Math.min(shown.length - 1, at < 0 ? 0 : at + by))].id;
+    go(shown[Math.max(0, Math.min(shown.length - 1, at < 0 ? 0 : at + by))]);
+  }
+
+  function go(pair) {
+    location.hash = pair.id;
+    follow();
   }
 
   form.addEventListener("input", () => { skillFilter = ""; filter(); });
   form.addEventListener("submit", (e) => e.preventDefault());
-  addEventListener("hashchange", follow);
+  // a browser tells of a new link later: by then the filters may have closed the pair that go() opened
+  addEventListener("hashchange", () => { if (location.hash !== followed) follow(); });
   addEventListener("keydown", (e) => {
     if (e.ctrlKey || e.metaKey || e.altKey || /INPUT|SELECT|TEXTAREA/.test(e.target.tagName)) return;
     if (e.key === "j") step(1);
@@ -348,7 +358,7 @@
     details.addEventListener("toggle", () => { if (details.open) skillChart(details); });
     details.querySelector(".seen").addEventListener("click", () => {
       form.reset(); skillFilter = details.dataset.skill; filter();
-      if (shown.length) { location.hash = shown[0].id; follow(); } else { location.hash = "episodes"; }
+      if (shown.length) go(shown[0]); else { location.hash = "episodes"; }
     });
   });
 
