@@ -38,9 +38,10 @@ RUNS = Path("runs") / "study"
 """Where finished runs lie, one JSON file each."""
 ARCHIVE = BENCHMARKS / "results" / "study" / "runs.jsonl.xz"
 """The same, committed: one line a run."""
-PAGE = BENCHMARKS.parent / "docs" / "results.md"
+DOCS = BENCHMARKS.parent / "docs"
+PAGES = (DOCS / "results.md", DOCS / "methods" / "index.md")
 """Whose tables are filled in from the committed runs."""
-PICTURES = PAGE.with_name("figures")
+PICTURES = DOCS / "figures"
 """Where the documentation shows the committed figures."""
 
 
@@ -157,7 +158,7 @@ def main() -> int:
     if args.out or small:
         report(args.runs, args.out or args.runs / "report")
     else:
-        report(args.runs, ARCHIVE.parent, PICTURES, PAGE)
+        report(args.runs, ARCHIVE.parent, PICTURES, PAGES)
     return 0
 
 

@@ -131,6 +131,22 @@ class Runs:
         third = max(1, len(found) // 3)
         return (float(np.mean(found[:third])), float(np.mean(found[-third:]))) if len(found) > 1 else None
 
+    def read_by_teacher(self, regime: str, arm: str, seed: int) -> float | None:
+        """Tokens that a teacher read; None where there was none."""
+        found = [
+            row["teacher/tokens"] for row in self.of[regime, arm, seed]["training"] if "teacher/tokens" in row
+        ]
+        return float(sum(found)) if found else None
+
+    def taught(self, regime: str, arm: str, seed: int) -> float | None:
+        """Tokens of lessons, replayed ones included: those in the loss that no rollout sampled; None where
+        they were not counted.
+        """
+        if seed not in self.counted(regime, arm):
+            return None
+        rows = self.of[regime, arm, seed]["training"]
+        return float(sum(row["learn/tokens"] - row["tokens/sampled"] for row in rows))
+
     def kinds(self, regime: str) -> list[str]:
         """Kinds of task that were measured there."""
         found = [run["evaluations"] for (where, _, _), run in self.of.items() if where == regime]

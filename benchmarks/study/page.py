@@ -1,4 +1,4 @@
-"""The tables of docs/results.md, filled in from the committed runs.
+"""The tables of docs/results.md and docs/methods/index.md, filled in from the committed runs.
 
 A block of the page begins with ``<!-- study: NAME -->`` and ends with ``<!-- study end -->``. Between them
 stands what ``BLOCKS[NAME]`` makes of the runs, so that the page cannot say what they do not.
@@ -16,6 +16,7 @@ from benchmarks.study.arms import ARMS, FAMILY, MAIN, REGIMES, asked
 from benchmarks.study.claims import EXPECTATIONS, QUESTIONS, paired
 from benchmarks.study.finished import Runs
 from benchmarks.study.statistics import Floats, bootstrap, student
+from siri.recipes import METHODS
 from siri.skills import PROVEN
 from siri.types import SkillStatus
 
@@ -33,6 +34,18 @@ _KINDS = {
     "pick_heat_then_place_in_recep": "heat",
     "pick_two_obj_and_place": "two",
 }
+_RECIPES = {
+    "gigpo": "`gigpo`",
+    "grpo": "`grpo`",
+    "self_imitation": "`self_imitation`",
+    "siri": "`siri`, its own skills",
+    "oracle": "`siri`, right skills",
+    "full_length": "`siri_both`, its own skills",
+    "siri_adaptive": "`siri_adaptive`, its own skills",
+    "grpo_turns": "the base of those with a teacher",
+    **{name: f"`{name}`" for name in FAMILY if name in METHODS},
+}
+"""Arms that are a recipe as it is, or a base of one."""
 _WRITERS = {
     "siri": "the policy",
     "openai_smollm2": "SmolLM2-135M after a warm start",
@@ -209,6 +222,24 @@ def _priced(runs: Runs, regime: str, arm: str) -> list[int]:
     return [s for s in runs.seeds(regime, arm) if runs.last(regime, arm, s, "generated", "skill_tokens_read")]
 
 
+def methods(runs: Runs) -> str:
+    """What each recipe came to in `rare`, and what it read and taught; means over seeds."""
+    rows = []
+    for arm, name in _RECIPES.items():
+        seeds = runs.seeds("rare", arm)
+        base = "grpo_turns" if arm in FAMILY and arm != "ucob" else "gigpo"
+        cells = [name, str(len(seeds)), _mean(list(runs.measured("last five", "rare", arm, seeds)))]
+        cells.append("–" if arm in ("gigpo", "grpo_turns") else _measured(paired(runs, "rare", arm, base)))
+        for side in ("plain", "skill"):
+            cells.append(_mean([runs.last("rare", arm, s, "generated", f"{side}_success") for s in seeds]))
+        for spent in (runs.read_by_teacher, runs.taught):
+            found = [tokens for s in seeds if (tokens := spent("rare", arm, s)) is not None]
+            cells.append(f"{np.mean(found) / 1000:,.0f}" if any(found) else "–")
+        rows.append(cells)
+    head = ["recipe", "seeds", "last five", "− base", "last", "last, skills shown", "teacher", "taught"]
+    return _table(head, rows)
+
+
 def writers(runs: Runs) -> str:
     """What came of the skills of each writer in `rare`, and their cost where counted; means over seeds."""
     rows = []
@@ -273,8 +304,9 @@ BLOCKS: Mapping[str, Callable[[Runs], str]] = {
     "long differences": lambda runs: differences(runs, _AMONG_MAIN, ["long"]),
     "worlds": lambda runs: levels(runs, MAIN, _WORLDS, "valid_seen"),
     "world differences": lambda runs: differences(runs, _AMONG_MAIN, _WORLDS),
+    "methods": methods,
     "writers": writers,
     "tokens": tokens,
     "state": state,
 }
-"""What a block of the page shows."""
+"""What a block of a page shows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.study.figures import figures
@@ -14,9 +15,9 @@ from siri.storage import write_atomic
 __all__ = ["report"]
 
 
-def report(folder: Path, out: Path, pictures: Path | None = None, page: Path | None = None) -> None:
+def report(folder: Path, out: Path, pictures: Path | None = None, pages: Sequence[Path] = ()) -> None:
     """Write study.csv, study.md and the runs to ``out``, the figures to ``pictures`` or there too, and the
-    tables of ``page`` anew.
+    tables of ``pages`` anew.
     """
     runs = Runs.read(folder)
     if not runs.of:
@@ -34,6 +35,6 @@ def report(folder: Path, out: Path, pictures: Path | None = None, page: Path | N
     links = (f"![{name}]({(where / name).as_posix()})" for name in names)
     text += "\n".join(["## Figures", "", *links]) + "\n"
     (out / "study.md").write_text(text, encoding="utf-8")
-    if page is not None:
+    for page in pages:
         write_atomic(page, fill(page.read_text(encoding="utf-8"), runs))
     print(f"wrote {out}/study.csv, study.md and {len(names)} figures")

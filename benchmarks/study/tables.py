@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.study.arms import ARMS, PAIRS, REGIMES
-from benchmarks.study.finished import Row, Runs
+from benchmarks.study.finished import Runs
 from benchmarks.study.statistics import MEASURES, Floats, bootstrap, iqm, student
 from siri.skills import PROVEN
 from siri.types import SkillStatus
@@ -123,8 +123,8 @@ def _costs(runs: Runs, regime: str, arms: Sequence[str]) -> list[str]:
         shown = [runs.last(regime, arm, seed, "generated", "skill_success") for seed in seeds]
         cells = [f"`{arm}`", str(len(seeds)), _mean(found, ".3f"), _mean(shown, ".3f")]
         rows = [runs.of[regime, arm, seed]["training"] for seed in seeds]
-        cells.append(_mean([_total(each, "teacher/tokens") for each in rows], ",.0f"))
-        cells.append(_mean([_taught(each) for each in rows], ",.0f"))
+        for spent in (runs.read_by_teacher, runs.taught):
+            cells.append(_thousands([spent(regime, arm, seed) for seed in seeds]))
         for column, form in (("env/flat_groups", ".2f"), ("credit/change", ".4f")):
             cells.append(_mean([row[column] for each in rows for row in each if column in row], form))
         cells.append(_mean([runs.of[regime, arm, seed]["seconds"] / 60 for seed in seeds], ".1f"))
@@ -138,15 +138,8 @@ def _costs(runs: Runs, regime: str, arms: Sequence[str]) -> list[str]:
     return [*lines, ""]
 
 
-def _total(rows: Sequence[Row], column: str) -> float | None:
-    found = [row[column] for row in rows if column in row]
-    return sum(found) / 1000 if found else None
-
-
-def _taught(rows: Sequence[Row]) -> float:
-    """Tokens of lessons, replayed ones included: those in the loss that no rollout sampled, in thousands."""
-    taught: float = sum(row["learn/tokens"] - row["tokens/sampled"] for row in rows)
-    return taught / 1000
+def _thousands(values: Sequence[float | None]) -> str:
+    return _mean([value / 1000 for value in values if value is not None], ",.0f")
 
 
 def _mean(values: Sequence[float | None], form: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from benchmarks.study.__main__ import ARCHIVE, PAGE
+from benchmarks.study.__main__ import ARCHIVE, PAGES
 from benchmarks.study.arms import asked
 from benchmarks.study.claims import EXPECTATIONS, QUESTIONS, Difference, Level
 from benchmarks.study.finished import Finished, Runs
@@ -32,11 +32,12 @@ def runs_of(levels: dict[str, list[float]]) -> Runs:
     )
 
 
-def test_the_page_says_what_the_committed_runs_say() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    assert text == fill(text, Runs.unpack(ARCHIVE)), "fix: python -m benchmarks.study report --committed"
+def test_the_pages_say_what_the_committed_runs_say() -> None:
+    runs, texts = Runs.unpack(ARCHIVE), [page.read_text(encoding="utf-8") for page in PAGES]
+    for text in texts:
+        assert text == fill(text, runs), "fix: python -m benchmarks.study report --committed"
     for name in BLOCKS:
-        assert f"<!-- study: {name} -->" in text
+        assert f"<!-- study: {name} -->" in "".join(texts)
 
 
 def test_a_block_that_there_is_not_is_an_error() -> None:
