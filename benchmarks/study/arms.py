@@ -311,18 +311,19 @@ def right(name: str, **changes: Any) -> Arm:
     )
 
 
-def reverse_kl(weight: float, **changes: Any) -> Arm:
-    """`skill_sd` with another weight of its term."""
+def reverse_kl(weight: float, text: Literal["right", "bank"] = "right", **changes: Any) -> Arm:
+    """`skill_sd` with another weight of its term; ``text`` is where the words of its teacher come from."""
 
     def make(config: RunConfig, words: Words) -> Parts:
         return Parts(policy_loss(config) + weight * ImportanceDistillation(), Hooks(advise=words))
 
     method = replace(METHODS["skill_sd"], make=make)
+    words = "right words" if text == "right" else "its teacher reads the proven skills of the run"
     return Arm(
-        f"`skill_sd` at weight {weight:g}, where its scripts have .001; right words",
-        miner=None,
+        f"`skill_sd` at weight {weight:g}, where its scripts have .001; {words}",
+        miner=None if text == "right" else self_miner,
         method=method,
-        text="right",
+        text=text,
         **changes,
     )
 
@@ -404,6 +405,7 @@ ARMS: dict[str, Arm] = {
     "skill_sd_0.0125": reverse_kl(0.0125, regimes=ALFWORLD),
     "skill_sd_0.1": reverse_kl(0.1, regimes=ALFWORLD),
     "skill_sd_1": reverse_kl(1.0),
+    "skill_sd_0.1_bank": reverse_kl(0.1, "bank", regimes=("rare",)),
 }
 """The first twelve, with the settings of their time, are the first round; the family follows."""
 

@@ -131,8 +131,10 @@ QUESTIONS: tuple[tuple[str, Difference], ...] = (
         "Does a teacher with right words help, as published? (SDAR, over GRPO by turns)",
         Difference("sdar", "grpo_turns"),
     ),
-    ("… with its term at weight 1? (Skill-SD)", Difference("skill_sd_1", "grpo_turns")),
-    ("… more than SIRI with the same words?", Difference("skill_sd_1", "oracle")),
+    ("… with its term at weight .1? (Skill-SD)", Difference("skill_sd_0.1", "grpo_turns")),
+    ("… more than SIRI with the same words?", Difference("skill_sd_0.1", "oracle")),
+    ("… with the run's own proven skills as the words?", Difference("skill_sd_0.1_bank", "grpo_turns")),
+    ("… at weight 1?", Difference("skill_sd_1", "grpo_turns")),
 )
 """Answered by the first table of docs/results.md; all by the last five."""
 
