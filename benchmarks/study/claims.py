@@ -36,8 +36,9 @@ class Difference:
     @property
     def name(self) -> str:
         """What is subtracted from what."""
-        shown = " with skills shown" if self.measure == "last, skills shown" else ""
-        return f"`{self.first}`{shown} − `{self.second}`"
+        if self.measure == "last, skills shown":
+            return f"`{self.first}` with skills shown − `{self.second}`, last evaluation"
+        return f"`{self.first}` − `{self.second}`"
 
     def values(self, runs: Runs) -> Floats:
         """One of each seed that both have, [S]."""

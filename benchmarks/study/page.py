@@ -42,7 +42,7 @@ _RECIPES = {
     "oracle": "`siri`, right skills",
     "full_length": "`siri_both`, its own skills",
     "siri_adaptive": "`siri_adaptive`, its own skills",
-    "grpo_turns": "the base of those with a teacher",
+    "grpo_turns": "GRPO by turns, the base of all below but `ucob`",
     **{name: f"`{name}`" for name in FAMILY if name in METHODS},
 }
 """Arms that are a recipe as it is, or a base of one."""
@@ -234,7 +234,7 @@ def methods(runs: Runs) -> str:
             cells.append(_mean([runs.last("rare", arm, s, "generated", f"{side}_success") for s in seeds]))
         for spent in (runs.read_by_teacher, runs.taught):
             found = [tokens for s in seeds if (tokens := spent("rare", arm, s)) is not None]
-            cells.append(f"{np.mean(found) / 1000:,.0f}" if any(found) else "–")
+            cells.append(f"{np.mean(found) / 1000:,.0f}" if found else "–")
         rows.append(cells)
     head = ["recipe", "seeds", "last five", "− base", "last", "last, skills shown", "teacher", "taught"]
     return _table(head, rows)
