@@ -121,6 +121,14 @@ QUESTIONS: tuple[tuple[str, Difference], ...] = (
     ("… in the shop?", Difference("siri_adaptive", "self_imitation", "shop")),
     ("Is it the horizon that follows the wins?", Difference("siri_adaptive", "full_length")),
     ("… on the shipped base?", Difference("siri_adaptive", "full_length", "default")),
+    (
+        "Are skills that stay in the prompt better than skills distilled (`siri_adaptive`)?",
+        Difference("skill_arm", "siri_adaptive", measure="last, skills shown"),
+    ),
+    (
+        "… on the shipped base?",
+        Difference("skill_arm", "siri_adaptive", "default", measure="last, skills shown"),
+    ),
     ("Is SIRI ahead of GiGPO in 100,000 steps?", Difference("siri", "gigpo", "long")),
     ("… is `siri_adaptive` ahead of SIRI?", Difference("siri_adaptive", "siri", "long")),
     ("… is `siri_both` (arm `full_length`)?", Difference("full_length", "siri", "long")),
@@ -137,7 +145,7 @@ QUESTIONS: tuple[tuple[str, Difference], ...] = (
     ("… with the run's own proven skills as the words?", Difference("skill_sd_0.1_bank", "grpo_turns")),
     ("… at weight 1?", Difference("skill_sd_1", "grpo_turns")),
 )
-"""Answered by the first table of docs/results.md; all by the last five."""
+"""Answered by the first table of docs/results.md, by the last five where a name does not say otherwise."""
 
 _MODULATORS, _AS_PUBLISHED = ("rlsd", "agent_opsd", "grsd"), ("skill_sd", "opid")
 EXPECTATIONS: tuple[tuple[str, tuple[Difference | Level, ...]], ...] = (

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from benchmarks.study.arms import ARMS, FAMILY, MAIN, REGIMES, asked
-from benchmarks.study.claims import EXPECTATIONS, QUESTIONS, paired
+from benchmarks.study.claims import EXPECTATIONS, QUESTIONS, Difference, paired
 from benchmarks.study.finished import Runs
 from benchmarks.study.statistics import Floats, bootstrap, student
 from siri.recipes import METHODS
@@ -217,6 +217,22 @@ def tokens(runs: Runs) -> str:
     return _table(head, rows)
 
 
+def context(runs: Runs) -> str:
+    """Skills kept in the prompt against plain prompts that learnt, at equal training steps."""
+    rows = []
+    for regime in _REGIMES:
+        pairs = itertools.product(
+            ("skill_arm", "d2skill", "skillrl"), ("siri", "siri_adaptive", "full_length")
+        )
+        for kept, learnt in pairs:
+            difference = Difference(kept, learnt, regime, measure="last, skills shown")
+            values = difference.values(runs)
+            if len(values):
+                row = [f"`{regime}`", f"`{kept}` with skills − `{learnt}` without", str(len(values))]
+                rows.append([*row, _measured(values), _by_t(values), _above(values)])
+    return _table(["regime", "difference", "seeds", "last", "by t", "above 0"], rows)
+
+
 def _priced(runs: Runs, regime: str, arm: str) -> list[int]:
     """Seeds whose last evaluation counted tokens with skills too."""
     return [s for s in runs.seeds(regime, arm) if runs.last(regime, arm, s, "generated", "skill_tokens_read")]
@@ -307,6 +323,7 @@ BLOCKS: Mapping[str, Callable[[Runs], str]] = {
     "methods": methods,
     "writers": writers,
     "tokens": tokens,
+    "context": context,
     "state": state,
 }
 """What a block of a page shows."""
