@@ -133,10 +133,8 @@ class Runs:
 
     def read_by_teacher(self, regime: str, arm: str, seed: int) -> float | None:
         """Tokens that a teacher read; None where there was none."""
-        found = [
-            row["teacher/tokens"] for row in self.of[regime, arm, seed]["training"] if "teacher/tokens" in row
-        ]
-        return float(sum(found)) if found else None
+        rows = self.trained(regime, arm, seed, "teacher/tokens")
+        return float(sum(row["teacher/tokens"] for row in rows)) if rows else None
 
     def taught(self, regime: str, arm: str, seed: int) -> float | None:
         """Tokens of lessons, replayed ones included: those in the loss that no rollout sampled; None where

@@ -16,6 +16,7 @@ from benchmarks.study.arms import ARMS, FAMILY, MAIN, REGIMES, asked
 from benchmarks.study.claims import EXPECTATIONS, QUESTIONS, Difference, paired
 from benchmarks.study.finished import Runs
 from benchmarks.study.statistics import Floats, bootstrap, student
+from benchmarks.study.tables import thousands
 from siri.recipes import METHODS
 from siri.skills import PROVEN
 from siri.types import SkillStatus
@@ -217,6 +218,11 @@ def tokens(runs: Runs) -> str:
     return _table(head, rows)
 
 
+def _priced(runs: Runs, regime: str, arm: str) -> list[int]:
+    """Seeds whose last evaluation counted tokens with skills too."""
+    return [s for s in runs.seeds(regime, arm) if runs.last(regime, arm, s, "generated", "skill_tokens_read")]
+
+
 def context(runs: Runs) -> str:
     """Skills kept in the prompt against plain prompts that learnt, at equal training steps."""
     rows = []
@@ -224,18 +230,12 @@ def context(runs: Runs) -> str:
         pairs = itertools.product(
             ("skill_arm", "d2skill", "skillrl"), ("siri", "siri_adaptive", "full_length")
         )
-        for kept, learnt in pairs:
-            difference = Difference(kept, learnt, regime, measure="last, skills shown")
-            values = difference.values(runs)
-            if len(values):
-                row = [f"`{regime}`", f"`{kept}` with skills − `{learnt}` without", str(len(values))]
-                rows.append([*row, _measured(values), _by_t(values), _above(values)])
-    return _table(["regime", "difference", "seeds", "last", "by t", "above 0"], rows)
-
-
-def _priced(runs: Runs, regime: str, arm: str) -> list[int]:
-    """Seeds whose last evaluation counted tokens with skills too."""
-    return [s for s in runs.seeds(regime, arm) if runs.last(regime, arm, s, "generated", "skill_tokens_read")]
+        compared = [Difference(*pair, regime, measure="last, skills shown") for pair in pairs]
+        found = [(each.name, values) for each in compared if len(values := each.values(runs))]
+        for place, (name, values) in enumerate(found):
+            row = ["" if place else f"`{regime}`", name, str(len(values))]
+            rows.append([*row, _measured(values), _by_t(values), _above(values)])
+    return _table(["regime", "difference", "seeds", "mean", "by t", "above 0"], rows)
 
 
 def methods(runs: Runs) -> str:
@@ -245,12 +245,11 @@ def methods(runs: Runs) -> str:
         seeds = runs.seeds("rare", arm)
         base = "grpo_turns" if arm in FAMILY and arm != "ucob" else "gigpo"
         cells = [name, str(len(seeds)), _mean(list(runs.measured("last five", "rare", arm, seeds)))]
-        cells.append("–" if arm in ("gigpo", "grpo_turns") else _measured(paired(runs, "rare", arm, base)))
+        cells.append("–" if arm == base else _measured(paired(runs, "rare", arm, base)))
         for side in ("plain", "skill"):
             cells.append(_mean([runs.last("rare", arm, s, "generated", f"{side}_success") for s in seeds]))
         for spent in (runs.read_by_teacher, runs.taught):
-            found = [tokens for s in seeds if (tokens := spent("rare", arm, s)) is not None]
-            cells.append(f"{np.mean(found) / 1000:,.0f}" if found else "–")
+            cells.append(thousands([spent("rare", arm, s) for s in seeds]))
         rows.append(cells)
     head = ["recipe", "seeds", "last five", "− base", "last", "last, skills shown", "teacher", "taught"]
     return _table(head, rows)

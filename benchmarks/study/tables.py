@@ -12,7 +12,7 @@ from benchmarks.study.statistics import MEASURES, Floats, bootstrap, iqm, studen
 from siri.skills import PROVEN
 from siri.types import SkillStatus
 
-__all__ = ["level", "signed", "tables"]
+__all__ = ["level", "signed", "tables", "thousands"]
 
 
 def signed(values: Floats) -> str:
@@ -124,7 +124,7 @@ def _costs(runs: Runs, regime: str, arms: Sequence[str]) -> list[str]:
         cells = [f"`{arm}`", str(len(seeds)), _mean(found, ".3f"), _mean(shown, ".3f")]
         rows = [runs.of[regime, arm, seed]["training"] for seed in seeds]
         for spent in (runs.read_by_teacher, runs.taught):
-            cells.append(_thousands([spent(regime, arm, seed) for seed in seeds]))
+            cells.append(thousands([spent(regime, arm, seed) for seed in seeds]))
         for column, form in (("env/flat_groups", ".2f"), ("credit/change", ".4f")):
             cells.append(_mean([row[column] for each in rows for row in each if column in row], form))
         cells.append(_mean([runs.of[regime, arm, seed]["seconds"] / 60 for seed in seeds], ".1f"))
@@ -138,7 +138,8 @@ def _costs(runs: Runs, regime: str, arms: Sequence[str]) -> list[str]:
     return [*lines, ""]
 
 
-def _thousands(values: Sequence[float | None]) -> str:
+def thousands(values: Sequence[float | None]) -> str:
+    """Mean of what was counted, in thousands."""
     return _mean([value / 1000 for value in values if value is not None], ",.0f")
 
 
