@@ -66,7 +66,9 @@ def test_the_sdist_holds_what_the_tests_need(shipped: Path) -> None:
         "examples/rl_loop.py",
     } <= names
     assert {"tests/test_wheel.py", "docs/results.md", "benchmarks/study/__main__.py"} <= names
-    assert path.stat().st_size < 12 * 2**20
+    # the base policies take 9 MiB and the archive of the study's runs grows with the study;
+    # what this keeps out is a stray build folder, environment or checkpoint
+    assert path.stat().st_size < 16 * 2**20
 
 
 @pytest.fixture(scope="module")
