@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.study.arms import ARMS, REGIMES, Budget
+from benchmarks.study.arms import ARMS
 from benchmarks.study.play import composed, configured, writer
+from benchmarks.study.regimes import REGIMES, Budget
 from siri import build
 from siri.config import load_config
 from siri.rollout.evaluation import evaluate_arms

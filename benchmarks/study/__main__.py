@@ -26,10 +26,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.study.arms import ARMS, BENCHMARKS, MAIN, REGIMES, SMALL, asked
+from benchmarks.study.arms import ARMS, asked
 from benchmarks.study.check import compare
 from benchmarks.study.finished import Runs, unpack, write
 from benchmarks.study.play import play
+from benchmarks.study.regimes import BENCHMARKS, MAIN, REGIMES, SMALL
 from benchmarks.study.report import report
 from siri.counting import counted
 from siri.progress import Bars, during

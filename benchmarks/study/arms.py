@@ -1,158 +1,37 @@
-"""What the study compares: arms, regimes of the base policy, and budgets. Everything is declared here."""
+"""What the study compares: its arms, and the pairs that the tables state."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
+import torch
+from torch import Tensor
+
+from benchmarks.study.regimes import ALFWORLD, REGIMES
+from benchmarks.study.words import STRATEGIES, oracle, wrong_words
 from benchmarks.study.writer import serve
 from siri import build
 from siri.algos import ImportanceDistillation, Loss, SiriObjective, TokenBatch, TokenScores
+from siri.algos.masked import segment_ids
 from siri.config import RunConfig
-from siri.config.presets import preset
 from siri.curriculum.hooks import Hooks
-from siri.envs.webshop.lexicon import CATEGORIES
 from siri.errors import ConfigError
 from siri.policies.language import Language
-from siri.policies.tiny import CONDITIONS, base_path
-from siri.protocols import Objective, Policy, SkillMiner, Validator
+from siri.protocols import Objective, SkillMiner, Validator
 from siri.recipes import METHODS, Method
+from siri.recipes import rlsd as as_published
 from siri.recipes.method import Parts, Words, as_configured, policy_loss
 from siri.recipes.self_imitation import Nothing, own_win
+from siri.seeds import derive_seed
 from siri.skills import TINY_SKILL_GRAMMAR, ChatMiner, JsonSummaryPrompt
-from siri.skills.bank import skill_id
+from siri.training.experience import Experience
 from siri.training.lessons import Internalize
-from siri.types import Skill, SkillStatus, Trajectory
+from siri.types import SkillStatus
 
-__all__ = ["ARMS", "FAMILY", "MAIN", "PAIRS", "REGIMES", "SMALL", "Arm", "Budget", "Regime", "asked"]
-
-BENCHMARKS = Path(__file__).parents[1]
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What one run may cost and how often it is measured; equal for all arms."""
-
-    env_steps: int
-    points: int
-    """Evaluations after the start, at equal distances in environment steps."""
-    valid_games: int
-    """Generated games, or goals of the shop, that nobody trains on. The last checkpoint plays all of them,
-    other evaluations one of ``turns`` equal parts by turns."""
-    real_games: bool
-    """Measure the last checkpoint on the real valid_seen as well, where ALFWORLD_DATA is set."""
-    turns: int = 1
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-
-FULL = Budget(env_steps=30_000, points=8, valid_games=600, real_games=True, turns=3)
-RECIPE = preset("embedded").model_dump()
-SHOP = Budget(
-    env_steps=20_000,
-    points=8,
-    valid_games=500,
-    real_games=False,
-    turns=2,
-    settings={
-        # how the other regimes learn, in place of what the shop's own preset says
-        **{section: RECIPE[section] for section in ("optimizer", "mining", "validation", "internalization")},
-        "warmup": {"successes": 64, "max_iterations": 8},
-    },
-)
-LONG = Budget(env_steps=100_000, points=10, valid_games=600, real_games=True, turns=3)
-SMALL = Budget(
-    env_steps=2_000,
-    points=5,
-    valid_games=12,
-    real_games=False,
-    settings={
-        "env": {"max_steps": 12, "train_games": 24},
-        "rollout": {"tasks": 6, "group_size": 4},
-        "warmup": {"successes": 4, "max_iterations": 1},
-        "mining": {"every": 1, "min_active": 1, "min_iterations": 1, "max_iterations": 3},
-        "validation": {"n_eval": 1},
-    },
-)
-"""The whole chain in minutes; its numbers mean nothing."""
-
-
-@dataclass(frozen=True)
-class Regime:
-    """A base policy to start from, and where it is trained and measured."""
-
-    base: Callable[[], Path]
-    summary: str
-    env: str = "alfworld"
-    split: str = "valid_unseen"
-    budget: Budget = FULL
-    most_seeds: int = 8
-    """Where an arm asks for more, that many are run."""
-    iterations: int = 13
-    """About as many follow the warm-up; for methods whose schedule counts iterations."""
-    arms: tuple[str, ...] = ()
-    """Which are run there; () is all."""
-    also: str | None = None
-    """Another split, of which the last checkpoint plays all."""
-
-
-MAIN = ("gigpo", "self_imitation", "siri", "siri_adaptive", "full_length")
-"""Arms of the longer and of the wider runs."""
-
-
-def _rare() -> Path:
-    return BENCHMARKS / "bases" / "rare"
-
-
-def _world(env: str, steps: int) -> Regime:
-    """Another world, with the embedded preset and the shipped base of its own."""
-    return Regime(
-        lambda: base_path(env),
-        "the shipped base of the world",
-        env=env,
-        budget=Budget(env_steps=steps, points=8, valid_games=300, real_games=False, turns=3),
-        most_seeds=2,
-        arms=MAIN,
-        also="valid_seen",
-    )
-
-
-REGIMES = {
-    "default": Regime(
-        base_path, "the shipped base: about .2 plain success on heat, cool and clean, .7 with a right skill"
-    ),
-    "rare": Regime(
-        _rare,
-        "the same base, tuned on demonstrations whose plain attempts nearly always use a wrong station: "
-        "plain success .03 on heat and cool and .16 on clean, .70 to .86 with a right skill",
-    ),
-    "shop": Regime(
-        lambda: base_path("webshop"),
-        "the shipped base of the shop, on the bundled catalogue (siri-shop-small): .02 plain success, .09 "
-        "with a right skill",
-        env="webshop",
-        split="valid",
-        budget=SHOP,
-        most_seeds=4,
-        iterations=30,
-    ),
-    "long": Regime(
-        _rare,
-        "that of `rare`, for 100,000 steps",
-        budget=LONG,
-        most_seeds=2,
-        iterations=40,
-        arms=MAIN,
-    ),
-    "textcraft": _world("textcraft", 25_000),
-    "babyai": _world("babyai", 40_000),
-    "tools": _world("tools", 10_000),
-}
-
-
-ALFWORLD = ("rare", "default")
+__all__ = ["ARMS", "FAMILY", "PAIRS", "Arm", "asked"]
 
 
 class Unweighted(SiriObjective):
@@ -170,65 +49,6 @@ class TrustAll:
         """Active."""
         del skill_id, plain, skilled
         return SkillStatus.ACTIVE
-
-
-STRATEGIES = {
-    "pick_and_place_simple": "take it, then move it to the goal.",
-    "look_at_obj_in_light": "search the desk first, take it, then use the desklamp.",
-    "pick_clean_then_place_in_recep": "take it, clean it with the sinkbasin, then move it to the goal.",
-    "pick_heat_then_place_in_recep": "take it, heat it with the microwave, then move it to the goal.",
-    "pick_cool_then_place_in_recep": "take it, cool it with the fridge, then move it to the goal.",
-    "pick_two_obj_and_place": "take it, move it to the goal, then repeat with the second one.",
-}
-"""One right skill a kind, as a person writes it; what the oracle gives and a strong model would find."""
-
-SHOP_STRATEGIES = {
-    category.name: "search the name with the details, open the best one, read the features, "
-    "read the description, go back and open another if something is missing, "
-    f"{', '.join(f'choose the {option}' for option in sorted(category.options))}, then buy it."
-    for category in sorted(CATEGORIES, key=lambda category: category.name)
-}
-"""The same for the shop, of the words of its base."""
-
-
-class OracleMiner:
-    """Hands out the skills that people wrote; validation and all else stay as they are."""
-
-    def __init__(self, right: Mapping[str, tuple[str, str]]) -> None:
-        self.right = right
-        self.iteration = 0
-
-    @property
-    def words(self) -> dict[str, str]:
-        """The text of each skill, by kind."""
-        return {kind: f"When {condition}: {strategy}" for kind, (condition, strategy) in self.right.items()}
-
-    def bind(self, policy: Policy, *, iteration: int = 0) -> None:
-        """Note the iteration; the policy is not asked."""
-        del policy
-        self.iteration = iteration
-
-    def mine(self, trajectories: Sequence[Trajectory]) -> list[Skill]:
-        """The same skills at every mining, one a kind."""
-        del trajectories
-        return [
-            Skill(
-                id=skill_id(kind, f"When {condition}: {strategy}"),
-                kind=kind,
-                condition=condition,
-                strategy=strategy,
-                origin="human",
-                created=self.iteration,
-            )
-            for kind, (condition, strategy) in self.right.items()
-        ]
-
-
-def oracle(config: RunConfig, _: Language | None = None) -> OracleMiner:
-    """Right skills for the benchmark of ``config``."""
-    if config.env.style == "compact":
-        return OracleMiner({k: (f"the task is to buy a {k} product", s) for k, s in SHOP_STRATEGIES.items()})
-    return OracleMiner({kind: (CONDITIONS[kind], strategy) for kind, strategy in STRATEGIES.items()})
 
 
 def self_miner(config: RunConfig, language: Language | None) -> SkillMiner | None:
@@ -267,6 +87,11 @@ def model_miner(config: RunConfig, language: Language | None) -> SkillMiner | No
     )
 
 
+Text: TypeAlias = Literal["right", "wrong", "bank"]
+"""Where the words of a teacher come from: written by hand (those of the kind, or of another kind), or the
+proven skills of the run."""
+
+
 @dataclass(frozen=True)
 class Arm:
     """One way to train. What it does not name is as in the embedded preset."""
@@ -280,8 +105,7 @@ class Arm:
     objective: Callable[..., Objective] = SiriObjective
     method: Method | None = None
     """A recipe, whose parts and settings it has; its loss replaces ``objective``."""
-    text: Literal["right", "bank"] = "bank"
-    """Where the words of a teacher come from: written by hand, or the proven skills of the run."""
+    text: Text = "bank"
     seeds: int = 4
     """Paired seeds that the study asks for at least."""
     regimes: tuple[str, ...] = ()
@@ -293,7 +117,9 @@ class Arm:
         """The parts of its recipe."""
         if self.method is None:
             return Parts()
-        words = oracle(config).words if self.method.text == "words" and self.text == "right" else None
+        words = None
+        if self.method.text == "words" and self.text != "bank":
+            words = oracle(config).words if self.text == "right" else wrong_words()
         return self.method.parts(config, miner=self.miner is not None, advice=words)
 
 
@@ -311,20 +137,54 @@ def right(name: str, **changes: Any) -> Arm:
     )
 
 
-def reverse_kl(weight: float, text: Literal["right", "bank"] = "right", **changes: Any) -> Arm:
+def reverse_kl(weight: float, text: Text = "right", **changes: Any) -> Arm:
     """`skill_sd` with another weight of its term; ``text`` is where the words of its teacher come from."""
 
     def make(config: RunConfig, words: Words) -> Parts:
         return Parts(policy_loss(config) + weight * ImportanceDistillation(), Hooks(advise=words))
 
     method = replace(METHODS["skill_sd"], make=make)
-    words = "right words" if text == "right" else "its teacher reads the proven skills of the run"
+    words = {
+        "right": "right words",
+        "wrong": "words for another kind of task",
+        "bank": "its teacher reads the proven skills of the run",
+    }[text]
     return Arm(
         f"`skill_sd` at weight {weight:g}, where its scripts have .001; {words}",
-        miner=None if text == "right" else self_miner,
+        miner=self_miner if text == "bank" else None,
         method=method,
         text=text,
         **changes,
+    )
+
+
+def shuffled(x: Experience) -> Experience:
+    """The same log-ratios of the teacher in every episode, dealt out to its tokens by chance."""
+    t = x.tokens
+    episode, _ = segment_ids(x.turns.group, x.turns.episode)
+    part = 2 * episode[t.turn] + t.known
+    generator = torch.Generator().manual_seed(derive_seed("shuffle", x.seed))
+    order = torch.randperm(len(part), generator=generator)
+    gap = torch.empty_like(t.gap)
+    gap[part.argsort(stable=True)] = t.gap[order[part[order].argsort(stable=True)]]
+    return replace(x, tokens=replace(t, teacher=t.student + gap))
+
+
+def shuffled_rlsd() -> Arm:
+    """RLSD whose tokens are credited by chance: as strongly, and without what the teacher knows of each."""
+
+    def credit(x: Experience) -> Tensor:
+        return as_published.credit(shuffled(x))
+
+    def make(config: RunConfig, words: Words) -> Parts:
+        return Parts(policy_loss(config), Hooks(advise=words, credit=credit))
+
+    return Arm(
+        "`rlsd` with the teacher's log-ratios shuffled over the tokens of an episode",
+        miner=None,
+        method=replace(METHODS["rlsd"], make=make),
+        text="right",
+        regimes=("rare",),
     )
 
 
@@ -406,6 +266,8 @@ ARMS: dict[str, Arm] = {
     "skill_sd_0.1": reverse_kl(0.1, regimes=ALFWORLD),
     "skill_sd_1": reverse_kl(1.0),
     "skill_sd_0.1_bank": reverse_kl(0.1, "bank", regimes=("rare",)),
+    "skill_sd_0.1_wrong": reverse_kl(0.1, "wrong", regimes=("rare",)),
+    "rlsd_shuffled": shuffled_rlsd(),
 }
 """The first twelve, with the settings of their time, are the first round; the family follows."""
 

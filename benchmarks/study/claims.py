@@ -141,9 +141,14 @@ QUESTIONS: tuple[tuple[str, Difference], ...] = (
         Difference("sdar", "grpo_turns"),
     ),
     ("… with its term at weight .1? (Skill-SD)", Difference("skill_sd_0.1", "grpo_turns")),
+    ("… more than with words for another kind of task?", Difference("skill_sd_0.1", "skill_sd_0.1_wrong")),
     ("… more than SIRI with the same words?", Difference("skill_sd_0.1", "oracle")),
     ("… with the run's own proven skills as the words?", Difference("skill_sd_0.1_bank", "grpo_turns")),
     ("… at weight 1?", Difference("skill_sd_1", "grpo_turns")),
+    (
+        "Does it matter which tokens a teacher credits? (RLSD)",
+        Difference("rlsd", "rlsd_shuffled"),
+    ),
 )
 """Answered by the first table of docs/results.md, by the last five where a name does not say otherwise."""
 

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from benchmarks.study.arms import ARMS, FAMILY, MAIN, REGIMES, asked
+from benchmarks.study.arms import ARMS, FAMILY, asked
 from benchmarks.study.claims import EXPECTATIONS, QUESTIONS, Difference, paired
 from benchmarks.study.finished import Runs
+from benchmarks.study.regimes import MAIN, REGIMES
 from benchmarks.study.statistics import Floats, bootstrap, student
 from benchmarks.study.tables import thousands
 from siri.recipes import METHODS

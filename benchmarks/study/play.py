@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.study.arms import ARMS, REGIMES, Arm, Budget, Regime
+from benchmarks.study.arms import ARMS, Arm
 from benchmarks.study.finished import Finished, Row
+from benchmarks.study.regimes import REGIMES, Budget, Regime
 from siri import build
 from siri.config import RunConfig, load_config, parse_config
 from siri.config.presets import preset

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.study.arms import ARMS, PAIRS, REGIMES
+from benchmarks.study.arms import ARMS, PAIRS
 from benchmarks.study.finished import Runs
+from benchmarks.study.regimes import REGIMES
 from benchmarks.study.statistics import MEASURES, Floats, bootstrap, iqm, student
 from siri.skills import PROVEN
 from siri.types import SkillStatus

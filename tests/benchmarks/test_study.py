@@ -6,13 +6,15 @@ import csv
 import json
 import re
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from benchmarks.study import __main__ as study
-from benchmarks.study import arms
+from benchmarks.study import arms, regimes, words
 from benchmarks.study.check import compare
 from benchmarks.study.finished import Finished, Runs, unpack
 from benchmarks.study.play import ENDLESS, configured, spent
@@ -24,8 +26,10 @@ from siri.config.presets import preset
 from siri.envs.webshop.compact import SHOP_SKILL_GRAMMAR
 from siri.errors import ConfigError
 from siri.policies.tiny import TINY_SKILL_PATTERN
+from siri.recipes import rlsd
 from siri.skills import SkillBank
 from siri.types import Group, Usage
+from tests.recipes.test_equations import experience
 from tests.skills.helpers import make_task, make_trajectory
 
 GAP = {"int/prompt_gap": 0.2, "phase": "internalization"}
@@ -198,7 +202,7 @@ def test_the_writer_is_asked_over_the_protocol_and_its_skills_parse() -> None:
     task = replace(make_task("pick_heat_then_place_in_recep"), goal="put a hot apple in fridge.")
     episode = replace(make_trajectory(kind="pick_heat_then_place_in_recep"), task=task)
     (skill,) = miner.mine([episode])
-    assert skill.strategy == arms.STRATEGIES["pick_heat_then_place_in_recep"]
+    assert skill.strategy == words.STRATEGIES["pick_heat_then_place_in_recep"]
     assert skill.origin == "openai:strong-writer"
     miner.close()
 
@@ -251,12 +255,14 @@ def test_a_regime_runs_its_own_arms(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert {arm for arm, regime, _, _ in planned if regime == "rare"} == set(arms.ARMS)
     for regime in ("long", "babyai"):
         there = [(arm, seed) for arm, where, seed, _ in planned if where == regime]
-        assert sorted(there) == sorted((arm, seed) for arm in arms.REGIMES[regime].arms for seed in range(2))
+        assert sorted(there) == sorted(
+            (arm, seed) for arm in regimes.REGIMES[regime].arms for seed in range(2)
+        )
     monkeypatch.setattr("sys.argv", ["study", "run", "--small", "--runs", str(tmp_path)])
     planned.clear()
     assert study.main() == 0
     assert {arm for arm, regime, _, _ in planned if regime == "rare"} == set(arms.ARMS)
-    assert {arm for arm, regime, _, _ in planned if regime == "tools"} == set(arms.MAIN)
+    assert {arm for arm, regime, _, _ in planned if regime == "tools"} == set(regimes.MAIN)
     assert sum(regime == "rare" and arm == "siri" for arm, regime, _, _ in planned) == 2  # a pair
 
 
@@ -275,7 +281,7 @@ def test_the_regimes_report_their_own_kinds() -> None:
 
 
 def test_every_arm_is_a_valid_configuration() -> None:
-    for regime, place in arms.REGIMES.items():
+    for regime, place in regimes.REGIMES.items():
         for name in (name for name in arms.ARMS if arms.asked(name, regime)):
             arm = arms.ARMS[name]
             config = configured(arm, place, 3, place.budget)
@@ -302,3 +308,36 @@ def test_an_episode_costs_what_was_read_and_written() -> None:
     turn = make_trajectory().turns[0]
     turns = tuple(replace(turn, usage=Usage(read, written)) for read, written in ((10, 2), (16, 3)))
     assert spent(replace(make_trajectory(), turns=turns)) == (31, 21, 1)
+
+
+def test_wrong_words_have_the_condition_of_the_kind_and_another_strategy() -> None:
+    right, wrong = arms.ARMS["oracle"].miner(preset("embedded"), None).words, words.wrong_words()
+    assert set(right) == set(wrong)
+    for kind, text in wrong.items():
+        condition, strategy = text.split(": ")
+        assert right[kind].startswith(f"{condition}: ")
+        assert any(said.endswith(strategy) for other, said in right.items() if other != kind)
+        assert right[kind] != text
+    assert "fridge" in wrong["pick_heat_then_place_in_recep"]
+    config = preset("embedded")
+    for arm, said in (("skill_sd_0.1", right), ("skill_sd_0.1_wrong", wrong)):
+        kind = "pick_heat_then_place_in_recep"
+        task = make_task(kind)
+        group = Group(task, (replace(make_trajectory(kind=kind), task=task),))
+        [[advice]] = arms.ARMS[arm].parts(config).hooks.advise([group], SkillBank()).values()
+        assert advice.text == said[kind]
+
+
+def test_shuffled_log_ratios_stay_in_their_episode() -> None:
+    """Tokens 0-2 are an episode; 3, 4, 6 another, whose token 5 has no teacher; 7, 8 are of another group."""
+    x = experience()
+    before = x.tokens.gap
+    seen = [arms.shuffled(replace(x, seed=seed)).tokens for seed in range(60)]
+    for part in ([0, 1, 2], [3, 4, 6], [5], [7, 8]):
+        dealt = {tuple(round(v, 6) for v in tokens.gap[part].tolist()) for tokens in seen}
+        assert dealt == {tuple(round(v, 6) for v in order) for order in permutations(before[part].tolist())}
+    assert torch.equal(arms.shuffled(x).tokens.teacher, seen[0].teacher)
+    assert torch.equal(seen[0].known, x.tokens.known)
+    advantages = arms.ARMS["rlsd_shuffled"].parts(preset("embedded")).hooks.credit(x)
+    assert torch.equal(advantages, rlsd.credit(replace(x, tokens=seen[0])))
+    assert not torch.equal(advantages, rlsd.credit(x))
