@@ -314,7 +314,9 @@ BLOCKS: Mapping[str, Callable[[Runs], str]] = {
     "kinds": kinds,
     "family": lambda runs: levels(runs, ["gigpo", "oracle", *FAMILY]),
     "family differences": lambda runs: differences(
-        runs, [(arm, base) for arm in FAMILY for base in ("grpo_turns", "gigpo", "oracle") if arm != base]
+        runs,
+        [(arm, base) for arm in FAMILY for base in ("grpo_turns", "gigpo", "oracle") if arm != base]
+        + [("skill_sd_0.1", "skill_sd_0.1_wrong"), ("rlsd", "rlsd_shuffled")],
     ),
     "long": lambda runs: levels(runs, MAIN, ["long"]),
     "long differences": lambda runs: differences(runs, _AMONG_MAIN, ["long"]),
