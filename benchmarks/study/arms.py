@@ -21,8 +21,7 @@ from siri.curriculum.hooks import Hooks
 from siri.errors import ConfigError
 from siri.policies.language import Language
 from siri.protocols import Objective, SkillMiner, Validator
-from siri.recipes import METHODS, Method
-from siri.recipes import rlsd as as_published
+from siri.recipes import METHODS, Method, rlsd
 from siri.recipes.method import Parts, Words, as_configured, policy_loss
 from siri.recipes.self_imitation import Nothing, own_win
 from siri.seeds import derive_seed
@@ -174,7 +173,7 @@ def shuffled_rlsd() -> Arm:
     """RLSD whose tokens are credited by chance: as strongly, and without what the teacher knows of each."""
 
     def credit(x: Experience) -> Tensor:
-        return as_published.credit(shuffled(x))
+        return rlsd.credit(shuffled(x))
 
     def make(config: RunConfig, words: Words) -> Parts:
         return Parts(policy_loss(config), Hooks(advise=words, credit=credit))

@@ -81,4 +81,4 @@ def wrong_words() -> dict[str, str]:
     kinds = list(STRATEGIES)
     needs, others = [k for k in kinds if "_then_" in k], [k for k in kinds if "_then_" not in k]
     taken = {kind: of[(place + 1) % len(of)] for of in (needs, others) for place, kind in enumerate(of)}
-    return {kind: f"When {CONDITIONS[kind]}: {STRATEGIES[taken[kind]]}" for kind in kinds}
+    return OracleMiner({kind: (CONDITIONS[kind], STRATEGIES[taken[kind]]) for kind in kinds}).words
