@@ -22,12 +22,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import matplotlib
 import numpy as np
 
-from benchmarks.study.__main__ import span
+from benchmarks.study.__main__ import PICTURES, span
+from benchmarks.study.figures import STYLE
 from benchmarks.study.page import bare
 from benchmarks.study.statistics import Floats, bootstrap, student
 from siri.storage import write_atomic
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "default_run.md"
@@ -117,6 +122,22 @@ def report(rows: Rows) -> str:
     return "\n".join([*lines, *(difference(rows, seeds, name) for name in (HORIZON, NOW))]) + "\n"
 
 
+def figure(rows: Rows, path: Path) -> None:
+    """A line a seed, from the earlier run to those after it."""
+    labels = ("SIRI, at 8a6f82b", "siri_adaptive", "siri_both, now")
+    with matplotlib.rc_context(STYLE):
+        drawing, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+        for seed in range(100):
+            levels = [rows[f"{name} {seed}"]["success"] for name in NAMES if f"{name} {seed}" in rows]
+            if len(levels) == len(NAMES):
+                axes.plot(labels, levels, "o-", linewidth=1.2, markersize=4, label=f"seed {seed}")
+        axes.set(title="plain success of the default run, by seed", ylabel="success")
+        axes.margins(x=0.08)
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        drawing.savefig(path, metadata={"Date": None})
+        plt.close(drawing)
+
+
 def difference(rows: Rows, seeds: Sequence[int], name: str) -> str:
     """A sentence on ``name`` minus the earlier runs, over the seeds that have both; empty for one seed."""
     both = [seed for seed in seeds if f"{name} {seed}" in rows]
@@ -154,6 +175,7 @@ def main() -> int:
     text = report(rows)
     write_atomic(FINISHED, json.dumps(rows, indent=1) + "\n")
     write_atomic(RESULTS, text)
+    figure(rows, PICTURES / "default-run.svg")
     print(text)
     return 0
 

@@ -262,9 +262,9 @@ ARMS: dict[str, Arm] = {
     "skillrl": right("skillrl"),
     # what of section "expectations" in docs/results.md the published weights cannot answer
     "skill_sd_0.0125": reverse_kl(0.0125, regimes=ALFWORLD),
-    "skill_sd_0.1": reverse_kl(0.1, regimes=ALFWORLD),
+    "skill_sd_0.1": reverse_kl(0.1),
     "skill_sd_1": reverse_kl(1.0),
-    "skill_sd_0.1_bank": reverse_kl(0.1, "bank", regimes=("rare",)),
+    "skill_sd_0.1_bank": reverse_kl(0.1, "bank", regimes=ALFWORLD),
     "skill_sd_0.1_wrong": reverse_kl(0.1, "wrong", regimes=("rare",)),
     "rlsd_shuffled": shuffled_rlsd(),
 }

@@ -120,7 +120,13 @@ QUESTIONS: tuple[tuple[str, Difference], ...] = (
     ("… than replay of one's own wins?", Difference("siri_adaptive", "self_imitation")),
     ("… on the shipped base?", Difference("siri_adaptive", "self_imitation", "default")),
     ("… in the shop?", Difference("siri_adaptive", "self_imitation", "shop")),
-    ("Is it the horizon that follows the wins?", Difference("siri_adaptive", "full_length")),
+    (
+        "Is `siri_both` (arm `full_length`), the default run's recipe, better than SIRI?",
+        Difference("full_length", "siri"),
+    ),
+    ("… on the shipped base?", Difference("full_length", "siri", "default")),
+    ("… in the shop?", Difference("full_length", "siri", "shop")),
+    ("Is `siri_adaptive`, with its horizon, better still?", Difference("siri_adaptive", "full_length")),
     ("… on the shipped base?", Difference("siri_adaptive", "full_length", "default")),
     (
         "Are skills that stay in the prompt better than skills distilled (`siri_adaptive`)?",
@@ -185,7 +191,10 @@ EXPECTATIONS: tuple[tuple[str, tuple[Difference | Level, ...]], ...] = (
         "… which passes SIRI",
         (Difference("skill_sd_0.1", "siri"), Difference("skill_sd_1", "siri")),
     ),
-    ("… and in the shop falls below GiGPO", (Difference("gigpo", "skill_sd_1", "shop"),)),
+    (
+        "… and in the shop falls below GiGPO",
+        (Difference("gigpo", "skill_sd_0.1", "shop"), Difference("gigpo", "skill_sd_1", "shop")),
+    ),
     (
         "SDAR is the reverse divergence at weight .0125 (within .01)",
         _everywhere(Difference("sdar", "skill_sd_0.0125", bound=0.01, near=True)),

@@ -17,7 +17,7 @@ from benchmarks.study.statistics import Floats, bootstrap, student
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-__all__ = ["figures"]
+__all__ = ["STYLE", "figures"]
 
 _GRID = 50
 _COLOURS = {
@@ -29,10 +29,11 @@ _COLOURS = {
     "skill_arm": "#b8433a",
     "oracle": "#5f6b76",
     "openai": "#a8871f",
+    "openai_smollm2": "#b05c9c",
 }
 """Arms that are told apart in every figure; the others are SIRI with one part changed, or other methods."""
 _REST = "#a9b0b6"
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "siri",  # fixed ids: equal runs give equal files
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -54,9 +55,10 @@ def figures(runs: Runs, out: Path) -> list[str]:
             ("arms", _arms),
             ("gap", _gap),
             ("family", _family),
+            ("writers", _writers),
             ("tokens", _tokens),
         ):
-            with matplotlib.rc_context(_STYLE):
+            with matplotlib.rc_context(STYLE):
                 figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
                 if draw(runs, regime, axes):
                     axes.set_title(f"{axes.get_title(loc='left')} ({regime})")
@@ -158,6 +160,18 @@ def _family(runs: Runs, regime: str, axes: Axes) -> bool:
     axes.set_yticks(range(len(names)), [f"{arm} ({len(found[arm])})" for arm in names])
     axes.set(title="plain success, last five evaluations, 95 % by t", xlabel="plain success")
     return bool(there)
+
+
+def _writers(runs: Runs, regime: str, axes: Axes) -> bool:
+    """Curves of the arms that differ in who writes the skills, in the seeds that all of them have."""
+    arms = ("oracle", "siri", "openai", "openai_smollm2", "gigpo")
+    seeds = runs.seeds(regime, *arms)
+    for arm in arms if seeds else ():
+        _band(axes, *_resampled(runs, regime, arm, seeds), arm)
+    axes.set(title="plain success by writer of the skills", xlabel="environment steps", ylabel="success")
+    if seeds:
+        axes.legend()
+    return bool(seeds)
 
 
 def _tokens(runs: Runs, regime: str, axes: Axes) -> bool:
