@@ -119,7 +119,7 @@ REGIMES = {
         split="valid",
         budget=SHOP,
         most_seeds=4,
-        iterations=30,
+        iterations=15,
     ),
     "long": Regime(
         _rare,
