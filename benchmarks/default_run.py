@@ -104,7 +104,7 @@ def report(rows: Rows) -> str:
         "environment steps, was tried between the two. Plain success after the last "
         "iteration, mean of valid_seen and valid_unseen (200 generated games each). Minutes are those that "
         "the run states, evaluations included, two runs at a time on two shared cores (of seeds 2, 3, 6 and "
-        "7 now, with tests beside them). `python -m benchmarks.default_run`.",
+        "7 now, with tests beside them). `python -m benchmarks.default_run report`.",
         "",
         "| seed |" + "".join(f" {name} | steps | minutes |" for name in NAMES),
         "|---|" + "---|" * 9,

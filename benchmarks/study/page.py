@@ -56,7 +56,7 @@ _WRITERS = {
 }
 _ANSWERS = {
     "held": "**Yes**",
-    "refuted": "**No**, it is behind",
+    "refuted": "**No**, behind",
     "not decided": "Not decided",
     "not run": "–",
 }
