@@ -166,12 +166,13 @@ def _writers(runs: Runs, regime: str, axes: Axes) -> bool:
     """Curves of the arms that differ in who writes the skills, in the seeds that all of them have."""
     arms = ("oracle", "siri", "openai", "openai_smollm2", "gigpo")
     seeds = runs.seeds(regime, *arms)
-    for arm in arms if seeds else ():
+    if not seeds:
+        return False
+    for arm in arms:
         _band(axes, *_resampled(runs, regime, arm, seeds), arm)
     axes.set(title="plain success by writer of the skills", xlabel="environment steps", ylabel="success")
-    if seeds:
-        axes.legend()
-    return bool(seeds)
+    axes.legend()
+    return True
 
 
 def _tokens(runs: Runs, regime: str, axes: Axes) -> bool:

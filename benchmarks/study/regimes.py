@@ -126,7 +126,6 @@ REGIMES = {
         "that of `rare`, for 100,000 steps",
         budget=LONG,
         most_seeds=2,
-        iterations=40,
         arms=MAIN,
     ),
     "textcraft": _world("textcraft", 25_000),
